@@ -1,0 +1,27 @@
+# What the README names: make demo, make check, make test. Each makes .venv first when it has to.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install check test demo clean
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+test: install
+	$(BIN)/python -m pytest -n 2
+
+demo: install
+	$(BIN)/python -m molphenix_jax.main --config=configs/s2l.py --workdir=runs/demo
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache *.egg-info

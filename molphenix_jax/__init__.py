@@ -1,0 +1,1 @@
+"""MolPhenix in JAX and Flax: contrastive retrieval between cell images and molecules."""

@@ -1,0 +1,1 @@
+"""From a wells table to a screen: reading, preparing, splitting, sampling."""

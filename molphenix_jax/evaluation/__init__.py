@@ -1,0 +1,1 @@
+"""Ranks, recall, confidence intervals, protocol and baselines; knows arrays only."""

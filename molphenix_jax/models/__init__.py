@@ -1,0 +1,1 @@
+"""Flax Linen modules: residual heads, concentration encodings, the two-tower model."""

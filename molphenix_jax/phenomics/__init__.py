@@ -1,0 +1,1 @@
+"""Wells to corrected, averaged profiles with a replicate-consistency p-value."""

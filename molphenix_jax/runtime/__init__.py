@@ -1,0 +1,1 @@
+"""What every task shares: mesh, checkpoints, metric files, progress, configs."""

@@ -1,0 +1,116 @@
+"""One block of pairs: what every loss sees, whether the block is the whole batch or a tile of it.
+
+A loss over a batch looks at all pairs (i, j) of a profile i and a molecule j. `Side` holds what one
+side of a block brings along (embeddings, frozen profile, identity, mask), `Shared` what all pairs
+have in common. A `Kernel` is the block mathematics of a loss, in three small functions:
+
+    partial    what one block says about its rows, its columns and its sum    -> Stats
+    merge      two partial statements about the same rows and columns         -> Stats
+    pullback   a scalar whose gradient, summed over the blocks, is the gradient of the final Stats
+
+`streaming` is written against these three and knows no loss; losses know no chunk and no device.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+class Side(NamedTuple):
+    """The rows, or the columns, of a block of pairs.
+
+    Attributes:
+        z: embeddings; rows are phenomic, columns molecules, or what a loss puts in their place.
+        profile: frozen phenomic profiles of the same perturbations, or None.
+        index: place in the batch; a pair with equal indices is a positive.
+        mask: False where the row is padding or was already seen in another block.
+    """
+
+    z: Float[Array, "n d"]
+    profile: Float[Array, "n p"] | None
+    index: Int[Array, " n"]
+    mask: Bool[Array, " n"]
+
+
+class Shared(NamedTuple):
+    """What all pairs have in common.
+
+    Attributes:
+        scale: α, or 1/τ in a softmax loss.
+        bias: added to every logit.
+        null_constant: c of the arctan similarity, or None.
+        center: a point near the profiles' mean, or None; see `similarity.ArctanL2`.
+    """
+
+    scale: Float[Array, ""]
+    bias: Float[Array, ""]
+    null_constant: Float[Array, ""] | None
+    center: Float[Array, " p"] | None
+
+
+class Stats(NamedTuple):
+    """Statements about pairs by row, by column and in total: pytrees, () where there is none."""
+
+    rows: Any
+    cols: Any
+    total: Any
+
+
+class Kernel(Protocol):
+    """Block mathematics of a reduction over pairs; instances are hashable and hold only options."""
+
+    def partial(self, rows: Side, cols: Side, shared: Shared) -> Stats:
+        """Statistics of one block; pairs with a masked side take no part."""
+        ...
+
+    def merge(self, a: Stats, b: Stats) -> Stats:
+        """Statistics of the union of two disjoint sets of pairs with the same rows and columns."""
+        ...
+
+    def empty(self, rows: Side, cols: Side) -> Stats:
+        """Statistics of no pair at all: the neutral element of `merge`."""
+        ...
+
+    def pullback(
+        self, rows: Side, cols: Side, shared: Shared, stats: Stats, cotangent: Stats
+    ) -> Float[Array, ""]:
+        """A scalar whose gradient is this block's part of Σ cotangent · ∂stats.
+
+        Args:
+            rows: one side.
+            cols: the other.
+            shared: scalars.
+            stats: the *final* statistics of these rows and columns, held fixed.
+            cotangent: their cotangents, held fixed.
+        """
+        ...
+
+
+def dot(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    """A bᵀ in float32 whatever the inputs' dtype.
+
+    float32 inputs get full precision also where a device's default is less; half-precision inputs
+    are exact in any mode, so they keep the fast one.
+    """
+    full = a.dtype == jnp.float32 or b.dtype == jnp.float32
+    precision = jax.lax.Precision.HIGHEST if full else jax.lax.Precision.DEFAULT
+    return jnp.matmul(a.astype(jnp.float32), b.astype(jnp.float32).T, precision=precision)
+
+
+def logits(rows: Side, cols: Side, shared: Shared) -> Float[Array, "n m"]:
+    """l_ij = scale · <z_i, z_j> + bias (SPEC §14, row 2)."""
+    return shared.scale * dot(rows.z, cols.z) + shared.bias
+
+
+def valid_pairs(rows: Side, cols: Side) -> Bool[Array, "n m"]:
+    """Pairs both of whose sides take part."""
+    return rows.mask[:, None] & cols.mask[None, :]
+
+
+def positive_pairs(rows: Side, cols: Side) -> Bool[Array, "n m"]:
+    """Pairs of a profile with its own molecule."""
+    return rows.index[:, None] == cols.index[None, :]

@@ -1,0 +1,165 @@
+"""Similarity w between perturbations, from frozen phenomic profiles, one block at a time.
+
+    Identity    w_ij = 1 if i = j else 0                       (CLIP, DCL, InfoLOOB, SigLIP)
+    Cosine      w_ij = <p_i, p_j> / (2 |p_i| |p_j|) + 1/2       (CWCL, paper eq. 2)
+    ArctanL2    w_ij = 1 - (4/π) arctan(|p_i - p_j|² / c)       (S2L, paper App. D.3), 0 below k
+
+w_ii is exactly 1 in all three, whatever rounding says, and no gradient passes through w: the
+profiles are frozen. They are never L2-normalised for ArctanL2, since their norm carries activity
+(paper Fig. 6). c, the null constant, is computed once on the training screen by `null_constant`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+from molphenix_jax.losses import blocks
+
+
+class Similarity(Protocol):
+    """w over a block of pairs, in [0, 1]."""
+
+    def __call__(
+        self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared
+    ) -> Float[Array, "n m"]:
+        """Similarity of each row's perturbation with each column's."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """w = I: a pair is the same perturbation or it is not."""
+
+    def __call__(
+        self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared
+    ) -> Float[Array, "n m"]:
+        """1 for a positive pair, else 0."""
+        del shared
+        return blocks.positive_pairs(rows, cols).astype(jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cosine:
+    """Cosine similarity of the profiles, mapped from [-1, 1] to [0, 1] (paper eq. 2)."""
+
+    def __call__(
+        self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared
+    ) -> Float[Array, "n m"]:
+        """Half the cosine plus a half; a zero profile is at 1/2 to all others."""
+        del shared
+        cosine = blocks.dot(_unit(_frozen(rows)), _unit(_frozen(cols)))
+        w = jnp.clip(0.5 * cosine + 0.5, 0.0, 1.0)
+        return jnp.where(blocks.positive_pairs(rows, cols), 1.0, w)
+
+
+@dataclasses.dataclass(frozen=True)
+class ArctanL2:
+    """Arctan of the squared L2 distance in units of the null constant (paper App. D.3).
+
+    Attributes:
+        threshold: k; similarities below it become 0 (a hard zero, SPEC §14 row 6).
+    """
+
+    threshold: float = 0.75
+
+    def __call__(
+        self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared
+    ) -> Float[Array, "n m"]:
+        """1 at distance 0, 0 at the null median and beyond."""
+        if shared.center is None or shared.null_constant is None:
+            raise ValueError("ArctanL2 needs shared.center and shared.null_constant")
+        # |p - q|² = |p|² + |q|² - 2<p, q> loses digits to whatever the profiles have in common, so
+        # that is taken away first: distances do not change.
+        p = _frozen(rows) - shared.center[None, :]
+        q = _frozen(cols) - shared.center[None, :]
+        squares = jnp.sum(p * p, axis=1)[:, None] + jnp.sum(q * q, axis=1)[None, :]
+        distance = jnp.maximum(squares - 2.0 * blocks.dot(p, q), 0.0)
+        # Beyond the null median w would be negative, and is 0.
+        ratio = jnp.minimum(distance / shared.null_constant, 1.0)
+        w = 1.0 - (4.0 / jnp.pi) * jnp.arctan(ratio)
+        w = jnp.where(w < self.threshold, 0.0, jnp.clip(w, 0.0, 1.0))
+        return jax.lax.stop_gradient(jnp.where(blocks.positive_pairs(rows, cols), 1.0, w))
+
+
+def _frozen(side: blocks.Side) -> Float[Array, "n p"]:
+    if side.profile is None:
+        raise ValueError("this similarity is computed from profiles, and none were given")
+    return jax.lax.stop_gradient(side.profile).astype(jnp.float32)
+
+
+def _unit(p: Float[Array, "n p"]) -> Float[Array, "n p"]:
+    norm = jnp.linalg.norm(p, axis=1, keepdims=True)
+    return p / jnp.where(norm > 0.0, norm, 1.0)
+
+
+def null_constant(
+    profile: Float[np.ndarray, "n p"],
+    perturbation: Shaped[np.ndarray, " n"],
+    *,
+    n_pairs: int = 100_000,
+    seed: int = 0,
+    literal: bool = False,
+) -> float:
+    """Median squared L2 distance over random pairs of different perturbations: c of S2L.
+
+    "c is a constant indicating the median l2 distance between a null set of embeddings" (paper
+    App. D.3). The numerator of the similarity is a squared distance, so c is read as the median
+    *squared* distance, which puts w = 0 at the null median (SPEC §14, row 7).
+
+    Args:
+        profile: corrected profiles, not L2-normalised; of the training split only.
+        perturbation: which perturbation each row is; pairs within one are not null pairs.
+        n_pairs: random pairs drawn, with replacement.
+        seed: of the draw; the same seed gives the same constant.
+        literal: the median of the un-squared distance, as the paper's words say.
+
+    Returns:
+        c > 0, in the units of the profiles (squared, unless literal).
+
+    Raises:
+        ValueError: rows do not match, values are not finite, there is only one perturbation, or
+            most null pairs are at distance 0 (then no similarity can be told from it).
+    """
+    profile = np.asarray(profile, dtype=np.float64)
+    perturbation = np.asarray(perturbation)
+    if profile.ndim != 2 or perturbation.shape != profile.shape[:1]:
+        raise ValueError(
+            f"null_constant: profile has shape {profile.shape} and perturbation "
+            f"{perturbation.shape}; expected [n, p] and [n]"
+        )
+    if not np.isfinite(profile).all():
+        row = int(np.flatnonzero(~np.isfinite(profile).all(axis=1))[0])
+        raise ValueError(f"null_constant: profile row {row} has a NaN or infinite value")
+    if n_pairs < 1:
+        raise ValueError(f"null_constant: n_pairs must be at least 1, got {n_pairs}")
+    _, group = np.unique(perturbation, return_inverse=True)
+    if group.size == 0 or group.max() == 0:
+        raise ValueError("null_constant: needs rows of at least two different perturbations")
+    # The second row of a pair is drawn from the rows outside the first one's perturbation: with
+    # rows sorted by perturbation these are all but one interval, which a cyclic shift steps over.
+    order = np.argsort(group, kind="stable")
+    size = np.bincount(group)
+    start = np.concatenate([[0], np.cumsum(size)[:-1]])
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, group.size, n_pairs)
+    own = group[order[first]]
+    steps = rng.integers(0, group.size - size[own])
+    second = (start[own] + size[own] + steps) % group.size
+    squared = np.empty(n_pairs)
+    for at in range(0, n_pairs, 4096):
+        part = slice(at, at + 4096)
+        difference = profile[order[first[part]]] - profile[order[second[part]]]
+        squared[part] = np.einsum("ij,ij->i", difference, difference)
+    constant = float(np.median(np.sqrt(squared) if literal else squared))
+    if constant <= 0.0:
+        raise ValueError(
+            "null_constant: more than half of the null pairs have identical profiles; "
+            "check that the profiles were corrected and averaged"
+        )
+    return constant

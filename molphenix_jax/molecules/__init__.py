@@ -1,1 +1,28 @@
 """SMILES to checked molecules and their feature blocks; the one importer of RDKit and datamol."""
+
+from molphenix_jax.molecules.clusters import cluster_butina
+from molphenix_jax.molecules.embeddings import load_embeddings
+from molphenix_jax.molecules.fingerprints import (
+    FEATURISER_VERSION,
+    FINGERPRINTS,
+    column_names,
+    featurise,
+    tanimoto,
+)
+from molphenix_jax.molecules.shipped import shipped_smiles
+from molphenix_jax.molecules.standard import check_smiles, standardise
+from molphenix_jax.molecules.substructures import match_substructures
+
+__all__ = [
+    "FEATURISER_VERSION",
+    "FINGERPRINTS",
+    "check_smiles",
+    "cluster_butina",
+    "column_names",
+    "featurise",
+    "load_embeddings",
+    "match_substructures",
+    "shipped_smiles",
+    "standardise",
+    "tanimoto",
+]

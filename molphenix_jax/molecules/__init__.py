@@ -6,6 +6,7 @@ from molphenix_jax.molecules.fingerprints import (
     FEATURISER_VERSION,
     FINGERPRINTS,
     column_names,
+    descriptors,
     featurise,
     tanimoto,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "check_smiles",
     "cluster_butina",
     "column_names",
+    "descriptors",
     "featurise",
     "load_embeddings",
     "match_substructures",

@@ -16,8 +16,8 @@ def cluster_butina(smiles: Sequence[str], *, cutoff: float) -> Int64[np.ndarray,
 
     The molecule with the most neighbours takes all of them as its cluster, then the next one takes
     those that are left (Butina, J. Chem. Inf. Comput. Sci. 1999, 39, 747). The neighbour lists come
-    from blocks of a matrix product and only pairs above the cutoff are kept, so memory grows with the
-    number of similar pairs, not with n². The partition is that of RDKit's `Butina.ClusterData`.
+    from blocks of a matrix product and only pairs above the cutoff are kept, so memory grows with
+    the number of similar pairs, not with n². The partition is that of RDKit's `Butina.ClusterData`.
 
     Args:
         smiles: n standardised SMILES.
@@ -32,7 +32,7 @@ def cluster_butina(smiles: Sequence[str], *, cutoff: float) -> Int64[np.ndarray,
     """
     if not 0.0 < cutoff <= 1.0:
         raise ValueError(f"cutoff is a Tanimoto similarity in (0, 1], not {cutoff}")
-    bits = featurise(smiles, "_morgan_r2")
+    bits = featurise(smiles, "morgan_r2")
     neighbours: list[np.ndarray] = []
     for start in range(0, len(bits), _ROWS):
         similar = tanimoto(bits[start : start + _ROWS], bits) >= np.float32(cutoff)

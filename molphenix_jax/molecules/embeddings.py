@@ -1,8 +1,8 @@
 """Precomputed molecule embeddings from a file, matched to the molecules of a screen.
 
-Any frozen encoder (MolGPS, MiniMol, ...) can be a feature block: compute its embeddings elsewhere, key
-them by SMILES or InChIKey, and name the file. Keys that are SMILES are standardised as the screen's own
-molecules are, so both sides meet at the InChIKey however each drew the molecule.
+Any frozen encoder (MolGPS, MiniMol, ...) can be a feature block: compute its embeddings elsewhere,
+key them by SMILES or InChIKey, and name the file. Keys that are SMILES are standardised as the
+screen's own molecules are, so both sides meet at the InChIKey however each drew the molecule.
 """
 
 import pathlib
@@ -28,15 +28,16 @@ def load_embeddings(
 ) -> Float32[np.ndarray, "n k"]:
     """Embeddings of the molecules, in their order.
 
-    Matched by full InChIKey; a molecule that has none there takes an embedding with the same first block
-    (same skeleton, stereo unknown or different), and how many did so is logged. Where a file has several
-    different rows for one key, the first counts, which is logged too.
+    Matched by full InChIKey; a molecule that has none there takes an embedding with the same first
+    block (same skeleton, stereo unknown or different), and how many did so is logged. Where a file
+    has several different rows for one key, the first counts, which is logged too.
 
     Args:
-        path: `.parquet` with a column `inchikey` or `smiles` (the first, if both) and one list column, or
-            else its numeric columns in file order; `.npz` with arrays `keys` and `embeddings`; or
-            `.npy` [m, k] beside a `.txt` (one key a line) or `.csv` (a column `inchikey` or `smiles`)
-            of the same name, in the same order. Keys are InChIKeys, their first blocks, or SMILES.
+        path: `.parquet` with a column `inchikey` or `smiles` (the first, if both) and one list
+            column, or else its numeric columns in file order; `.npz` with arrays `keys` and
+            `embeddings`; or `.npy` [m, k] beside a `.txt` (one key a line) or `.csv` (a column
+            `inchikey` or `smiles`) of the same name, in the same order. Keys are InChIKeys, their
+            first blocks, or SMILES.
         molecules: n rows with columns `smiles` and `inchikey`, as `standardise` gives them.
 
     Returns:
@@ -112,13 +113,11 @@ def _inchikeys(path: pathlib.Path, keys: list[str]) -> list[str | None]:
     """Keys as InChIKeys; None for one that cannot be read, counted in the log."""
     is_smiles = [not _INCHIKEY.fullmatch(key) for key in keys]
     table = standardise([key for key, smiles in zip(keys, is_smiles, strict=True) if smiles])
-    unusable = table.index[table["error"].notna()]
-    if len(unusable):
-        logging.warning("%s: %d keys are no usable SMILES or InChIKey", path, len(unusable))
+    n_unusable = sum(error is not None for error in table["error"])
+    if n_unusable:
+        logging.warning("%s: %d keys are no usable SMILES or InChIKey", path, n_unusable)
     standard = iter(table["inchikey"])
-    return [
-        next(standard) if smiles else key for key, smiles in zip(keys, is_smiles, strict=True)
-    ]
+    return [next(standard) if smiles else key for key, smiles in zip(keys, is_smiles, strict=True)]
 
 
 def _key_column(path: pathlib.Path, columns: list[str]) -> str:
@@ -146,7 +145,7 @@ def _read_parquet(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
 
 
 def _list_column(path: pathlib.Path, name: str, column: pa.Array) -> np.ndarray:
-    lengths = set(pc.list_value_length(column).to_pylist())
+    lengths = set(pc.call_function("list_value_length", [column]).to_pylist())
     if len(lengths) != 1 or None in lengths:
         shown = sorted(lengths, key=str)[:_SHOWN]
         raise ValueError(f"{path}: lists in {name} must all have one length, found {shown}")
@@ -155,7 +154,9 @@ def _list_column(path: pathlib.Path, name: str, column: pa.Array) -> np.ndarray:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -34,6 +34,6 @@ def map_distinct(
         chunks = [distinct[start : start + CHUNK] for start in range(0, len(distinct), CHUNK)]
         # joblib's loky workers are fresh processes, not forks: safe beside JAX's threads.
         done = dm.parallelized(function, chunks, scheduler="processes", n_jobs=-1)
-        results = [result for chunk in done for result in chunk]
+        results = [result for chunk in done or () for result in chunk or ()]
     by_item = dict(zip(distinct, results, strict=True))
     return [by_item[item] for item in items]

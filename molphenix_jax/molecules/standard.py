@@ -1,8 +1,9 @@
 """Which SMILES can be used, and the one standard form of each.
 
-The same compound reaches a screen as a salt, a zwitterion or a vendor's drawing. Its standard form is
-the largest fragment, normalised and uncharged, as a canonical SMILES; its identity is the full
-InChIKey of that form, so stereoisomers are different molecules and tautomers are mostly the same one.
+The same compound reaches a screen as a salt, a zwitterion or a vendor's drawing. Its standard form
+is the largest fragment, normalised and uncharged, as a canonical SMILES; its identity is the full
+InChIKey of that form, so stereoisomers are different molecules and tautomers are mostly the same
+one.
 """
 
 import re
@@ -35,12 +36,12 @@ class _Standard(NamedTuple):
 def check_smiles(smiles: Sequence[str]) -> list[str | None]:
     """Why each SMILES cannot be used, or None where it can.
 
-    The reasons are those of `standardise`, which computes them on the way: whoever needs the standard
-    form too should call only that one.
+    The reasons are those of `standardise`, which computes them on the way: whoever needs the
+    standard form too should call only that one.
 
     Args:
-        smiles: n SMILES; anything that is not a non-empty string is a reason too. A ChemAxon extension
-            (`CCO |...|`) or a name after a space is ignored.
+        smiles: n SMILES; anything that is not a non-empty string is a reason too. A ChemAxon
+            extension (`CCO |...|`) or a name after a space is ignored.
 
     Returns:
         n reasons in plain words, None for a usable SMILES.
@@ -57,12 +58,15 @@ def standardise(smiles: Sequence[str]) -> pd.DataFrame:
     Returns:
         n rows in the order given, index 0 to n - 1, with columns
 
-        - `smiles`: the largest fragment, normalised, uncharged, canonical. Tautomers are kept as drawn.
+        - `smiles`: the largest fragment, normalised, uncharged, canonical. Tautomers are kept as
+          drawn.
         - `inchikey`: of that form, all blocks: what identifies a molecule, stereo included.
-        - `scaffold`: Bemis-Murcko scaffold as SMILES without stereo, so that stereoisomers share it.
-          A molecule without a ring has none: `""`. A scaffold split must take each such molecule as a
-          group of its own, by `inchikey`: they have nothing in common but the lack of a ring.
-        - `error`: why the molecule cannot be used; the other columns are None then. None where it can.
+        - `scaffold`: Bemis-Murcko scaffold as SMILES without stereo, so that stereoisomers share
+          it. A molecule without a ring has none: `""`. A scaffold split must take each such
+          molecule as a group of its own, by `inchikey`: they have nothing in common but the lack of
+          a ring.
+        - `error`: why the molecule cannot be used; the other columns are None then. None where it
+          can.
     """
     table = pd.DataFrame(_standard_rows(smiles), columns=_Standard._fields, dtype=object)
     return table.where(table.notna(), None)

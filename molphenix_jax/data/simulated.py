@@ -27,9 +27,10 @@ Equations, for molecule m at concentration c (µM), target t, well w on plate p 
    k = AMPLITUDE_TOXICITY v. A molecule's own direction is half explained by structure: u(m) =
    AMPLITUDE_OWN (rho B b(m) / |B b(m)| + sqrt(1 - rho²) v(m)), B fixed, rho = OWN_FROM_STRUCTURE.
 6. Well. x(w) = scale * (mean + gain(e) * [e(m, c) + plate(p) + edge(w) + noise(w)] + shift(e)),
-   * per feature. noise ~ N(0, I + L L^T) with NOISE_MODES shared modes (cell density, cell cycle)
-   of length NOISE_MODE; plate(p) and shift(e) are Gaussian, gain(e) and scale lognormal; edge(w)
-   is one direction, present in the outer ring of wells. Controls have e(m, c) = 0.
+   * per feature. noise ~ N(0, SD_NOISE² I + L L^T) with NOISE_MODES shared modes (cell density,
+   cell cycle) of length NOISE_MODE; plate(p) and shift(e) are Gaussian, gain(e) and scale
+   lognormal; edge(w) is one direction, present in the outer ring of wells. Controls have
+   e(m, c) = 0.
 7. Truth. scale * (mean + gain(e) * e(m, c) + shift(e)): what a well is expected to show, given its
    treatment and its experiment. Plate, edge and noise are left out, plate and edge on purpose: an
    oracle that knew them would find an inactive perturbation by the plates it happened to lie on,
@@ -88,8 +89,10 @@ class SimulationConfig(BiologyConfig):
     # Size of the molecules: no gases, no large peptides.
     min_heavy_atoms: int = 10
     max_heavy_atoms: int = 60
+    # Noise between replicate wells, per feature: the unit of all lengths (0 for none).
+    sd_noise: float = 1.0
+    # Noise that moves all features together: how many modes, and the length of each.
     noise_modes: int = 8
-    # Length of one shared noise mode.
     noise_mode: float = 3.0
     # Shift between experiments, per feature, and sd of the log of their gain.
     sd_experiment: float = 1.3
@@ -247,7 +250,7 @@ def _embed(
         gain = np.exp(config.sd_gain * rng.standard_normal(width))
         plate_of_well = pd.factorize(wells["plate"])[0]
         plate = config.sd_plate * rng.standard_normal((plate_of_well.max() + 1, width))
-        noise = rng.standard_normal((len(wells), width))
+        noise = config.sd_noise * rng.standard_normal((len(wells), width))
         noise += rng.standard_normal((len(wells), config.noise_modes)) @ modes
         treated = effect[wells["molecule"], wells["dose"]]
         nuisance = plate[plate_of_well] + _on_edge(wells["position"].to_numpy())[:, None] * edge

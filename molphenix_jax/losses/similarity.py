@@ -82,9 +82,23 @@ class ArctanL2:
         distance = jnp.maximum(squares - 2.0 * blocks.dot(p, q), 0.0)
         # Beyond the null median w would be negative, and is 0.
         ratio = jnp.minimum(distance / shared.null_constant, 1.0)
-        w = 1.0 - (4.0 / jnp.pi) * jnp.arctan(ratio)
+        w = 1.0 - (4.0 / jnp.pi) * arctan_unit(ratio)
         w = jnp.where(w < self.threshold, 0.0, jnp.clip(w, 0.0, 1.0))
         return jax.lax.stop_gradient(jnp.where(blocks.positive_pairs(rows, cols), 1.0, w))
+
+
+def arctan_unit(t: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    """Arctan on [0, 1] in float32, to within 1e-7.
+
+    A similarity asks for no other argument, and without branches and divisions by cases this is an
+    order of magnitude faster on a CPU than the general arctan, which would cost as much as a matrix
+    product. Cephes' atanf: reduce to |u| <= tan(π/8), then an odd polynomial.
+    """
+    high = t > 0.41421356
+    u = jnp.where(high, (t - 1.0) / (t + 1.0), t)
+    s = u * u
+    p = ((8.05374449538e-2 * s - 1.38776856032e-1) * s + 1.99777106478e-1) * s - 3.33329491539e-1
+    return jnp.where(high, jnp.pi / 4, 0.0) + (p * s * u + u)
 
 
 def _frozen(side: blocks.Side) -> Float[Array, "n p"]:

@@ -16,7 +16,7 @@ where the positive is left out it contributes 0, not -∞.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,11 @@ class SoftmaxKernel:
     similarity: Similarity
     exclude_positive: bool = False
     columns: bool = True
+
+    @property
+    def separable(self) -> Literal["rows", "no"]:
+        """Rows stand alone unless columns ask too."""
+        return "no" if self.columns else "rows"
 
     def partial(self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared) -> blocks.Stats:
         """What the block says about its rows and columns."""

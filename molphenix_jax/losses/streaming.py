@@ -1,29 +1,71 @@
-"""Executions of a loss (streaming follows in the next commit)."""
+"""All pairs without the matrix of all pairs: a loss as a walk over tiles, or as a ring of devices.
+
+A loss over n rows looks at n² pairs, but what it keeps of them is small: a log-sum-exp of each row,
+a sum. So the matrix is never made. As in FlashAttention it is walked tile by tile, and what each
+tile says (`Kernel.partial`) is merged into running statistics (`Kernel.merge`):
+
+               columns (molecules)                 device 0   device 1   device 2
+             ┌──────┬──────┬──────┐                ┌──────┐   ┌──────┐   ┌──────┐
+    rows     │  →   │  →   │  → · │ row         rows│  0   │   │  1   │   │  2   │ stay
+    (pro-    ├──────┼──────┼──────┤ statistics     ├──────┤   ├──────┤   ├──────┤
+    files)   │  →   │  →   │  → · │           cols │  0   │ ← │  1   │ ← │  2   │ ← travel
+             └──────┴──────┴──────┘                └──────┘   └──────┘   └──────┘
+               ·      ·      ·  column statistics     └──────────→──────────┘
+
+A ring is the same walk with the columns spread out. Each device keeps its rows and walks over the
+block of columns that visits it, then hands that block on with `ppermute`, and with it whatever was
+learnt about those columns. After as many steps as there are devices every block is home again, its
+statistics complete. A chunked loss is a ring of one device.
+
+The backward pass is the same walk once more, in the same order. Given the *final* statistics, each
+tile knows its own part of the gradient (`Kernel.pullback`): gradients of rows stay, gradients of
+columns travel home with their block. Nothing but the statistics is kept between the two passes.
+
+Where pairs (or rows) do not depend on each other the final statistics of a tile are known at once,
+and a chunked loss takes value and gradient in a single walk, with no logit computed twice
+(`_at_once`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, Protocol, get_args
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, get_args
 
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int
 
 from molphenix_jax.losses import blocks
 
 Execution = Literal["dense", "chunked", "ring"]
+Summed = tuple[Float[Array, ""], Float[Array, ""]]
+Visit = Callable[[Any, Any, blocks.Stats], blocks.Stats]
+
+# Tiles of 512 × 512 float32 take 1 MB: a few of them stay in a core's cache. Where a tile must span
+# all columns it has 128 rows.
+TILE = 512
+STRIPE = 128
 
 
 class SummedKernel(blocks.Kernel, Protocol):
     """A kernel whose statistics end in a loss summed over rows."""
 
-    def finish(self, stats: blocks.Stats) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    @property
+    def separable(self) -> Literal["pairs", "rows", "no"]:
+        """Whether the loss is a plain sum over pairs, over rows, or neither."""
+        ...
+
+    def finish(self, stats: blocks.Stats) -> Summed:
         """The summed loss, and the sum of w over all pairs."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How a reduction over pairs is carried out."""
+    """How a reduction over pairs is carried out; see `make_loss`."""
 
     execution: Execution = "dense"
     chunk_size: int = 0
@@ -33,20 +75,277 @@ class Plan:
     def __post_init__(self):
         if self.execution not in get_args(Execution):
             raise ValueError(
-                f"execution must be one of {get_args(Execution)}, got {self.execution!r}"
+                f"execution must be one of {', '.join(get_args(Execution))}; got {self.execution!r}"
             )
-        if self.execution != "dense":
-            raise NotImplementedError(self.execution)
+        if self.chunk_size < 0:
+            raise ValueError(f"chunk_size must be 0 (chosen here) or more, got {self.chunk_size}")
+        if self.execution == "dense" and self.chunk_size:
+            raise ValueError("chunk_size has no meaning under execution 'dense'; use 'chunked'")
+        if self.execution == "ring":
+            if self.mesh is None:
+                raise ValueError("execution 'ring' needs mesh=, the devices that form it")
+            if self.axis not in self.mesh.shape:
+                axes = ", ".join(self.mesh.shape)
+                raise ValueError(f"the mesh has no axis {self.axis!r}; its axes: {axes}")
+
+    @property
+    def devices(self) -> int:
+        """Devices that share the batch."""
+        return self.mesh.shape[self.axis] if self.execution == "ring" and self.mesh else 1
 
     def check_rows(self, n: int) -> None:
-        """Raises if n rows cannot be laid out."""
+        """Raises ValueError where n rows do not divide among the devices."""
+        if n % self.devices:
+            raise ValueError(
+                f"{n} rows do not divide among the {self.devices} devices of axis {self.axis!r}; "
+                f"pad the batch to a multiple of {self.devices} and pass mask="
+            )
 
 
-def reduce(kernel, rows, cols, shared, plan: Plan) -> blocks.Stats:
-    """Statistics over all pairs."""
-    return kernel.partial(rows, cols, shared)
+def reduce(
+    kernel: blocks.Kernel,
+    rows: blocks.Side,
+    cols: blocks.Side,
+    shared: blocks.Shared,
+    plan: Plan,
+) -> blocks.Stats:
+    """A kernel's statistics over all pairs, differentiable in z, scale and bias."""
+    if plan.execution == "dense":
+        return kernel.partial(rows, cols, shared)
+    return _streamed(kernel, plan, rows, cols, shared)
 
 
-def summed(kernel: SummedKernel, rows, cols, shared, plan: Plan):
-    """The loss summed over rows and the sum of w."""
+def summed(
+    kernel: SummedKernel,
+    rows: blocks.Side,
+    cols: blocks.Side,
+    shared: blocks.Shared,
+    plan: Plan,
+) -> Summed:
+    """A loss summed over rows, and the sum of w; differentiable in z, scale and bias."""
+    if plan.execution == "chunked" and kernel.separable != "no":
+        return _at_once(kernel, plan, rows, cols, shared)
     return kernel.finish(reduce(kernel, rows, cols, shared, plan))
+
+
+# Two walks: statistics, then gradients. -----------------------------------------------------------
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _streamed(kernel: blocks.Kernel, plan: Plan, rows, cols, shared) -> blocks.Stats:
+    def walk(rows, cols, shared):
+        def visit(rows, cols, stats):
+            (row_side,), (col_side,) = rows, cols
+            return kernel.merge(stats, kernel.partial(row_side, col_side, shared))
+
+        return _travel(visit, (rows,), (cols,), kernel.empty(rows, cols), plan)
+
+    return _on_devices(walk, plan)(rows, cols, shared)
+
+
+def _streamed_fwd(kernel: blocks.Kernel, plan: Plan, rows, cols, shared):
+    stats = _streamed(kernel, plan, rows, cols, shared)
+    return stats, (rows, cols, shared, stats)
+
+
+def _streamed_bwd(kernel: blocks.Kernel, plan: Plan, residuals, cotangent: blocks.Stats):
+    rows, cols, shared, stats = residuals
+
+    def walk(rows, cols, shared, total):
+        def visit(rows, cols, gradients):
+            (row_side, row_stats, row_cotangent), (col_side, col_stats, col_cotangent) = rows, cols
+
+            def pullback(z_row, z_col, scale, bias):
+                return kernel.pullback(
+                    row_side._replace(z=z_row),
+                    col_side._replace(z=z_col),
+                    shared._replace(scale=scale, bias=bias),
+                    blocks.Stats(row_stats, col_stats, total[0]),
+                    blocks.Stats(row_cotangent, col_cotangent, total[1]),
+                )
+
+            here = jax.grad(pullback, argnums=(0, 1, 2, 3))(
+                row_side.z, col_side.z, shared.scale, shared.bias
+            )
+            return jax.tree.map(jnp.add, gradients, blocks.Stats(here[0], here[1], here[2:]))
+
+        return _travel(visit, rows, cols, _no_gradients(rows[0], cols[0]), plan)
+
+    gradients = _on_devices(walk, plan)(
+        (rows, stats.rows, cotangent.rows),
+        (cols, stats.cols, cotangent.cols),
+        shared,
+        (stats.total, cotangent.total),
+    )
+    return _cotangents(gradients, rows, cols)
+
+
+_streamed.defvjp(_streamed_fwd, _streamed_bwd)
+
+
+# One walk: value and gradient together. -----------------------------------------------------------
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _at_once(kernel: SummedKernel, plan: Plan, rows, cols, shared) -> Summed:
+    return kernel.finish(_streamed(kernel, plan, rows, cols, shared))
+
+
+def _at_once_fwd(kernel: SummedKernel, plan: Plan, rows, cols, shared):
+    def visit(rows, cols, so_far):
+        (row_side,), (col_side,) = rows, cols
+
+        def value(z_row, z_col, scale, bias):
+            row_block, col_block = row_side._replace(z=z_row), col_side._replace(z=z_col)
+            here = shared._replace(scale=scale, bias=bias)
+            return kernel.finish(kernel.partial(row_block, col_block, here))
+
+        (loss, w_sum), here = jax.value_and_grad(value, argnums=(0, 1, 2, 3), has_aux=True)(
+            row_side.z, col_side.z, shared.scale, shared.bias
+        )
+        here = blocks.Stats(here[0], here[1], (here[2:], (loss, w_sum)))
+        return jax.tree.map(jnp.add, so_far, here)
+
+    start = _no_gradients(rows, cols)
+    start = start._replace(total=(start.total, (jnp.zeros(()), jnp.zeros(()))))
+    done = _sweep(
+        visit,
+        (rows,),
+        (cols,),
+        start,
+        row_tile=plan.chunk_size or (TILE if kernel.separable == "pairs" else STRIPE),
+        col_tile=(plan.chunk_size or TILE) if kernel.separable == "pairs" else cols.z.shape[0],
+    )
+    scalars, value = done.total
+    return value, (done._replace(total=scalars), rows, cols)
+
+
+def _at_once_bwd(kernel: SummedKernel, plan: Plan, residuals, cotangent: Summed):
+    del kernel, plan
+    gradients, rows, cols = residuals
+    gradients = jax.tree.map(lambda g: cotangent[0] * g, gradients)
+    return _cotangents(gradients, rows, cols)
+
+
+_at_once.defvjp(_at_once_fwd, _at_once_bwd)
+
+
+def _no_gradients(rows: blocks.Side, cols: blocks.Side) -> blocks.Stats:
+    """Zero gradients of z (in float32, whatever z is), of scale and of bias."""
+    return blocks.Stats(
+        jnp.zeros(rows.z.shape, jnp.float32),
+        jnp.zeros(cols.z.shape, jnp.float32),
+        (jnp.zeros(()), jnp.zeros(())),
+    )
+
+
+def _cotangents(gradients: blocks.Stats, rows: blocks.Side, cols: blocks.Side):
+    """Gradients in the shape of the arguments; None, which custom_vjp takes for 0, where frozen."""
+    frozen: Any = None
+
+    def side(z: Array, like: blocks.Side) -> blocks.Side:
+        return blocks.Side(z.astype(like.z.dtype), frozen, frozen, frozen)
+
+    scale, bias = gradients.total
+    return (
+        side(gradients.rows, rows),
+        side(gradients.cols, cols),
+        blocks.Shared(scale, bias, frozen, frozen),
+    )
+
+
+# The walk. ----------------------------------------------------------------------------------------
+
+
+def _on_devices(walk: Callable[..., blocks.Stats], plan: Plan) -> Callable[..., blocks.Stats]:
+    """Runs walk(rows, cols, *shared) on each device's share of the rows and columns."""
+    if plan.mesh is None or plan.execution != "ring":
+        return walk
+    split, same = PartitionSpec(plan.axis), PartitionSpec()
+
+    def on_device(rows, cols, *shared):
+        # Marked as varying, a scalar's gradient stays this device's part until the psum below;
+        # otherwise differentiation would sum it over the devices in every tile.
+        result = walk(rows, cols, *_varying(shared, plan))
+        return result._replace(total=jax.lax.psum(result.total, plan.axis))
+
+    def run(rows, cols, *shared):
+        return jax.shard_map(
+            on_device,
+            mesh=plan.mesh,
+            in_specs=(split, split, *(same for _ in shared)),
+            out_specs=blocks.Stats(split, split, same),
+        )(rows, cols, *shared)
+
+    return run
+
+
+def _travel(
+    visit: Visit, rows: tuple, cols: tuple, start: blocks.Stats, plan: Plan
+) -> blocks.Stats:
+    """Brings every block of columns past these rows once; in a ring, from the other devices too."""
+    tile = plan.chunk_size or TILE
+    sweep = functools.partial(_sweep, visit, row_tile=tile, col_tile=tile)
+    if plan.execution != "ring":
+        return sweep(rows, cols, start)
+    n = plan.devices
+    to_previous = [(i, (i - 1) % n) for i in range(n)]
+
+    def step(_, state):
+        cols, so_far = state
+        so_far = sweep(rows, cols, so_far)
+        cols, learnt = jax.lax.ppermute((cols, so_far.cols), plan.axis, to_previous)
+        return cols, so_far._replace(cols=learnt)
+
+    return jax.lax.fori_loop(0, n, step, (cols, _varying(start, plan)))[1]
+
+
+def _varying(tree: Any, plan: Plan) -> Any:
+    """The same values, typed as differing from device to device."""
+    return jax.tree.map(lambda a: jax.lax.pcast(a, plan.axis, to="varying"), tree)
+
+
+def _sweep(
+    visit: Visit, rows: tuple, cols: tuple, start: blocks.Stats, *, row_tile: int, col_tile: int
+) -> blocks.Stats:
+    """Visits every tile of rows × cols, row by row, and returns the running result.
+
+    `rows` and `cols` are tuples of pytrees of a common leading length, a `Side` first.
+    """
+    n, m = rows[0].z.shape[0], cols[0].z.shape[0]
+    row_tile, col_tile = min(row_tile, n), min(col_tile, m)
+    across = -(-m // col_tile)
+
+    def step(at, so_far: blocks.Stats) -> blocks.Stats:
+        row_at, col_at = (at // across) * row_tile, (at % across) * col_tile
+        tile = visit(
+            _fresh(rows, row_at, row_tile),
+            _fresh(cols, col_at, col_tile),
+            blocks.Stats(
+                _take(so_far.rows, row_at, row_tile),
+                _take(so_far.cols, col_at, col_tile),
+                so_far.total,
+            ),
+        )
+        return blocks.Stats(
+            _put(so_far.rows, tile.rows, row_at), _put(so_far.cols, tile.cols, col_at), tile.total
+        )
+
+    return jax.lax.fori_loop(0, -(-n // row_tile) * across, step, start)
+
+
+def _take(tree: Any, at: Int[Array, ""], size: int) -> Any:
+    # A last tile that does not fit starts earlier: dynamic slices are clamped to the array.
+    return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, at, size), tree)
+
+
+def _put(tree: Any, tile: Any, at: Int[Array, ""]) -> Any:
+    return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, at, 0), tree, tile)
+
+
+def _fresh(sides: tuple, at: Int[Array, ""], size: int) -> tuple:
+    """The tile at a row, with rows masked out that an earlier tile has seen."""
+    first = jnp.minimum(at, sides[0].z.shape[0] - size)
+    side, *others = _take(sides, at, size)
+    unseen = first + jnp.arange(size) >= at
+    return (side._replace(mask=side.mask & unseen), *others)

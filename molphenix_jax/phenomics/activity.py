@@ -1,0 +1,189 @@
+"""Which perturbations do anything: replicate consistency against a matched null (SPEC section 3).
+
+The statistic of a perturbation is the mean cosine between its replicate wells. Its null is the same
+statistic over equally many wells of as many different perturbations: a mean over six pairs varies
+less than one over one pair, so each replicate count is held against its own null.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Int
+
+# Beyond this many replicates the mean cosine hardly moves, while the null costs in proportion.
+MAX_REPLICATES = 32
+
+_CHUNK_VALUES = 1 << 24  # embedding values gathered at once: 64 MiB of float32
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReplicateConsistency:
+    """One entry per perturbation.
+
+    Attributes:
+        statistic: mean pairwise cosine of the replicates, NaN with fewer than 2.
+        p_value: (1 + #{null >= statistic}) / (1 + n_null), NaN where the statistic is.
+        n_replicates: wells of each perturbation.
+        n_null: size of each null set.
+        notes: what was limited, in one sentence each.
+    """
+
+    statistic: Float[np.ndarray, "p"]
+    p_value: Float[np.ndarray, "p"]
+    n_replicates: Int[np.ndarray, "p"]
+    n_null: int
+    notes: tuple[str, ...] = ()
+
+
+def replicate_consistency(
+    x: Float[np.ndarray, "n d"],
+    perturbation: Int[np.ndarray, "n"],
+    *,
+    n_null: int,
+    seed: int,
+) -> ReplicateConsistency:
+    """Tests for every perturbation whether its replicates agree more than unrelated wells do.
+
+    For r unit vectors u the mean pairwise cosine is (|sum u|^2 - sum |u|^2) / (r (r - 1)), so no
+    pair is ever formed (an all-zero embedding has cosine 0 with everything). The null for r
+    replicates is `n_null` groups of r wells, from r different perturbations drawn uniformly, one
+    random well each: a perturbation with hundreds of wells weighs no more than another.
+
+    A perturbation with more than 32 replicates, or more than there are perturbations to draw a
+    null from, is tested on a random subset of that size; a note says so. With a single
+    perturbation there is no null and every p-value is NaN.
+
+    Args:
+        x: corrected embeddings of the treated wells.
+        perturbation: id of each well's perturbation, 0 to P-1.
+        n_null: size of the null; the smallest p-value is 1 / (1 + n_null).
+        seed: of the null and the subsets; the same seed gives the same p-values.
+
+    Returns:
+        Statistic and p-value of perturbations 0 to P-1.
+
+    Raises:
+        ValueError: shapes disagree, an id is negative, or n_null is below 1.
+    """
+    x, perturbation = np.asarray(x), np.asarray(perturbation)
+    if x.ndim != 2 or perturbation.shape != x.shape[:1]:
+        raise ValueError(
+            f"expected x [n, d] and perturbation [n], got {x.shape} and {perturbation.shape}"
+        )
+    if len(x) and perturbation.min() < 0:
+        raise ValueError(f"perturbation ids start at 0, got {perturbation.min()}")
+    if n_null < 1:
+        raise ValueError(f"n_null must be at least 1, got {n_null}")
+    counts = np.bincount(perturbation)
+    statistic = np.full(len(counts), np.nan)
+    p_value = np.full(len(counts), np.nan)
+    present = np.flatnonzero(counts)
+    limit = min(MAX_REPLICATES, len(present))
+    notes = _limit_notes(counts, limit)
+    if limit < 2 or counts.max() < 2:
+        return ReplicateConsistency(statistic, p_value, counts, n_null, notes)
+
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(x))
+    order = shuffled[np.argsort(perturbation[shuffled], kind="stable")]
+    starts = np.cumsum(counts) - counts
+    used = np.minimum(counts, limit)
+    norms = _norms(x)
+
+    tested = np.flatnonzero(used > 1)
+    replicate_counts = np.unique(used[tested])
+    null = _null_statistics(
+        x, norms, order, starts[present], used[present], replicate_counts, n_null, rng
+    )
+    for r in replicate_counts:
+        ids = tested[used[tested] == r]
+        for part in np.array_split(ids, -(-len(ids) * r * x.shape[1] // _CHUNK_VALUES)):
+            wells = order[starts[part][:, None] + np.arange(r)]
+            units = _units(x, norms, wells)
+            statistic[part] = _mean_cosine(units.sum(axis=1), _square_sum(units), r)
+        below = np.searchsorted(null[r], statistic[ids], side="left")
+        p_value[ids] = (1 + n_null - below) / (1 + n_null)
+    return ReplicateConsistency(statistic, p_value, counts, n_null, notes)
+
+
+def _null_statistics(
+    x: Float[np.ndarray, "n d"],
+    norms: Float[np.ndarray, "n"],
+    order: Int[np.ndarray, "n"],
+    starts: Int[np.ndarray, "q"],
+    used: Int[np.ndarray, "q"],
+    replicate_counts: Int[np.ndarray, "c"],
+    n_null: int,
+    rng: np.random.Generator,
+) -> dict[int, Float[np.ndarray, "m"]]:
+    """Sorted null statistics of each replicate count.
+
+    The groups are nested: the first r wells of one sequence make the group of size r, so that all
+    counts together cost no more than the largest.
+    """
+    largest = int(replicate_counts.max())
+    drawn = _distinct(len(starts), n_null, largest, rng)
+    wells = order[starts[drawn] + (rng.random(drawn.shape) * used[drawn]).astype(np.int64)]
+    null = {int(r): np.empty(n_null) for r in replicate_counts}
+    step = max(1, _CHUNK_VALUES // max(1, x.shape[1]))
+    for begin in range(0, n_null, step):
+        part = slice(begin, begin + step)
+        total = np.zeros((len(wells[part]), x.shape[1]), np.float32)
+        squares = np.zeros(len(total))
+        for r in range(1, largest + 1):
+            units = _units(x, norms, wells[part, r - 1])
+            total += units
+            squares += np.einsum("nd,nd->n", units, units)
+            if r in null:
+                null[r][part] = _mean_cosine(total, squares, r)
+    return {r: np.sort(values) for r, values in null.items()}
+
+
+def _distinct(n: int, n_rows: int, size: int, rng: np.random.Generator) -> Int[np.ndarray, "m r"]:
+    """Rows of `size` different numbers below n, uniformly."""
+    if n <= 4 * size * size:  # collisions would be frequent: shuffle and cut
+        return np.stack([rng.permutation(n)[:size] for _ in range(n_rows)])
+    drawn = rng.integers(n, size=(n_rows, size))
+    while True:
+        ordered = np.sort(drawn, axis=1)
+        again = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+        if not again.any():
+            return drawn
+        drawn[again] = rng.integers(n, size=(int(again.sum()), size))
+
+
+def _norms(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
+    step = max(1, _CHUNK_VALUES // max(1, x.shape[1]))
+    parts = [
+        np.linalg.norm(x[i : i + step].astype(np.float64), axis=1) for i in range(0, len(x), step)
+    ]
+    norms = np.concatenate(parts)
+    return np.where(norms > 0, norms, 1.0)
+
+
+def _units(
+    x: Float[np.ndarray, "n d"], norms: Float[np.ndarray, "n"], wells: np.ndarray
+) -> np.ndarray:
+    return (x[wells] / norms[wells][..., None]).astype(np.float32)
+
+
+def _square_sum(units: Float[np.ndarray, "p r d"]) -> Float[np.ndarray, "p"]:
+    return np.einsum("prd,prd->p", units, units).astype(np.float64)
+
+
+def _mean_cosine(
+    total: Float[np.ndarray, "p d"], squares: Float[np.ndarray, "p"], r: int
+) -> Float[np.ndarray, "p"]:
+    return (np.einsum("pd,pd->p", total, total).astype(np.float64) - squares) / (r * (r - 1))
+
+
+def _limit_notes(counts: Int[np.ndarray, "p"], limit: int) -> tuple[str, ...]:
+    if limit < 2:
+        return ("fewer than two perturbations: no null, so no p-value",) if len(counts) else ()
+    above = int((counts > limit).sum())
+    if not above:
+        return ()
+    return (
+        f"{above} perturbations have more than {limit} replicates and are tested on a random "
+        f"subset of {limit}",
+    )

@@ -1,0 +1,403 @@
+"""Batch correction on control wells: centre-scale, PCA-CS and TVN (SPEC section 8).
+
+Every method has two stages, and both see control wells only:
+
+1. the screen: centre and scale on all controls; PCA-CS and TVN then clip and whiten (PCA on all
+   controls, every axis divided by its standard deviation);
+2. the group (a plate or an experiment): centre on the group's controls; centre-scale and PCA-CS
+   divide by their standard deviation, TVN aligns their covariance (CORAL).
+
+A second screen reuses the rotation of the first (`Correction.extend`): both then lie in one space.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike
+
+from molphenix_jax.phenomics.whitening import CORAL_RIDGE, center_scale, coral, whitening
+
+Method = Literal["none", "centerscale", "pca_cs", "tvn"]
+
+# CellProfiler features reach 10,000 control SDs (a ratio with a vanishing denominator), and one
+# such value decides an L2 distance.
+CLIP_SD = 10.0
+
+_MIN_TO_CENTER = 2  # controls that a group needs for a mean of its own
+_MIN_TO_SCALE = 4  # and for a standard deviation of its own
+_MIN_TO_REFIT = 8  # controls that a second screen needs for a centre and scale of its own
+_MIN_WELLS = 96  # wells that stand in for controls where there are none: a plate's worth
+_DEGENERATE = 0.05  # a group's SD below this share of the usual SD is no estimate of a scale
+_CHUNK = 8192
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Correction:
+    """Fitted statistics of one screen; `apply` uses them, `save` and `load` keep them.
+
+    Row 0 of the group arrays belongs to all controls together; a group without enough controls of
+    its own points there.
+
+    Attributes:
+        method: the method in use (centre-scale where PCA-CS or TVN found no control to fit on).
+        clip: bound in control SDs, 0 for none; before the PCA, or last for centre-scale.
+        center: mean of all controls, [d].
+        scale: standard deviation of all controls (1 where they are constant), [d].
+        rotation: whitening PCA, [d, d]; [0, 0] for methods without one.
+        rescaled: axes above the variance floor, which PCA-CS rescales in each group, [k].
+        groups: names of the groups.
+        entry: row of the group arrays for each group, [g].
+        group_center: [e, k].
+        group_scale: [e, k].
+        coral_axes: principal axes of each entry's controls, stacked, [r, k].
+        coral_gain: (variance + 0.5)^-1/2 - 0.5^-1/2 of each axis, [r].
+        coral_start: first axis of each entry, and the end, [e + 1].
+        notes: one sentence for each fallback taken.
+    """
+
+    method: Method
+    clip: float
+    center: Float[np.ndarray, "d"]
+    scale: Float[np.ndarray, "d"]
+    rotation: Float[np.ndarray, "d k"]
+    rescaled: Bool[np.ndarray, "k"]
+    groups: tuple[str, ...]
+    entry: Int[np.ndarray, "g"]
+    group_center: Float[np.ndarray, "e k"]
+    group_scale: Float[np.ndarray, "e k"]
+    coral_axes: Float[np.ndarray, "r k"]
+    coral_gain: Float[np.ndarray, "r"]
+    coral_start: Int[np.ndarray, "e1"]
+    notes: tuple[str, ...] = ()
+
+    def apply(
+        self, x: Float[np.ndarray, "n d"], group: Sequence[str] | np.ndarray
+    ) -> Float[np.ndarray, "n d"]:
+        """Corrects wells.
+
+        Args:
+            x: embeddings, all finite.
+            group: correction batch of each well.
+
+        Returns:
+            Corrected embeddings, float32.
+
+        Raises:
+            ValueError: shapes disagree, a value is not finite, or a group was not seen by
+                `fit_correction` or `extend`.
+        """
+        x, names = _checked(x, group)
+        if self.method == "none":
+            return x.astype(np.float32)
+        if x.shape[1] != len(self.center):
+            raise ValueError(
+                f"these wells have {x.shape[1]} features, the correction was fitted on "
+                f"{len(self.center)}: read both screens with the same features"
+            )
+        entry_of = dict(zip(self.groups, self.entry, strict=True))
+        unseen = sorted(set(names) - set(entry_of))
+        if unseen:
+            raise ValueError(
+                f"no correction was fitted for group {unseen[0]!r} ({len(unseen)} unseen): "
+                "use Correction.extend with the wells of the new screen"
+            )
+        out = np.empty(x.shape, np.float32)
+        for name, rows in _rows_of(names):
+            for start in range(0, len(rows), _CHUNK):
+                part = rows[start : start + _CHUNK]
+                out[part] = self._group_stage(self._screen_stage(x[part]), entry_of[name])
+        return out
+
+    def extend(
+        self,
+        x: Float[np.ndarray, "n d"],
+        group: Sequence[str] | np.ndarray,
+        is_control: Bool[np.ndarray, "n"] | Sequence[bool],
+    ) -> "Correction":
+        """Fits the group stage on another screen and keeps the PCA, so that both share one space.
+
+        The centre and scale of the screen stage are fitted anew on that screen's controls where
+        it has at least 8: another microscope's intensities would else all lie beyond the clip. A
+        screen without controls has them fitted on all its wells if there are at least 96, and
+        else, as in the group stage, takes the statistics of all controls of the first screen.
+
+        Args:
+            x: embeddings of the other screen, same features.
+            group: correction batch of each well.
+            is_control: which wells are controls.
+
+        Returns:
+            A correction for the groups of the other screen only.
+
+        Raises:
+            ValueError: shapes disagree or a value is not finite.
+        """
+        x, names = _checked(x, group)
+        is_control = _checked_mask(is_control, len(x))
+        if self.method == "none":
+            return self
+        if x.shape[1] != len(self.center):
+            raise ValueError(
+                f"this screen has {x.shape[1]} features, the correction was fitted on "
+                f"{len(self.center)}: read both screens with the same features"
+            )
+        if not is_control.any():
+            return self._without_controls(x, names)
+        screen = self
+        if is_control.sum() >= _MIN_TO_REFIT:
+            center, scale, _ = center_scale(x[is_control])
+            screen = dataclasses.replace(self, center=center, scale=scale)
+        return _with_groups(screen, x, names, is_control, _MIN_TO_CENTER, ())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes all statistics to one NumPy archive (no pickle), exactly as they are held."""
+        fields = {f.name: np.asarray(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        for name in ("groups", "notes"):
+            fields[name] = np.array(getattr(self, name), dtype=np.str_)
+        with open(path, "wb") as file:
+            np.savez(file, **fields)  # pyright: ignore[reportArgumentType]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Correction":
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: the file is no saved correction.
+        """
+        names = [f.name for f in dataclasses.fields(cls)]
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                fields = {name: archive[name] for name in names}
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)}: not a saved correction ({error})") from error
+        return cls(
+            **fields
+            | {
+                "method": str(fields["method"]),
+                "clip": float(fields["clip"]),
+                "groups": tuple(fields["groups"].tolist()),
+                "notes": tuple(fields["notes"].tolist()),
+            }
+        )
+
+    def _without_controls(self, x: Float[np.ndarray, "n d"], names: np.ndarray) -> "Correction":
+        screen, note = self, "no control wells: the statistics of the first screen are used"
+        if len(x) >= _MIN_WELLS:
+            center, scale, _ = center_scale(x)
+            screen = dataclasses.replace(self, center=center, scale=scale)
+            note = "no control wells: the screen is centred and scaled on all its wells"
+        groups = tuple(sorted(set(names.tolist())))
+        entry = np.zeros(len(groups), np.int64)
+        return dataclasses.replace(screen, groups=groups, entry=entry, notes=(note,))
+
+    def _screen_stage(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
+        z = (x.astype(np.float64) - self.center) / self.scale
+        if not self.rotation.size:
+            return z
+        if self.clip:
+            np.clip(z, -self.clip, self.clip, out=z)
+        return z @ self.rotation
+
+    def _group_stage(self, y: Float[np.ndarray, "n k"], entry: int) -> Float[np.ndarray, "n k"]:
+        y = (y - self.group_center[entry]) / self.group_scale[entry]
+        if self.method == "tvn":
+            part = slice(self.coral_start[entry], self.coral_start[entry + 1])
+            axes, gain = self.coral_axes[part], self.coral_gain[part]
+            return y * CORAL_RIDGE**-0.5 + (y @ axes.T * gain) @ axes
+        if self.method == "centerscale" and self.clip:
+            np.clip(y, -self.clip, self.clip, out=y)
+        return y
+
+
+def fit_correction(
+    x: Float[np.ndarray, "n d"],
+    group: Sequence[str] | np.ndarray,
+    is_control: Bool[np.ndarray, "n"] | Sequence[bool],
+    *,
+    method: Method,
+    clip: float = CLIP_SD,
+) -> Correction:
+    """Fits a batch correction on control wells (SPEC section 8).
+
+    - `none`: nothing.
+    - `centerscale`: per group, centre and scale on its controls.
+    - `pca_cs`: centre-scale and PCA on all controls, then per group centre-scale on its controls.
+    - `tvn`: centre-scale, PCA and centre-scale on all controls; then per group multiply by
+      (cov of its controls, ddof 1, + 0.5 I)^-1/2. The mean of the group's controls is subtracted
+      first: a shift of the whole batch is what a correction has to remove before all else, and
+      CORAL alone leaves it.
+
+    Features are brought to control SDs before the PCA, since the columns of a CellProfiler table
+    share no unit; axes of little variance are whitened no further than `whitening.VARIANCE_FLOOR`.
+    A group with fewer than 4 controls takes its scale, and one with fewer than 2 also its centre,
+    from all controls. Without any control, every method but `none` becomes centre-scale on all
+    wells of a group (of the screen where the group has under 96 wells).
+
+    Args:
+        x: embeddings, all finite.
+        group: correction batch of each well.
+        is_control: which wells are controls; no other well is looked at if there is one.
+        method: see above.
+        clip: bound in control SDs, before the PCA (centre-scale: on the result); 0 for none.
+
+    Returns:
+        The fitted correction, with a note for each fallback.
+
+    Raises:
+        ValueError: unknown method, negative clip, shapes disagree, or a value is not finite.
+    """
+    if method not in get_args(Method):
+        raise ValueError(f"unknown correction {method!r}; known: {', '.join(get_args(Method))}")
+    if not clip >= 0:
+        raise ValueError(f"clip is a number of SDs, 0 for none; got {clip}")
+    x, names = _checked(x, group)
+    is_control = _checked_mask(is_control, len(x))
+    d = x.shape[1]
+    blank = Correction(
+        method=method,
+        clip=float(clip),
+        center=np.zeros(d),
+        scale=np.ones(d),
+        rotation=np.zeros((0, 0)),
+        rescaled=np.ones(d, bool),
+        groups=(),
+        entry=np.zeros(0, np.int64),
+        group_center=np.zeros((1, d)),
+        group_scale=np.ones((1, d)),
+        coral_axes=np.zeros((0, d)),
+        coral_gain=np.zeros(0),
+        coral_start=np.zeros(2, np.int64),
+    )
+    if method == "none":
+        return blank
+    if not len(x):
+        raise ValueError("a correction cannot be fitted on no wells")
+    reference, minimum, notes = is_control, _MIN_TO_CENTER, ()
+    if not is_control.any():
+        reference, minimum = np.ones(len(x), bool), _MIN_WELLS
+        notes = (
+            f"no control wells: nothing could be corrected against controls; {method} became "
+            "centre and scale on all wells",
+        )
+        method = "centerscale"
+    center, scale, n_constant = center_scale(x[reference])
+    if n_constant:
+        notes += (f"{n_constant} features are constant on the controls: centred, not scaled",)
+    screen = dataclasses.replace(blank, method=method, center=center, scale=scale)
+    if method in ("pca_cs", "tvn"):
+        rotation, above_floor = whitening(_clipped((x[reference] - center) / scale, screen.clip))
+        screen = dataclasses.replace(screen, rotation=rotation, rescaled=above_floor)
+        if not above_floor.all():
+            notes += (
+                f"{d - int(above_floor.sum())} of {d} PCA axes vary too little among the "
+                f"{int(reference.sum())} controls to be whitened fully",
+            )
+    return _with_groups(screen, x, names, reference, minimum, notes)
+
+
+def _with_groups(
+    screen: Correction,
+    x: Float[np.ndarray, "n d"],
+    names: np.ndarray,
+    reference: Bool[np.ndarray, "n"],
+    minimum: int,
+    notes: tuple[str, ...],
+) -> Correction:
+    """Fits the group stage on the reference wells of each group with at least `minimum` of them."""
+    y = screen._screen_stage(x[reference])
+    members = {name: rows for name, rows in _rows_of(names[reference]) if len(rows) >= minimum}
+    within = np.concatenate([y[rows] - y[rows].mean(0) for rows in members.values()] or [y])
+    if not members:
+        within = y - y.mean(0)
+    usual = _nonzero(within.std(axis=0))
+    scaling = screen.method != "tvn"
+    groups = tuple(sorted(set(names.tolist())))
+
+    centers, scales = [y.mean(axis=0)], [np.where(screen.rescaled, usual, 1.0)]
+    blocks = [within] if screen.method == "tvn" else []
+    entry = np.zeros(len(groups), np.int64)
+    for i, name in enumerate(groups):
+        if name not in members:
+            continue
+        own = y[members[name]]
+        entry[i] = len(centers)
+        centers.append(own.mean(axis=0))
+        spread = own.std(axis=0)
+        usable = (spread > _DEGENERATE * usual) & (len(own) >= _MIN_TO_SCALE)
+        scales.append(np.where(screen.rescaled, np.where(usable, spread, usual), 1.0))
+        if screen.method == "tvn":
+            blocks.append(own - own.mean(axis=0))
+
+    aligned = [coral(block) for block in blocks]
+    gains = [gain for _, gain in aligned]
+    k = y.shape[1]
+    kind = "controls" if minimum == _MIN_TO_CENTER else "wells"
+    without = [name for name in groups if name not in members]
+    if without:
+        notes += (
+            f"{len(without)} groups have fewer than {minimum} {kind} and use the statistics of "
+            f"all {kind}: {_listed(without)}",
+        )
+    few = [name for name, rows in members.items() if len(rows) < _MIN_TO_SCALE]
+    if few and scaling:
+        notes += (
+            f"{len(few)} groups have fewer than {_MIN_TO_SCALE} controls and use the scale of all "
+            f"controls: {_listed(few)}",
+        )
+    return dataclasses.replace(
+        screen,
+        groups=groups,
+        entry=entry,
+        group_center=np.stack(centers),
+        group_scale=np.stack(scales) if scaling else np.ones((len(centers), k)),
+        coral_axes=np.concatenate([axes for axes, _ in aligned] or [np.zeros((0, k))]),
+        coral_gain=np.concatenate(gains or [np.zeros(0)]),
+        coral_start=np.cumsum([0, *(len(g) for g in gains or [np.zeros(0)])]),
+        notes=notes,
+    )
+
+
+def _checked(
+    x: ArrayLike, group: Sequence[str] | np.ndarray
+) -> tuple[Float[np.ndarray, "n d"], np.ndarray]:
+    x, names = np.asarray(x), np.asarray(group, dtype=np.str_)
+    if x.ndim != 2 or names.shape != x.shape[:1]:
+        raise ValueError(f"expected x [n, d] and group [n], got {x.shape} and {names.shape}")
+    for start in range(0, len(x), _CHUNK):
+        bad = ~np.isfinite(x[start : start + _CHUNK]).all(axis=1)
+        if bad.any():
+            row = start + int(bad.argmax())
+            raise ValueError(f"embedding {row} has NaN or infinite values: reject such wells first")
+    return x, names
+
+
+def _checked_mask(is_control: ArrayLike, n: int) -> Bool[np.ndarray, "n"]:
+    mask = np.asarray(is_control)
+    if mask.shape != (n,) or mask.dtype != np.bool_:
+        raise ValueError(f"is_control must be bool [{n}], got {mask.dtype} {mask.shape}")
+    return mask
+
+
+def _rows_of(names: np.ndarray) -> Iterator[tuple[str, Int[np.ndarray, "m"]]]:
+    """Each distinct name with its row numbers."""
+    unique, index = np.unique(names, return_inverse=True)
+    order = np.argsort(index, kind="stable")
+    ends = np.cumsum(np.bincount(index, minlength=len(unique)))
+    yield from zip(unique.tolist(), np.split(order, ends[:-1]), strict=False)
+
+
+def _clipped(z: Float[np.ndarray, "n d"], clip: float) -> Float[np.ndarray, "n d"]:
+    return np.clip(z, -clip, clip) if clip else z
+
+
+def _nonzero(spread: Float[np.ndarray, "d"]) -> Float[np.ndarray, "d"]:
+    return np.where(spread > 1e-12, spread, 1.0)
+
+
+def _listed(names: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -1,0 +1,262 @@
+"""Who is ranked against whom: subsets, galleries and directions of one evaluated split.
+
+SPEC §5 and §14 rows 13 to 19. Every candidate is one perturbation: a (molecule, concentration) with the
+mean profile of its replicates. Query i belongs to candidate i. Each split is ranked
+
+- over *all* perturbations, and over the *active* ones (replicate p-value at or below ψ);
+- active queries against the *active* gallery (the paper's reading) and the *full* one (the harder one);
+- from profile to molecule (the paper's direction) and from molecule to profile.
+
+What cannot be ranked is listed in ``not_computed`` with the reason.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from molphenix_jax.evaluation import ranks
+
+Direction = Literal["profile_to_molecule", "molecule_to_profile"]
+# Rows that search by profile, rows that stand for the (molecule, concentration), how to compare them.
+Embeddings = tuple[Float[np.ndarray, "m e"], Float[np.ndarray, "m e"], ranks.Metric]
+
+CHANCE = "chance"
+HELDOUT = "heldout_concentration:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """The perturbations of one evaluated split of one fold.
+
+    Attributes:
+        split: ``unseen_images``, ``unseen_molecules``, ``unseen_screen:<name>``,
+            ``heldout_concentration:<µM>`` or ``validation``.
+        molecule: id of each perturbation's molecule, the same in every fold; the confidence intervals
+            resample molecules.
+        concentration_um: concentration of each perturbation in µM.
+        p_value: replicate-consistency p-value; NaN where undefined, which counts as inactive.
+        profile: frozen, corrected profile of each perturbation, as the models are given it.
+    """
+
+    split: str
+    molecule: Shaped[np.ndarray, "m"]
+    concentration_um: Float[np.ndarray, "m"]
+    p_value: Float[np.ndarray, "m"]
+    profile: Float[np.ndarray, "m d"]
+
+    def __post_init__(self):
+        m = len(self.molecule)
+        for name in ("molecule", "concentration_um", "p_value"):
+            shape = np.shape(getattr(self, name))
+            if shape != (m,):
+                raise ValueError(f"{self.split}: {name} must have shape ({m},), got {shape}")
+        if np.ndim(self.profile) != 2 or len(self.profile) != m:
+            raise ValueError(
+                f"{self.split}: profile must be [{m}, d], got shape {np.shape(self.profile)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Setting:
+    """One way to rank: which queries, against which gallery, in which direction."""
+
+    split: str
+    subset: Literal["all", "active"]
+    psi: float | None
+    gallery: Literal["full", "active"]
+    direction: Direction
+
+
+@dataclasses.dataclass(frozen=True)
+class RankTable:
+    """Ranks of the same queries under every model; one setting, one or several folds.
+
+    Attributes:
+        setting: what was ranked.
+        molecule: molecule id of each query.
+        concentration_um: concentration of each query in µM.
+        n_gallery: number of candidates that each query was ranked among.
+        rank: pessimistic rank of each query's true candidate, by model.
+    """
+
+    setting: Setting
+    molecule: Shaped[np.ndarray, "q"]
+    concentration_um: Float[np.ndarray, "q"]
+    n_gallery: Int[np.ndarray, "q"]
+    rank: Mapping[str, Int[np.ndarray, "q"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranks:
+    """Everything that was ranked, and what could not be.
+
+    Attributes:
+        tables: one table for each setting.
+        not_computed: ``{"split", "subset", "psi", "reason"}`` of each setting without ranks.
+    """
+
+    tables: tuple[RankTable, ...]
+    not_computed: tuple[dict, ...]
+
+
+def evaluate(
+    candidates: Candidates,
+    embeddings: Mapping[str, Embeddings],
+    *,
+    psis: Sequence[float] = (0.01, 0.1),
+) -> Ranks:
+    """Rank one split of one fold under every model.
+
+    Args:
+        candidates: the perturbations of the split.
+        embeddings: for each model the rows of the profiles, the rows of the (molecule, concentration)
+            candidates, both [m, e] and in the order of ``candidates``, and the metric between them.
+        psis: p-value cut-offs of the active subset.
+
+    Returns:
+        Ranks for each subset, gallery and direction.
+
+    Raises:
+        ValueError: if a model has not one row for each candidate, holds non-finite values, or is named
+            ``chance``, which is worked out and not ranked.
+    """
+    m = len(candidates.molecule)
+    if CHANCE in embeddings:
+        raise ValueError(f"{CHANCE!r} is worked out from the gallery size; name the model otherwise")
+    for model, (query, gallery, _) in embeddings.items():
+        if len(query) != m or len(gallery) != m:
+            raise ValueError(
+                f"{candidates.split}: {model} has {len(query)} profile rows and {len(gallery)} "
+                f"candidate rows for {m} perturbations"
+            )
+    if m < 2:
+        reason = f"{m} perturbation(s) in the split; ranking needs two"
+        return Ranks((), (_missing(candidates.split, "all", None, reason),))
+
+    everyone = np.arange(m)
+    full = _rank_within(embeddings, everyone)
+    tables = _tables(candidates, "all", None, "full", everyone, m, full)
+    not_computed = []
+    for psi in psis:
+        active = np.flatnonzero(candidates.p_value <= psi)
+        if len(active) < 2:
+            undefined = int(np.isnan(candidates.p_value).sum())
+            reason = (
+                f"{len(active)} of {m} perturbations with p <= {psi:g} "
+                f"({undefined} without a p-value); ranking needs two"
+            )
+            not_computed.append(_missing(candidates.split, "active", psi, reason))
+            continue
+        chosen = {
+            direction: {model: rank[active] for model, rank in by_model.items()}
+            for direction, by_model in full.items()
+        }
+        tables += _tables(candidates, "active", psi, "full", active, m, chosen)
+        among = _rank_within(embeddings, active)
+        tables += _tables(candidates, "active", psi, "active", active, len(active), among)
+    return Ranks(tuple(tables), tuple(not_computed))
+
+
+def pool(folds: Sequence[Ranks], *, min_molecules: int = 10) -> Ranks:
+    """Join the queries of all folds, each still ranked in its own fold's gallery.
+
+    Held-out concentrations, where there are several, are pooled once more into
+    ``heldout_concentration:pooled`` (SPEC §5 averages over the dropped doses).
+
+    Args:
+        folds: ranks of each fold or seed; one is fine.
+        min_molecules: settings whose queries cover fewer molecules are listed in ``not_computed``: a
+            bootstrap over a handful of molecules gives an interval that means nothing.
+
+    Raises:
+        ValueError: if a model is missing from a setting in some of the folds.
+    """
+    found: dict[Setting, list[RankTable]] = collections.defaultdict(list)
+    for fold in folds:
+        for table in fold.tables:
+            found[table.setting].append(table)
+    heldout = [s for s in found if s.split.startswith(HELDOUT) and not s.split.endswith(":pooled")]
+    if len({s.split for s in heldout}) > 1:
+        for setting in heldout:
+            together = dataclasses.replace(setting, split=f"{HELDOUT}pooled")
+            found[together] += found[setting]
+
+    tables, not_computed = [], _pool_missing(folds)
+    for setting, parts in found.items():
+        table = _concatenate(setting, parts)
+        n_molecules = len(np.unique(table.molecule))
+        if n_molecules >= min_molecules:
+            tables.append(table)
+            continue
+        reason = f"queries cover {n_molecules} molecule(s), fewer than {min_molecules}"
+        missing = _missing(setting.split, setting.subset, setting.psi, reason)
+        if missing not in not_computed:
+            not_computed.append(missing)
+    return Ranks(tuple(tables), tuple(not_computed))
+
+
+def _rank_within(
+    embeddings: Mapping[str, Embeddings], members: Int[np.ndarray, "k"]
+) -> dict[Direction, dict[str, Int[np.ndarray, "k"]]]:
+    """Ranks of the members among the members, both directions, every model."""
+    own = np.arange(len(members))
+    result: dict[Direction, dict] = {"profile_to_molecule": {}, "molecule_to_profile": {}}
+    for model, (profile_rows, molecule_rows, metric) in embeddings.items():
+        x, m = np.asarray(profile_rows)[members], np.asarray(molecule_rows)[members]
+        try:
+            forward = ranks.rank_of_positive(x, m, own, metric=metric)
+            backward = ranks.rank_of_positive(m, x, own, metric=metric)
+        except ValueError as error:
+            raise ValueError(f"embeddings of {model}: {error}") from error
+        result["profile_to_molecule"][model] = forward.pessimistic
+        result["molecule_to_profile"][model] = backward.pessimistic
+    return result
+
+
+def _tables(candidates, subset, psi, gallery, members, n_gallery, by_direction) -> list[RankTable]:
+    return [
+        RankTable(
+            setting=Setting(candidates.split, subset, psi, gallery, direction),
+            molecule=np.asarray(candidates.molecule)[members],
+            concentration_um=np.asarray(candidates.concentration_um, np.float64)[members],
+            n_gallery=np.full(len(members), n_gallery, np.int64),
+            rank=by_model,
+        )
+        for direction, by_model in by_direction.items()
+    ]
+
+
+def _concatenate(setting: Setting, parts: Sequence[RankTable]) -> RankTable:
+    models = list(parts[0].rank)
+    for number, part in enumerate(parts):
+        if set(part.rank) != set(models):
+            raise ValueError(
+                f"{setting}: fold {number} of {len(parts)} ranks {sorted(part.rank)}, the first "
+                f"{sorted(models)}; the comparison is only fair if every fold has every model"
+            )
+    return RankTable(
+        setting=setting,
+        molecule=np.concatenate([part.molecule for part in parts]),
+        concentration_um=np.concatenate([part.concentration_um for part in parts]),
+        n_gallery=np.concatenate([part.n_gallery for part in parts]),
+        rank={model: np.concatenate([part.rank[model] for part in parts]) for model in models},
+    )
+
+
+def _pool_missing(folds: Sequence[Ranks]) -> list[dict]:
+    """The folds' not_computed, each saying in which fold it happened when there are several."""
+    if len(folds) == 1:
+        return list(folds[0].not_computed)
+    return [
+        {**missing, "reason": f"fold {number} of {len(folds)}: {missing['reason']}"}
+        for number, fold in enumerate(folds, start=1)
+        for missing in fold.not_computed
+    ]
+
+
+def _missing(split: str, subset: str, psi: float | None, reason: str) -> dict:
+    return {"split": split, "subset": subset, "psi": psi, "reason": reason}

@@ -1,0 +1,206 @@
+"""From ranks to the rows of ``evaluation.json``: recalls, intervals, comparisons, curves.
+
+The rows are those of DESIGN "Contracts". Recalls and chances are shares in [0, 1]; ``median_rank_pct`` is
+in % of the gallery, 50 being chance and lower better. Chance is treated as one more model: its value for
+a query is the probability that it would hit, and no random number is drawn for it.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+from molphenix_jax.evaluation import bootstrap, ranks
+from molphenix_jax.evaluation.protocol import CHANCE, Ranks, RankTable
+
+METRICS = {"top_1pct": 1.0, "top_5pct": 5.0}
+# What a model cannot be asked to beat: it is given the truth.
+UPPER_BOUND = "oracle"
+_CURVE_PERCENT = np.unique(np.append(np.round(np.geomspace(0.1, 100, 61), 3), 5.0))
+
+
+def evaluation_record(
+    pooled: Ranks, *, model: str = "molphenix", n_bootstrap: int = 1000, seed: int = 0
+) -> dict:
+    """All of ``evaluation.json``.
+
+    Args:
+        pooled: ranks of all folds, from ``protocol.pool``.
+        model: the model that the others are compared with.
+        n_bootstrap: resamples for the confidence intervals.
+        seed: seed of the resampling.
+
+    Returns:
+        ``results`` (see ``summarise``), ``comparisons`` (``paired_difference``), ``by_concentration``,
+        ``rank_curves`` and ``not_computed``; plain lists, numbers and strings, no NaN.
+    """
+    by_dose, few = by_concentration(pooled, n_bootstrap=n_bootstrap, seed=seed)
+    return {
+        "results": summarise(pooled, n_bootstrap=n_bootstrap, seed=seed),
+        "comparisons": paired_difference(pooled, model=model, n_bootstrap=n_bootstrap, seed=seed),
+        "by_concentration": by_dose,
+        "rank_curves": rank_curves(pooled),
+        "not_computed": [*pooled.not_computed, *few],
+    }
+
+
+def summarise(pooled: Ranks, *, n_bootstrap: int = 1000, seed: int = 0) -> list[dict]:
+    """One row for each setting and model, ``chance`` among them, with 95% intervals over molecules.
+
+    ``n_gallery`` is the mean over the queries (folds have galleries of their own), rounded.
+    """
+    rows = []
+    for table in pooled.tables:
+        found = _resampled(table, n_bootstrap, seed)
+        for model in [*table.rank, CHANCE]:
+            row = {
+                **dataclasses.asdict(table.setting),
+                "model": model,
+                "n_queries": len(table.molecule),
+                "n_gallery": round(float(table.n_gallery.mean())),
+                "median_rank_pct": _median_rank_pct(table, model),
+            }
+            for metric in METRICS:
+                row[metric], samples = found[model, metric]
+                row[f"{metric}_ci"] = _ends(samples)
+                row[metric.replace("top", "chance")] = found[CHANCE, metric][0]
+            rows.append(row)
+    return rows
+
+
+def paired_difference(
+    pooled: Ranks, *, model: str = "molphenix", n_bootstrap: int = 1000, seed: int = 0
+) -> list[dict]:
+    """Recall of the model minus that of each baseline over the same queries, with 95% intervals.
+
+    ``better`` holds when the whole interval lies above 0. The oracle is left out: it is an upper bound.
+    Settings in which ``model`` was not ranked give no row.
+    """
+    rows = []
+    for table in pooled.tables:
+        if model not in table.rank:
+            continue
+        found = _resampled(table, n_bootstrap, seed)
+        for (baseline, metric), (mean, samples) in found.items():
+            if baseline in (model, UPPER_BOUND):
+                continue
+            own_mean, own_samples = found[model, metric]
+            ci = _ends(own_samples - samples)
+            rows.append(
+                {
+                    **dataclasses.asdict(table.setting),
+                    "metric": metric,
+                    "model": model,
+                    "baseline": baseline,
+                    "difference": own_mean - mean,
+                    "ci": ci,
+                    "better": ci[0] > 0,
+                }
+            )
+    return rows
+
+
+def by_concentration(
+    pooled: Ranks, *, min_molecules: int = 10, n_bootstrap: int = 1000, seed: int = 0
+) -> tuple[list[dict], list[dict]]:
+    """Recall of the queries of each concentration, ranked in the same gallery as in ``summarise``.
+
+    Only for the paper's direction, profile to molecule, and where there are at least two doses.
+    Concentrations are grouped to two significant digits.
+
+    Returns:
+        Rows with ``concentration_um``, and a ``not_computed`` entry for each setting in which some doses
+        have fewer than ``min_molecules`` molecules.
+    """
+    rows, not_computed = [], []
+    for table in pooled.tables:
+        if table.setting.direction != "profile_to_molecule":
+            continue
+        dose = np.array([float(f"{c:.2g}") for c in table.concentration_um])
+        doses = np.unique(dose)
+        if len(doses) < 2:
+            continue
+        few = []
+        for value in doses.tolist():
+            part = _subset(table, dose == value)
+            n_molecules = len(np.unique(part.molecule))
+            if n_molecules < min_molecules:
+                few.append(f"{value:g} µM ({n_molecules})")
+                continue
+            for row in summarise(Ranks((part,), ()), n_bootstrap=n_bootstrap, seed=seed):
+                rows.append({**row, "concentration_um": value})
+        if few:
+            reason = (
+                f"recall by dose left out, gallery {table.setting.gallery}, "
+                f"fewer than {min_molecules} molecules: {', '.join(few)}"
+            )
+            setting = table.setting
+            not_computed.append(
+                {
+                    "split": setting.split,
+                    "subset": setting.subset,
+                    "psi": setting.psi,
+                    "reason": reason,
+                }
+            )
+    return rows, not_computed
+
+
+def rank_curves(pooled: Ranks) -> list[dict]:
+    """Recall at every share of the gallery, for each model; profile to molecule only.
+
+    Each row holds ``percent`` and ``recall``, lists of the same length.
+    """
+    return [
+        {
+            **dataclasses.asdict(table.setting),
+            "model": model,
+            "percent": _CURVE_PERCENT.tolist(),
+            "recall": [
+                float(_values(table, model, percent).mean()) for percent in _CURVE_PERCENT.tolist()
+            ],
+        }
+        for table in pooled.tables
+        if table.setting.direction == "profile_to_molecule"
+        for model in [*table.rank, CHANCE]
+    ]
+
+
+def _values(table: RankTable, model: str, percent: float) -> Float[np.ndarray, "q"]:
+    """Hit or not of each query; for chance the probability of a hit."""
+    if model == CHANCE:
+        return ranks.chance_hits(table.n_gallery, table.n_gallery, percent)
+    return ranks.hits(table.rank[model], table.n_gallery, percent)
+
+
+def _median_rank_pct(table: RankTable, model: str) -> float:
+    if model == CHANCE:
+        # The median of a rank drawn from 1..M is (M + 1) / 2.
+        return float(np.median(50 * (table.n_gallery + 1) / table.n_gallery))
+    return float(np.median(100 * table.rank[model] / table.n_gallery))
+
+
+def _resampled(
+    table: RankTable, n_bootstrap: int, seed: int
+) -> dict[tuple[str, str], tuple[float, Float[np.ndarray, "b"]]]:
+    """Mean and resampled means of each (model, metric); all share the same draws."""
+    columns = [(model, metric) for model in [*table.rank, CHANCE] for metric in METRICS]
+    values = np.stack([_values(table, model, METRICS[m]) for model, m in columns], axis=1)
+    samples = bootstrap.resampled_means(values, table.molecule, n_bootstrap=n_bootstrap, seed=seed)
+    return {
+        column: (float(values[:, i].mean()), samples[:, i]) for i, column in enumerate(columns)
+    }
+
+
+def _ends(samples: Float[np.ndarray, "b"]) -> list[float]:
+    return bootstrap.interval(samples[:, None])[0].tolist()
+
+
+def _subset(table: RankTable, chosen: np.ndarray) -> RankTable:
+    return RankTable(
+        setting=table.setting,
+        molecule=table.molecule[chosen],
+        concentration_um=table.concentration_um[chosen],
+        n_gallery=table.n_gallery[chosen],
+        rank={model: rank[chosen] for model, rank in table.rank.items()},
+    )

@@ -126,7 +126,8 @@ def simulate_wells(
     """Write a screen and its truth.
 
     Args:
-        config: every number of the equations. The same config writes the same content.
+        config: every number of the equations. The same config writes the same content on the
+            same machine and library versions.
         folder: made if it is missing; `wells.parquet` and `truth.parquet` are replaced there.
 
     Returns:
@@ -178,47 +179,45 @@ def _perturbation_effects(table: pd.DataFrame, config: SimulationConfig) -> np.n
 
 
 def _lay_out(table: pd.DataFrame, config: SimulationConfig) -> pd.DataFrame:
-    """One row per well: where it is, and which molecule and concentration (indices) it got."""
-    n_concentrations = len(config.concentrations_um)
-    n_pairs = len(table) * n_concentrations
+    """One row per well: the table's columns, and indices of what the well got and where it is."""
+    n_doses = len(config.concentrations_um)
+    n_pairs = len(table) * n_doses
     n_plates = -(-n_pairs // (_WELLS - config.controls_per_plate))
-    salts = _salts(table, config)
-    parts = []
+    plates = []
     for experiment in range(config.n_experiments):
         rng = stream(config.seed, "layout", experiment)
         for plate, pairs in enumerate(np.array_split(rng.permutation(n_pairs), n_plates)):
-            controls = np.full(config.controls_per_plate, -1)
-            content = np.concatenate(
-                [controls, pairs[rng.random(len(pairs)) >= config.failed_rate]]
-            )
+            present = pairs[rng.random(len(pairs)) >= config.failed_rate]
+            content = np.concatenate([np.full(config.controls_per_plate, -1), present])
             # Controls are scattered, so that the edge of the plate does not set them apart.
             position = rng.permutation(_WELLS)[: len(content)]
             order = np.argsort(position)
-            content, position = content[order], position[order]
-            names = salts if experiment % 2 else table["smiles"].to_numpy()
-            is_control = content < 0
-            dose = np.where(is_control, n_concentrations, content % n_concentrations)
-            molecule = np.where(is_control, 0, content // n_concentrations)
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "plate": f"E{experiment + 1}P{plate + 1:02d}",
-                        "well": [
-                            f"{chr(65 + i // _COLUMNS)}{i % _COLUMNS + 1:02d}" for i in position
-                        ],
-                        "batch": f"experiment-{experiment + 1}",
-                        "smiles": [
-                            None if i < 0 else names[i // n_concentrations] for i in content
-                        ],
-                        "concentration_um": np.array([*config.concentrations_um, 0.0])[dose],
-                        "is_control": is_control,
-                        "molecule": molecule,
-                        "dose": dose,
-                        "position": position,
-                    }
-                )
-            )
-    return pd.concat(parts, ignore_index=True)
+            columns = {"pair": content[order], "position": position[order]}
+            plates.append(pd.DataFrame({"experiment": experiment, "plate_index": plate, **columns}))
+    layout = pd.concat(plates, ignore_index=True)
+
+    is_control = (layout["pair"] < 0).to_numpy()
+    molecule = np.where(is_control, 0, layout["pair"] // n_doses)
+    dose = np.where(is_control, n_doses, layout["pair"] % n_doses)
+    # Another vendor supplies every second experiment.
+    names = np.stack([table["smiles"].to_numpy(object), _salts(table, config)])
+    smiles = names[layout["experiment"] % 2, molecule]
+    smiles[is_control] = None
+    row, column = layout["position"] // _COLUMNS, layout["position"] % _COLUMNS
+    return layout.assign(
+        plate=[
+            f"E{experiment + 1}P{plate + 1:02d}"
+            for experiment, plate in zip(layout["experiment"], layout["plate_index"], strict=True)
+        ],
+        well=[f"{chr(65 + r)}{c + 1:02d}" for r, c in zip(row, column, strict=True)],
+        batch=[f"experiment-{experiment + 1}" for experiment in layout["experiment"]],
+        smiles=smiles,
+        concentration_um=np.array([*config.concentrations_um, 0.0])[dose],
+        is_control=is_control,
+        molecule=molecule,
+        dose=dose,
+        on_edge=row.isin((0, _ROWS - 1)) | column.isin((0, _COLUMNS - 1)),
+    )
 
 
 def _salts(table: pd.DataFrame, config: SimulationConfig) -> np.ndarray:
@@ -226,7 +225,7 @@ def _salts(table: pd.DataFrame, config: SimulationConfig) -> np.ndarray:
     smiles = table["smiles"].tolist()
     basic = molecules.match_substructures(smiles, {"basic amine": BASIC_AMINE})[:, 0]
     picked = basic & (stream(config.seed, "salts").random(len(smiles)) < config.salt_rate)
-    return np.where(picked, table["smiles"] + ".Cl", table["smiles"])
+    return np.where(picked, table["smiles"] + ".Cl", table["smiles"]).astype(object)
 
 
 def _embed(
@@ -244,25 +243,20 @@ def _embed(
 
     observed = np.empty((len(layout), width), np.float32)
     expected = np.empty_like(observed)
-    for experiment, (_, wells) in enumerate(layout.groupby("batch", sort=True)):
+    for experiment, wells in layout.groupby("experiment"):
         rng = stream(config.seed, "experiment", experiment)
         shift = config.sd_experiment * rng.standard_normal(width)
         gain = np.exp(config.sd_gain * rng.standard_normal(width))
-        plate_of_well = pd.factorize(wells["plate"])[0]
+        plate_of_well = wells["plate_index"].to_numpy()
         plate = config.sd_plate * rng.standard_normal((plate_of_well.max() + 1, width))
         noise = config.sd_noise * rng.standard_normal((len(wells), width))
         noise += rng.standard_normal((len(wells), config.noise_modes)) @ modes
         treated = effect[wells["molecule"], wells["dose"]]
-        nuisance = plate[plate_of_well] + _on_edge(wells["position"].to_numpy())[:, None] * edge
+        nuisance = plate[plate_of_well] + wells["on_edge"].to_numpy()[:, None] * edge
         rows = wells.index.to_numpy()
         expected[rows] = scale * (mean + gain * treated + shift)
         observed[rows] = scale * (mean + gain * (treated + nuisance + noise) + shift)
     return observed, expected
-
-
-def _on_edge(position: np.ndarray) -> np.ndarray:
-    row, column = position // _COLUMNS, position % _COLUMNS
-    return (row == 0) | (row == _ROWS - 1) | (column == 0) | (column == _COLUMNS - 1)
 
 
 def _write(layout: pd.DataFrame, embedding: np.ndarray, path: pathlib.Path) -> None:

@@ -158,6 +158,21 @@ def test_without_noise_wells_are_the_truth(tmp_path):
     np.testing.assert_array_equal(np.stack(wells["embedding"]), np.stack(truth["embedding"]))
 
 
+def test_edge_effect_is_in_the_outer_ring_and_plate_effect_in_the_plate(tmp_path):
+    quiet = dataclasses.replace(TINY, noise_modes=0, sd_noise=0.0)
+    edge = read(simulate_wells(dataclasses.replace(quiet, sd_plate=0.0), tmp_path))
+    moved = np.abs(edge.observed - edge.expected).max(axis=1) > 1e-3
+    in_ring = edge.wells["well"].str.fullmatch(r"[AP]..|.(01|24)").to_numpy()
+    np.testing.assert_array_equal(moved, in_ring)
+
+    several = dataclasses.replace(quiet, amplitude_edge=0.0, controls_per_plate=320)
+    plate = read(simulate_wells(several, tmp_path))
+    assert plate.wells["plate"].nunique() == 4
+    shift = pd.DataFrame(plate.observed - plate.expected).groupby(plate.wells["plate"])
+    assert shift.std().to_numpy().max() < 1e-3
+    assert shift.mean().std().min() > 1e-2
+
+
 def test_truth_knows_no_plate(small):
     """All controls of an experiment are expected alike, whatever their plate and position."""
     for _, batch in small.wells.groupby("batch"):

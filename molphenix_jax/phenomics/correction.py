@@ -99,7 +99,7 @@ class Correction:
                 f"{len(self.center)}: read both screens with the same features"
             )
         entry_of = dict(zip(self.groups, self.entry, strict=True))
-        unseen = sorted(set(names) - set(entry_of))
+        unseen = sorted(set(names.tolist()) - set(entry_of))
         if unseen:
             raise ValueError(
                 f"no correction was fitted for group {unseen[0]!r} ({len(unseen)} unseen): "

@@ -142,12 +142,14 @@ def test_few_controls_keep_the_common_scale():
     assert np.abs(y).max() < 10  # their difference as a scale would put all else at the clip
 
 
+@pytest.mark.parametrize("n_controls", [0, 1])  # one has no spread
 @pytest.mark.parametrize("method", METHODS)
-def test_without_controls_all_wells_stand_in(method):
+def test_without_controls_all_wells_stand_in(method, n_controls):
     x, group, control = _screen()
-    fitted = fit_correction(x, group, np.zeros_like(control), method=method, clip=0)
+    control = np.arange(len(x)) < n_controls
+    fitted = fit_correction(x, group, control, method=method, clip=0)
     assert fitted.method == "centerscale"
-    assert any("no control wells" in note for note in fitted.notes)
+    assert any(f"{n_controls} control wells: nothing" in note for note in fitted.notes)
     y = fitted.apply(x, group)
     for name in "abc":  # 100 wells each: enough for statistics of their own
         np.testing.assert_allclose(y[group == name].mean(axis=0), 0, atol=1e-4)

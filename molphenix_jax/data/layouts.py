@@ -374,7 +374,6 @@ def _read_csv(path: pathlib.Path, head: bytes) -> pa.Table:
                 index_col=False,
                 low_memory=False,
                 encoding="utf-8-sig",
-                float_precision="round_trip",
             )
     except (ValueError, pd.errors.ParserWarning, EOFError, OSError) as error:
         raise WellsError(f"{path}: not a readable CSV file ({error})") from error

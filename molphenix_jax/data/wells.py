@@ -107,8 +107,8 @@ def read_wells(
         features: regular expression for feature columns; "" finds them (`layouts.find_features`).
         check_smiles: gives for each SMILES the reason why it is unusable, None if it is fine. With
             None in its place only empty SMILES are rejected.
-        group_by: what correction groups by: plate, batch, or auto: plate where at least 90% of
-            treated wells lie on plates with 8 controls or more, else batch.
+        group_by: what correction groups by: plate, batch, or auto: plate where it is known for 90%
+            of wells and 90% of treated ones lie on plates with 8 controls or more, else batch.
         feature_names: exactly these features in this order, none dropped: for a screen that has to
             match another one.
 
@@ -355,18 +355,17 @@ def _groups(rows: _Rows, wells: _Treatments, group_by: str, notes: list[str]) ->
     _distinguish_plates(wells, notes)
     chosen = group_by
     if group_by == "auto":
-        control, treated = rows.kept & wells.is_control, rows.kept & ~wells.is_control
         code, plates = pd.factorize(wells.plate)
-        n_controls = np.bincount(code[control], minlength=len(plates))
-        enough = (n_controls >= GROUP_CONTROLS) & (plates != "")
-        covered = float(enough[code[treated]].mean()) if treated.any() else 0.0
-        chosen = "plate" if covered >= GROUP_COVERAGE else "batch"
+        n_controls = np.bincount(code[rows.kept & wells.is_control], minlength=len(plates))
+        treated = rows.kept & ~wells.is_control & (wells.plate != "")
+        covered = (n_controls >= GROUP_CONTROLS)[code[treated]].sum() / max(1, treated.sum())
+        known = (wells.plate[rows.kept] != "").sum() / max(1, rows.kept.sum())
+        chosen = "plate" if min(covered, known) >= GROUP_COVERAGE else "batch"
         notes.append(
-            f"correction groups by {chosen}: {covered:.0%} of treated wells lie on plates with "
-            f"{GROUP_CONTROLS} controls or more"
+            f"correction groups by {chosen}: the plate of {known:.0%} of wells is known, "
+            f"{covered:.0%} of these lie on plates with {GROUP_CONTROLS} controls or more"
         )
-    label = wells.plate if chosen == "plate" else wells.batch
-    missing = label == ""
+    missing = (wells.plate if chosen == "plate" else wells.batch) == ""
     if group_by != "auto" or missing[rows.kept].sum() <= (1 - GROUP_COVERAGE) * rows.kept.sum():
         rows.reject(missing, chosen, "", f"unknown {chosen}, which correction groups by")
     for field, label in (("plate", wells.plate), ("batch", wells.batch)):

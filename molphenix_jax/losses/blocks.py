@@ -2,13 +2,13 @@
 
 A loss over a batch looks at all pairs (i, j) of a profile i and a molecule j. `Side` holds what one
 side of a block brings along (embeddings, frozen profile, identity, mask), `Shared` what all pairs
-have in common. A `Kernel` is the block mathematics of a loss, in three small functions:
+have in common. A `Kernel` is the block mathematics of a loss, in three functions:
 
     partial    what one block says about its rows, its columns and its sum    -> Stats
     merge      two partial statements about the same rows and columns         -> Stats
     pullback   a scalar whose gradient, summed over the blocks, is the gradient of the final Stats
 
-`streaming` is written against these three and knows no loss; losses know no chunk and no device.
+and two small ones (`empty`, `recap`). `streaming` is written against these and knows no loss; losses know no chunk and no device.
 """
 
 from __future__ import annotations
@@ -75,18 +75,15 @@ class Kernel(Protocol):
         """Statistics of no pair at all: the neutral element of `merge`."""
         ...
 
-    def pullback(
-        self, rows: Side, cols: Side, shared: Shared, stats: Stats, cotangent: Stats
-    ) -> Float[Array, ""]:
-        """A scalar whose gradient is this block's part of Σ cotangent · ∂stats.
+    def recap(self, stats: Stats, cotangent: Stats) -> Stats:
+        """What `pullback` needs to know, given the final statistics and their cotangents.
 
-        Args:
-            rows: one side.
-            cols: the other.
-            shared: scalars.
-            stats: the *final* statistics of these rows and columns, held fixed.
-            cotangent: their cotangents, held fixed.
+        As little as possible: it is all that lives, and travels, in the backward pass.
         """
+        ...
+
+    def pullback(self, rows: Side, cols: Side, shared: Shared, recap: Stats) -> Float[Array, ""]:
+        """A scalar whose gradient in z, scale and bias is this block's part of the whole gradient."""
         ...
 
 

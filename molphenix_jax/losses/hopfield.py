@@ -65,21 +65,21 @@ class RetrievalKernel:
         n, d = rows.z.shape
         return blocks.Stats(Recall(jnp.full((n,), -jnp.inf), jnp.zeros((n, d))), (), ())
 
+    def recap(self, stats: blocks.Stats, cotangent: blocks.Stats) -> blocks.Stats:
+        """lse, the pull ȯ on the recalled mean o, and <ȯ, o>; not o itself."""
+        recall: Recall = stats.rows
+        pull = cotangent.rows.mean
+        level = jnp.sum(pull * recall.mean, axis=1) - cotangent.rows.lse
+        return blocks.Stats((recall.lse, pull, level), (), ())
+
     def pullback(
-        self,
-        rows: blocks.Side,
-        cols: blocks.Side,
-        shared: blocks.Shared,
-        stats: blocks.Stats,
-        cotangent: blocks.Stats,
+        self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared, recap: blocks.Stats
     ) -> Float[Array, ""]:
         """Σ p_ij (<ȯ_i, s_j> - <ȯ_i, o_i>): p through its exponent, s_j directly."""
         del shared
         s, valid = self._scores(rows, cols)
-        recall: Recall = stats.rows
-        pull = cotangent.rows.mean
-        level = jnp.sum(pull * recall.mean, axis=1) - cotangent.rows.lse
-        p = _probability(s, recall.lse, valid)
+        lse, pull, level = recap.rows
+        p = _probability(s, lse, valid)
         return jnp.sum(p * (blocks.dot(pull, cols.z) - level[:, None]))
 
     def _scores(self, rows: blocks.Side, cols: blocks.Side):

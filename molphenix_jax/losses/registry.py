@@ -7,6 +7,7 @@ separate choice that changes memory and time but, up to rounding, no number.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
@@ -117,14 +118,17 @@ def _retrieved(kernel: SoftmaxKernel, *, beta: float) -> Evaluate:
     retrieval = hopfield.RetrievalKernel(beta)
 
     def evaluate(rows, cols, shared, plan):
-        def recall(state: blocks.Side, stored: blocks.Side) -> blocks.Side:
-            stats = streaming.reduce(retrieval, state, stored, shared, plan)
-            return state._replace(z=hopfield.normalise(stats.rows.mean))
+        def half(anchor: blocks.Side, other: blocks.Side, shared: blocks.Shared) -> Summed:
+            def recall(state: blocks.Side) -> blocks.Side:
+                stats = streaming.reduce(retrieval, state, anchor, shared, plan)
+                return state._replace(z=hopfield.normalise(stats.rows.mean))
 
-        p_xx, p_xy = recall(rows, rows), recall(cols, rows)
-        p_yy, p_yx = recall(cols, cols), recall(rows, cols)
-        first, w_sum = streaming.summed(kernel, p_xx, p_xy, shared, plan)
-        second, _ = streaming.summed(kernel, p_yy, p_yx, shared, plan)
+            return streaming.summed(kernel, recall(anchor), recall(other), shared, plan)
+
+        if plan.execution == "chunked":
+            half = functools.partial(streaming.differentiated_early, half)
+        first, w_sum = half(rows, cols, shared)
+        second, _ = half(cols, rows, shared)
         return first + second, w_sum
 
     return evaluate
@@ -305,7 +309,7 @@ def _zero_padding(a: Float[Array, "n d"], mask: Bool[Array, " n"]) -> Float[Arra
 def _logit_metrics(z_x, z_m, shared: blocks.Shared, n_real) -> dict[str, Array]:
     """Mean logits without any pair: Σ_ij <x_i, m_j> = <Σ x_i, Σ m_j>."""
     z_x, z_m = jax.lax.stop_gradient((z_x, z_m))
-    positive = jnp.einsum("nd,nd->", z_x, z_m, preferred_element_type=jnp.float32)
+    positive = jnp.sum(z_x.astype(jnp.float32) * z_m.astype(jnp.float32))
     sum_x = jnp.sum(z_x, axis=0, dtype=jnp.float32)
     sum_m = jnp.sum(z_m, axis=0, dtype=jnp.float32)
     negative = jnp.vdot(sum_x, sum_m, precision=jax.lax.Precision.HIGHEST) - positive

@@ -64,17 +64,16 @@ class SigmoidKernel:
         del rows, cols
         return blocks.Stats((), (), (jnp.zeros(()), jnp.zeros(())))
 
-    def pullback(
-        self,
-        rows: blocks.Side,
-        cols: blocks.Side,
-        shared: blocks.Shared,
-        stats: blocks.Stats,
-        cotangent: blocks.Stats,
-    ) -> Float[Array, ""]:
-        """A sum's gradient needs nothing from other blocks."""
+    def recap(self, stats: blocks.Stats, cotangent: blocks.Stats) -> blocks.Stats:
+        """A sum's gradient needs nothing from other blocks; w has none."""
         del stats
-        return cotangent.total[0] * self.partial(rows, cols, shared).total[0]
+        return blocks.Stats((), (), cotangent.total[0])
+
+    def pullback(
+        self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared, recap: blocks.Stats
+    ) -> Float[Array, ""]:
+        """The block's sum."""
+        return recap.total * self.partial(rows, cols, shared).total[0]
 
     def finish(self, stats: blocks.Stats) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The summed loss and the sum of w."""

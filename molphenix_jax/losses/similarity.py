@@ -53,7 +53,9 @@ class Cosine:
     ) -> Float[Array, "n m"]:
         """Half the cosine plus a half; a zero profile is at 1/2 to all others."""
         del shared
-        cosine = blocks.dot(_unit(_frozen(rows)), _unit(_frozen(cols)))
+        p, q = _frozen(rows), _frozen(cols)
+        # The product is scaled, not the profiles: no normalised copy of a side is made.
+        cosine = blocks.dot(p, q) * _inverse_norm(p)[:, None] * _inverse_norm(q)[None, :]
         w = jnp.clip(0.5 * cosine + 0.5, 0.0, 1.0)
         return jnp.where(blocks.positive_pairs(rows, cols), 1.0, w)
 
@@ -107,9 +109,9 @@ def _frozen(side: blocks.Side) -> Float[Array, "n p"]:
     return jax.lax.stop_gradient(side.profile).astype(jnp.float32)
 
 
-def _unit(p: Float[Array, "n p"]) -> Float[Array, "n p"]:
-    norm = jnp.linalg.norm(p, axis=1, keepdims=True)
-    return p / jnp.where(norm > 0.0, norm, 1.0)
+def _inverse_norm(p: Float[Array, "n p"]) -> Float[Array, " n"]:
+    norm = jnp.linalg.norm(p, axis=1)
+    return 1.0 / jnp.where(norm > 0.0, norm, jnp.inf)
 
 
 def null_constant(

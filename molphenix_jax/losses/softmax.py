@@ -86,22 +86,25 @@ class SoftmaxKernel:
             (),
         )
 
+    def recap(self, stats: blocks.Stats, cotangent: blocks.Stats) -> blocks.Stats:
+        """The final log-sums, and the cotangents; Σ w has none."""
+        return blocks.Stats(
+            (stats.rows.lse, cotangent.rows.lse, cotangent.rows.target),
+            (stats.cols, cotangent.cols) if self.columns else (),
+            (),
+        )
+
     def pullback(
-        self,
-        rows: blocks.Side,
-        cols: blocks.Side,
-        shared: blocks.Shared,
-        stats: blocks.Stats,
-        cotangent: blocks.Stats,
+        self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared, recap: blocks.Stats
     ) -> Float[Array, ""]:
         """Sum of probabilities: e^{l - lse} has, with lse held fixed, the gradient of lse."""
         logit, w, valid, contrast = self._pairs(rows, cols, shared)
-        by_pair = w * cotangent.rows.target[:, None] * logit
-        by_pair += _weighted_probability(
-            logit, stats.rows.lse, cotangent.rows.lse, contrast, axis=1
-        )
+        lse, by_lse, by_target = recap.rows
+        by_pair = w * by_target[:, None] * logit
+        by_pair += _weighted_probability(logit, lse, by_lse, contrast, axis=1)
         if self.columns:
-            by_pair += _weighted_probability(logit, stats.cols, cotangent.cols, contrast, axis=0)
+            lse, by_lse = recap.cols
+            by_pair += _weighted_probability(logit, lse, by_lse, contrast, axis=0)
         return jnp.sum(jnp.where(valid, by_pair, 0.0))
 
     def finish(self, stats: blocks.Stats) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -150,33 +150,24 @@ def _streamed_fwd(kernel: blocks.Kernel, plan: Plan, rows, cols, shared):
 
 def _streamed_bwd(kernel: blocks.Kernel, plan: Plan, residuals, cotangent: blocks.Stats):
     rows, cols, shared, stats = residuals
+    recap = kernel.recap(stats, cotangent)
 
     def walk(rows, cols, shared, total):
         def visit(rows, cols, gradients):
-            (row_side, row_stats, row_cotangent), (col_side, col_stats, col_cotangent) = rows, cols
+            (row_side, row_recap), (col_side, col_recap) = rows, cols
+            tile_recap = blocks.Stats(row_recap, col_recap, total)
 
-            def pullback(z_row, z_col, scale, bias):
+            def pullback(*inputs):
                 return kernel.pullback(
-                    row_side._replace(z=z_row),
-                    col_side._replace(z=z_col),
-                    shared._replace(scale=scale, bias=bias),
-                    blocks.Stats(row_stats, col_stats, total[0]),
-                    blocks.Stats(row_cotangent, col_cotangent, total[1]),
+                    *_with_inputs(row_side, col_side, shared, inputs), tile_recap
                 )
 
-            here = jax.grad(pullback, argnums=(0, 1, 2, 3))(
-                row_side.z, col_side.z, shared.scale, shared.bias
-            )
+            here = jax.grad(pullback, argnums=(0, 1, 2, 3))(*_inputs(row_side, col_side, shared))
             return jax.tree.map(jnp.add, gradients, blocks.Stats(here[0], here[1], here[2:]))
 
         return _travel(visit, rows, cols, _no_gradients(rows[0], cols[0]), plan)
 
-    gradients = _on_devices(walk, plan)(
-        (rows, stats.rows, cotangent.rows),
-        (cols, stats.cols, cotangent.cols),
-        shared,
-        (stats.total, cotangent.total),
-    )
+    gradients = _on_devices(walk, plan)((rows, recap.rows), (cols, recap.cols), shared, recap.total)
     return _cotangents(gradients, rows, cols)
 
 
@@ -195,26 +186,25 @@ def _at_once_fwd(kernel: SummedKernel, plan: Plan, rows, cols, shared):
     def visit(rows, cols, so_far):
         (row_side,), (col_side,) = rows, cols
 
-        def value(z_row, z_col, scale, bias):
-            row_block, col_block = row_side._replace(z=z_row), col_side._replace(z=z_col)
-            here = shared._replace(scale=scale, bias=bias)
-            return kernel.finish(kernel.partial(row_block, col_block, here))
+        def value(*inputs):
+            return kernel.finish(kernel.partial(*_with_inputs(row_side, col_side, shared, inputs)))
 
-        (loss, w_sum), here = jax.value_and_grad(value, argnums=(0, 1, 2, 3), has_aux=True)(
-            row_side.z, col_side.z, shared.scale, shared.bias
+        value_here, here = jax.value_and_grad(value, argnums=(0, 1, 2, 3), has_aux=True)(
+            *_inputs(row_side, col_side, shared)
         )
-        here = blocks.Stats(here[0], here[1], (here[2:], (loss, w_sum)))
+        here = blocks.Stats(here[0], here[1], (here[2:], value_here))
         return jax.tree.map(jnp.add, so_far, here)
 
     start = _no_gradients(rows, cols)
     start = start._replace(total=(start.total, (jnp.zeros(()), jnp.zeros(()))))
+    any_tile = kernel.separable == "pairs"
     done = _sweep(
         visit,
         (rows,),
         (cols,),
         start,
-        row_tile=plan.chunk_size or (TILE if kernel.separable == "pairs" else STRIPE),
-        col_tile=(plan.chunk_size or TILE) if kernel.separable == "pairs" else cols.z.shape[0],
+        row_tile=plan.chunk_size or (TILE if any_tile else STRIPE),
+        col_tile=(plan.chunk_size or TILE) if any_tile else cols.z.shape[0],
     )
     scalars, value = done.total
     return value, (done._replace(total=scalars), rows, cols)
@@ -222,12 +212,56 @@ def _at_once_fwd(kernel: SummedKernel, plan: Plan, rows, cols, shared):
 
 def _at_once_bwd(kernel: SummedKernel, plan: Plan, residuals, cotangent: Summed):
     del kernel, plan
-    gradients, rows, cols = residuals
-    gradients = jax.tree.map(lambda g: cotangent[0] * g, gradients)
-    return _cotangents(gradients, rows, cols)
+    return _scaled_cotangents(residuals, cotangent)
 
 
 _at_once.defvjp(_at_once_fwd, _at_once_bwd)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def differentiated_early(evaluate: Callable[..., Summed], rows, cols, shared) -> Summed:
+    """evaluate(rows, cols, shared), with its gradient taken in the forward pass.
+
+    A sum of losses then keeps the gradients of each, and not what each needs to find them: of two
+    losses that hold much in between (`hopfield`), only one is ever in progress.
+    """
+    return evaluate(rows, cols, shared)
+
+
+def _early_fwd(evaluate: Callable[..., Summed], rows, cols, shared):
+    def value(*inputs):
+        return evaluate(*_with_inputs(rows, cols, shared, inputs))
+
+    done, here = jax.value_and_grad(value, argnums=(0, 1, 2, 3), has_aux=True)(
+        *_inputs(rows, cols, shared)
+    )
+    return done, (blocks.Stats(here[0], here[1], here[2:]), rows, cols)
+
+
+def _early_bwd(evaluate: Callable[..., Summed], residuals, cotangent: Summed):
+    del evaluate
+    return _scaled_cotangents(residuals, cotangent)
+
+
+differentiated_early.defvjp(_early_fwd, _early_bwd)
+
+
+# What is differentiated: z of both sides, scale and bias; all else is frozen. ----------------------
+
+
+def _inputs(rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared) -> tuple[Array, ...]:
+    return rows.z, cols.z, shared.scale, shared.bias
+
+
+def _with_inputs(rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared, inputs):
+    z_row, z_col, scale, bias = inputs
+    return rows._replace(z=z_row), cols._replace(z=z_col), shared._replace(scale=scale, bias=bias)
+
+
+def _scaled_cotangents(residuals, cotangent: Summed):
+    """Gradients known at cotangent 1; the sum of w has none."""
+    gradients, rows, cols = residuals
+    return _cotangents(jax.tree.map(lambda g: cotangent[0] * g, gradients), rows, cols)
 
 
 def _no_gradients(rows: blocks.Side, cols: blocks.Side) -> blocks.Stats:

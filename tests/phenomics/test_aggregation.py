@@ -17,7 +17,7 @@ def test_profiles_are_means_over_replicates(monkeypatch):
 
 
 def test_sums_are_held_in_float64():
-    x = np.full((20_001, 1), 0.1, np.float32)
+    x = np.full((20_001, 2), 0.1, np.float32)
     x[0] = 1e7
     got = aggregate(x, np.zeros(len(x), int), 1)
     np.testing.assert_allclose(got, (1e7 + 2000) / 20_001, rtol=1e-7)

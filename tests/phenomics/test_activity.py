@@ -134,6 +134,12 @@ def test_groups_of_the_null_come_from_different_perturbations():
         assert stats.chisquare(freq).pvalue > 1e-4 or size == n
 
 
+def test_ties_count_against_activity():
+    x = np.tile(np.eye(1, 4), (20, 1))  # every cosine is exactly 1, in the null too
+    result = replicate_consistency(x, np.repeat(np.arange(10), 2), n_null=50, seed=0)
+    assert (result.p_value == 1).all()
+
+
 def test_a_zero_embedding_agrees_with_nothing():
     x = np.zeros((6, 4))
     x[2:] = np.random.default_rng(0).normal(size=(4, 4))

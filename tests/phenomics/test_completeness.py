@@ -12,9 +12,11 @@ def test_nothing_is_dropped_without_gaps():
 
 
 def test_a_few_gaps_are_the_wells_fault():
-    x = _table()
+    x = _table(n=50, d=1000)  # dropping a feature would cost least here
     x[3, 7], x[8, 7], x[9, 8] = np.nan, np.inf, -np.inf
     assert complete_features(x).all()
+    x[12, 7] = np.nan
+    assert not complete_features(x).all()
 
 
 def test_features_with_many_gaps_are_dropped():

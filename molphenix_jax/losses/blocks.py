@@ -8,7 +8,8 @@ have in common. A `Kernel` is the block mathematics of a loss, in three function
     merge      two partial statements about the same rows and columns         -> Stats
     pullback   a scalar whose gradient, summed over the blocks, is the gradient of the final Stats
 
-and two small ones (`empty`, `recap`). `streaming` is written against these and knows no loss; losses know no chunk and no device.
+and two small ones (`empty`, `recap`). `streaming` is written against these and knows no loss;
+losses know no chunk and no device.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Kernel(Protocol):
         ...
 
     def pullback(self, rows: Side, cols: Side, shared: Shared, recap: Stats) -> Float[Array, ""]:
-        """A scalar whose gradient in z, scale and bias is this block's part of the whole gradient."""
+        """A scalar whose gradient in z, scale and bias is this block's part of the whole."""
         ...
 
 

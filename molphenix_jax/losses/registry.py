@@ -7,7 +7,6 @@ separate choice that changes memory and time but, up to rounding, no number.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
@@ -125,11 +124,7 @@ def _retrieved(kernel: SoftmaxKernel, *, beta: float) -> Evaluate:
 
             return streaming.summed(kernel, recall(anchor), recall(other), shared, plan)
 
-        if plan.execution == "chunked":
-            half = functools.partial(streaming.differentiated_early, half)
-        first, w_sum = half(rows, cols, shared)
-        second, _ = half(cols, rows, shared)
-        return first + second, w_sum
+        return streaming.summed_both_ways(half, rows, cols, shared, plan)
 
     return evaluate
 

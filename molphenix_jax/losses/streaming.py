@@ -128,6 +128,23 @@ def summed(
     return kernel.finish(reduce(kernel, rows, cols, shared, plan))
 
 
+def summed_both_ways(
+    half: Callable[..., Summed],
+    rows: blocks.Side,
+    cols: blocks.Side,
+    shared: blocks.Shared,
+    plan: Plan,
+) -> Summed:
+    """half(rows, cols, shared) + half(cols, rows, shared).
+
+    For a half that holds much between value and gradient (`hopfield`): a chunked one takes the
+    gradient of each half before it begins the other, and keeps only the sum.
+    """
+    if plan.execution == "chunked":
+        return _in_turn(half, rows, cols, shared)
+    return _both_ways(half, rows, cols, shared)
+
+
 # Two walks: statistics, then gradients. -----------------------------------------------------------
 
 
@@ -219,34 +236,45 @@ _at_once.defvjp(_at_once_fwd, _at_once_bwd)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def differentiated_early(evaluate: Callable[..., Summed], rows, cols, shared) -> Summed:
-    """evaluate(rows, cols, shared), with its gradient taken in the forward pass.
-
-    A sum of losses then keeps the gradients of each, and not what each needs to find them: of two
-    losses that hold much in between (`hopfield`), only one is ever in progress.
-    """
-    return evaluate(rows, cols, shared)
+def _in_turn(half: Callable[..., Summed], rows, cols, shared) -> Summed:
+    return _both_ways(half, rows, cols, shared)
 
 
-def _early_fwd(evaluate: Callable[..., Summed], rows, cols, shared):
-    def value(*inputs):
-        return evaluate(*_with_inputs(rows, cols, shared, inputs))
+def _in_turn_fwd(half: Callable[..., Summed], rows, cols, shared):
+    def step(_, state):
+        one, other, gradient_one, gradient_other, rest = state
 
-    done, here = jax.value_and_grad(value, argnums=(0, 1, 2, 3), has_aux=True)(
-        *_inputs(rows, cols, shared)
-    )
-    return done, (blocks.Stats(here[0], here[1], here[2:]), rows, cols)
+        def value(*inputs):
+            return half(*_with_inputs(one, other, shared, inputs))
+
+        value_here, here = jax.value_and_grad(value, argnums=(0, 1, 2, 3), has_aux=True)(
+            *_inputs(one, other, shared)
+        )
+        rest = jax.tree.map(jnp.add, rest, (here[2:], value_here))
+        return other, one, gradient_other + here[1], gradient_one + here[0], rest
+
+    # A loop, since the compiler would otherwise work on both halves at the same time.
+    none = _no_gradients(rows, cols)
+    start = (rows, cols, none.rows, none.cols, (none.total, (jnp.zeros(()), jnp.zeros(()))))
+    *_, for_rows, for_cols, (scalars, value) = jax.lax.fori_loop(0, 2, step, start)
+    return value, (blocks.Stats(for_rows, for_cols, scalars), rows, cols)
 
 
-def _early_bwd(evaluate: Callable[..., Summed], residuals, cotangent: Summed):
-    del evaluate
+def _in_turn_bwd(half: Callable[..., Summed], residuals, cotangent: Summed):
+    del half
     return _scaled_cotangents(residuals, cotangent)
 
 
-differentiated_early.defvjp(_early_fwd, _early_bwd)
+_in_turn.defvjp(_in_turn_fwd, _in_turn_bwd)
 
 
-# What is differentiated: z of both sides, scale and bias; all else is frozen. ----------------------
+def _both_ways(half: Callable[..., Summed], rows, cols, shared) -> Summed:
+    first, w_first = half(rows, cols, shared)
+    second, w_second = half(cols, rows, shared)
+    return first + second, w_first + w_second
+
+
+# What is differentiated: z of both sides, scale and bias; all else is frozen. ---------------------
 
 
 def _inputs(rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared) -> tuple[Array, ...]:

@@ -1,9 +1,9 @@
 """Confidence intervals that know that the doses of one molecule are not independent.
 
-A cluster bootstrap: whole molecules are drawn with replacement, and with a molecule all its queries.
-Every column of values is resampled with the same draws, so the difference of two columns is a paired
-difference. The intervals are percentile intervals; with few hits they are too narrow (no hit at all gives
-[0, 0]), so read them beside the number of queries.
+A cluster bootstrap: whole molecules are drawn with replacement, and with a molecule all its
+queries. Every column of values is resampled with the same draws, so the difference of two columns
+is a paired difference. The intervals are percentile intervals; with few hits they are too narrow
+(no hit at all gives [0, 0]), so read them beside the number of queries.
 """
 
 import numpy as np
@@ -55,9 +55,7 @@ def resampled_means(
     return total[:, 1:] / total[:, :1]
 
 
-def interval(
-    samples: Float[np.ndarray, "b v"], *, level: float = 0.95
-) -> Float[np.ndarray, "v 2"]:
+def interval(samples: Float[np.ndarray, "b v"], *, level: float = 0.95) -> Float[np.ndarray, "v 2"]:
     """Central percentile interval of each column of resampled values: lower and upper end."""
     tail = 50 * (1 - level)
     return np.percentile(samples, [tail, 100 - tail], axis=0).T

@@ -1,10 +1,11 @@
 """Who is ranked against whom: subsets, galleries and directions of one evaluated split.
 
-SPEC §5 and §14 rows 13 to 19. Every candidate is one perturbation: a (molecule, concentration) with the
-mean profile of its replicates. Query i belongs to candidate i. Each split is ranked
+SPEC §5 and §14 rows 13 to 19. Every candidate is one perturbation: a (molecule, concentration) with
+the mean profile of its replicates. Query i belongs to candidate i. Each split is ranked
 
 - over *all* perturbations, and over the *active* ones (replicate p-value at or below ψ);
-- active queries against the *active* gallery (the paper's reading) and the *full* one (the harder one);
+- active queries against the *active* gallery (the paper's reading) and the *full* one (the harder
+  one);
 - from profile to molecule (the paper's direction) and from molecule to profile.
 
 What cannot be ranked is listed in ``not_computed`` with the reason.
@@ -21,7 +22,8 @@ from jaxtyping import Float, Int, Shaped
 from molphenix_jax.evaluation import ranks
 
 Direction = Literal["profile_to_molecule", "molecule_to_profile"]
-# Rows that search by profile, rows that stand for the (molecule, concentration), how to compare them.
+# Rows that search by profile, rows that stand for the (molecule, concentration), how to compare
+# them.
 Embeddings = tuple[Float[np.ndarray, "m e"], Float[np.ndarray, "m e"], ranks.Metric]
 
 CHANCE = "chance"
@@ -35,8 +37,8 @@ class Candidates:
     Attributes:
         split: ``unseen_images``, ``unseen_molecules``, ``unseen_screen:<name>``,
             ``heldout_concentration:<µM>`` or ``validation``.
-        molecule: id of each perturbation's molecule, the same in every fold; the confidence intervals
-            resample molecules.
+        molecule: id of each perturbation's molecule, the same in every fold; the confidence
+            intervals resample molecules.
         concentration_um: concentration of each perturbation in µM.
         p_value: replicate-consistency p-value; NaN where undefined, which counts as inactive.
         profile: frozen, corrected profile of each perturbation, as the models are given it.
@@ -113,20 +115,23 @@ def evaluate(
 
     Args:
         candidates: the perturbations of the split.
-        embeddings: for each model the rows of the profiles, the rows of the (molecule, concentration)
-            candidates, both [m, e] and in the order of ``candidates``, and the metric between them.
+        embeddings: for each model the rows of the profiles, the rows of the (molecule,
+            concentration) candidates, both [m, e] and in the order of ``candidates``, and the
+            metric between them.
         psis: p-value cut-offs of the active subset.
 
     Returns:
         Ranks for each subset, gallery and direction.
 
     Raises:
-        ValueError: if a model has not one row for each candidate, holds non-finite values, or is named
-            ``chance``, which is worked out and not ranked.
+        ValueError: if a model has not one row for each candidate, holds non-finite values, or is
+            named ``chance``, which is worked out and not ranked.
     """
     m = len(candidates.molecule)
     if CHANCE in embeddings:
-        raise ValueError(f"{CHANCE!r} is worked out from the gallery size; name the model otherwise")
+        raise ValueError(
+            f"{CHANCE!r} is worked out from the gallery size; name the model otherwise"
+        )
     for model, (query, gallery, _) in embeddings.items():
         if len(query) != m or len(gallery) != m:
             raise ValueError(
@@ -169,8 +174,8 @@ def pool(folds: Sequence[Ranks], *, min_molecules: int = 10) -> Ranks:
 
     Args:
         folds: ranks of each fold or seed; one is fine.
-        min_molecules: settings whose queries cover fewer molecules are listed in ``not_computed``: a
-            bootstrap over a handful of molecules gives an interval that means nothing.
+        min_molecules: settings whose queries cover fewer molecules are listed in ``not_computed``:
+            a bootstrap over a handful of molecules gives an interval that means nothing.
 
     Raises:
         ValueError: if a model is missing from a setting in some of the folds.

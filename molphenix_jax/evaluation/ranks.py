@@ -1,12 +1,12 @@
 """The place of the true candidate among all candidates, and what it takes to be a hit.
 
-SPEC §5 and §14 rows 18 and 27: a query hits at K% when its true (molecule, concentration) is among the
-``max(1, ceil(K% · M))`` best of M candidates. Ties count against the query, so a model that gives every
-candidate the same place gets nothing for it.
+SPEC §5 and §14 rows 18 and 27: a query hits at K% when its true (molecule, concentration) is among
+the ``max(1, ceil(K% · M))`` best of M candidates. Ties count against the query, so a model that
+gives every candidate the same place gets nothing for it.
 
 Scores are float64 products on the host. Float32 products on an accelerator come in TF32 or bfloat16
-unless asked otherwise and round differently with the shape of the block; here neither the device, nor the
-number of threads, nor the chunk size may move a rank.
+unless asked otherwise and round differently with the shape of the block; here neither the device,
+nor the number of threads, nor the chunk size may move a rank.
 """
 
 import dataclasses
@@ -49,8 +49,8 @@ def rank_of_positive(
 
     Scores are equal when they differ by no more than ``tie_tolerance`` (in units of the cosine; for
     squared distances in units of the squared length of the query and a mean gallery row, both taken
-    from the gallery's centre). Identical candidates are therefore tied whatever the rounding. A row of
-    zeros has cosine 0 with everything.
+    from the gallery's centre). Identical candidates are therefore tied whatever the rounding. A row
+    of zeros has cosine 0 with everything.
 
     Args:
         query: the rows that search, [n, d].
@@ -86,8 +86,8 @@ def rank_of_positive(
         query, gallery = _unit_rows(query), _unit_rows(gallery)
         penalty, tolerance = np.zeros(len(gallery)), np.full(len(query), tie_tolerance)
     else:
-        # -|q - g|² = 2 q·g - |g|² - |q|², where |q|² is the same for all candidates. Distances do not
-        # change with the origin, rounding does: the centre is where it is smallest.
+        # -|q - g|² = 2 q·g - |g|² - |q|², where |q|² is the same for all candidates. Distances do
+        # not change with the origin, rounding does: the centre is where it is smallest.
         centre = gallery.mean(axis=0, keepdims=True)
         query, gallery = query - centre, gallery - centre
         penalty = 0.5 * np.square(gallery).sum(axis=1)
@@ -107,7 +107,7 @@ def rank_of_positive(
 
 
 def cutoff(n_gallery: int, percent: float) -> int:
-    """Largest rank that is a hit: ``max(1, ceil(percent / 100 · n_gallery))``, without rounding error.
+    """Largest rank that is a hit: ``max(1, ceil(percent / 100 · n_gallery))``, in exact numbers.
 
     Args:
         n_gallery: number of candidates.

@@ -1,8 +1,9 @@
 """From ranks to the rows of ``evaluation.json``: recalls, intervals, comparisons, curves.
 
-The rows are those of DESIGN "Contracts". Recalls and chances are shares in [0, 1]; ``median_rank_pct`` is
-in % of the gallery, 50 being chance and lower better. Chance is treated as one more model: its value for
-a query is the probability that it would hit, and no random number is drawn for it.
+The rows are those of DESIGN "Contracts". Recalls and chances are shares in [0, 1];
+``median_rank_pct`` is in % of the gallery, 50 being chance and lower better. Chance is treated as
+one more model: its value for a query is the probability that it would hit, and no random number is
+drawn for it.
 """
 
 import dataclasses
@@ -31,8 +32,9 @@ def evaluation_record(
         seed: seed of the resampling.
 
     Returns:
-        ``results`` (see ``summarise``), ``comparisons`` (``paired_difference``), ``by_concentration``,
-        ``rank_curves`` and ``not_computed``; plain lists, numbers and strings, no NaN.
+        ``results`` (see ``summarise``), ``comparisons`` (``paired_difference``),
+        ``by_concentration``, ``rank_curves`` and ``not_computed``; plain lists, numbers and
+        strings, no NaN.
     """
     by_dose, few = by_concentration(pooled, n_bootstrap=n_bootstrap, seed=seed)
     return {
@@ -73,8 +75,8 @@ def paired_difference(
 ) -> list[dict]:
     """Recall of the model minus that of each baseline over the same queries, with 95% intervals.
 
-    ``better`` holds when the whole interval lies above 0. The oracle is left out: it is an upper bound.
-    Settings in which ``model`` was not ranked give no row.
+    ``better`` holds when the whole interval lies above 0. The oracle is left out: it is an upper
+    bound. Settings in which ``model`` was not ranked give no row.
     """
     rows = []
     for table in pooled.tables:
@@ -109,8 +111,8 @@ def by_concentration(
     Concentrations are grouped to two significant digits.
 
     Returns:
-        Rows with ``concentration_um``, and a ``not_computed`` entry for each setting in which some doses
-        have fewer than ``min_molecules`` molecules.
+        Rows with ``concentration_um``, and a ``not_computed`` entry for each setting in which some
+        doses have fewer than ``min_molecules`` molecules.
     """
     rows, not_computed = [], []
     for table in pooled.tables:
@@ -187,9 +189,7 @@ def _resampled(
     columns = [(model, metric) for model in [*table.rank, CHANCE] for metric in METRICS]
     values = np.stack([_values(table, model, METRICS[m]) for model, m in columns], axis=1)
     samples = bootstrap.resampled_means(values, table.molecule, n_bootstrap=n_bootstrap, seed=seed)
-    return {
-        column: (float(values[:, i].mean()), samples[:, i]) for i, column in enumerate(columns)
-    }
+    return {column: (float(values[:, i].mean()), samples[:, i]) for i, column in enumerate(columns)}
 
 
 def _ends(samples: Float[np.ndarray, "b"]) -> list[float]:

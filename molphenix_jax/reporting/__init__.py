@@ -1,1 +1,6 @@
 """Tables and pictures of a finished run."""
+
+from molphenix_jax.reporting.report import write_report
+from molphenix_jax.reporting.table import full_table, headline_table, to_text
+
+__all__ = ["full_table", "headline_table", "to_text", "write_report"]

@@ -1,0 +1,245 @@
+"""The page of a finished run: ``report/index.html`` with its pictures, CSV and Markdown."""
+
+import csv
+import html
+import io
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from molphenix_jax.reporting import curves, rows
+
+_DPI = 150
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .7rem; text-align: left; white-space: nowrap; }
+th { border-bottom: 2px solid #222; font-weight: 600; } td { border-bottom: 1px solid #ddd; }
+tr.first td { border-top: 2px solid #999; } .number { text-align: right; }
+img { max-width: 100%; } .scroll { overflow-x: auto; font-size: .85rem; }
+figcaption, .note { color: #555; } figure { margin: 1.5rem 0; }
+"""
+_HEADLINE = ("setting", "model", "queries", "gallery", "top-1%", "top-5%", "median rank, %")
+_FULL = (
+    *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
+    *("top_1pct", "top_1pct_low", "top_1pct_high", "top_5pct", "top_5pct_low", "top_5pct_high"),
+    *("median_rank_pct", "chance_1pct", "chance_5pct"),
+)
+
+
+def write_report(
+    workdir: str | pathlib.Path,
+    evaluation: Mapping,
+    metrics: Mapping[str, Sequence[Mapping]],
+    *,
+    title: str = "MolPhenix run",
+    loss_key: str = "loss",
+    recall_key: str = "validation_top_1pct",
+) -> pathlib.Path:
+    """Write ``report/`` below the run's folder, replacing what an earlier call wrote.
+
+    Args:
+        workdir: the run's folder.
+        evaluation: contents of ``evaluation.json``.
+        metrics: rows of ``metrics.jsonl`` by the name of the fold; one entry for a single run.
+        title: heading of the page.
+        loss_key: field of the training loss in the metrics.
+        recall_key: field of the validation top-1% recall in the metrics, a share in [0, 1].
+
+    Returns:
+        Path of ``report/index.html``. Beside it: PNGs, ``results.csv`` and ``results.md``.
+    """
+    folder = pathlib.Path(workdir) / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.csv").write_text(results_csv(evaluation), encoding="utf-8")
+    (folder / "results.md").write_text(results_markdown(evaluation, title=title), encoding="utf-8")
+
+    body = [f"<h1>{html.escape(title)}</h1>"]
+    if not evaluation["results"]:
+        body.append("<p>No results: see below for what could not be computed.</p>")
+    for number, split in enumerate(rows.splits(evaluation)):
+        body.append(_split_section(folder, f"{number}_{_slug(split)}", evaluation, split))
+    body.append(_training_section(folder, metrics, loss_key, recall_key))
+    body.append(_missing_section(evaluation))
+    body.append("<h2>All results</h2>")
+    body.append('<p>Also as <a href="results.csv">CSV</a> and <a href="results.md">Markdown</a>.')
+    body.append("Recalls and chances are shares in [0, 1].</p>")
+    body.append(f'<div class="scroll">{_html_table(_FULL, _full_rows(evaluation))}</div>')
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+    index = folder / "index.html"
+    index.write_text(page, encoding="utf-8")
+    return index
+
+
+def results_csv(evaluation: Mapping) -> str:
+    """Every row of ``evaluation.json``, intervals as two columns each."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_FULL)
+    writer.writerows(_full_rows(evaluation))
+    return text.getvalue()
+
+
+def results_markdown(evaluation: Mapping, *, title: str) -> str:
+    """Headline table and verdicts of each split, and what was not computed."""
+    lines = [f"# {_markdown(title)}"]
+    for split in rows.splits(evaluation):
+        lines += ["", f"## {_markdown(rows.split_title(split))}", ""]
+        lines.append("Profile to molecule, % of queries [95% interval over molecules].")
+        lines += ["", f"| {' | '.join(_HEADLINE)} |", f"|{'---|' * 2}{'---:|' * 5}"]
+        for cells, best in _headline_rows(evaluation, split):
+            shown = [
+                f"**{_markdown(cell)}**" if column in best else _markdown(cell)
+                for column, cell in zip(_HEADLINE, cells, strict=True)
+            ]
+            lines.append(f"| {' | '.join(shown)} |")
+        lines += ["", *(f"- {_markdown(s)}" for s in rows.verdicts(evaluation, split))]
+    missing = [f"- {_markdown(rows.missing_line(m))}" for m in evaluation.get("not_computed", ())]
+    if missing:
+        lines += ["", "## Not computed", "", *missing]
+    return "\n".join(lines) + "\n"
+
+
+def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: str) -> str:
+    parts = [
+        f"<h2>{html.escape(rows.split_title(split))}</h2>",
+        '<p class="note">Profile to molecule, % of queries [95% interval over molecules]; ties '
+        "count against the model; best in bold.</p>",
+        _html_table(_HEADLINE, _headline_rows(evaluation, split), bold=True),
+    ]
+    sentences = rows.verdicts(evaluation, split)
+    if sentences:
+        items = "".join(f"<li>{html.escape(s)}</li>" for s in sentences)
+        parts.append(f"<p>Top-1% recall, paired by molecule:</p><ul>{items}</ul>")
+    parts.append(
+        _picture(
+            folder,
+            f"recall_{slug}.png",
+            curves.recall_figure(evaluation, split),
+            "Top-1% recall with 95% intervals; the dashed line is chance.",
+        )
+    )
+    if any(row["split"] == split for row in evaluation.get("rank_curves", ())):
+        parts.append(
+            _picture(
+                folder,
+                f"ranks_{slug}.png",
+                curves.rank_figure(evaluation, split),
+                "Share of queries whose own candidate is among the top K%.",
+            )
+        )
+    if any(row["split"] == split for row in evaluation.get("by_concentration", ())):
+        parts.append(
+            _picture(
+                folder,
+                f"dose_{slug}.png",
+                curves.dose_figure(evaluation, split),
+                "Top-1% recall of the queries of each concentration, same gallery.",
+            )
+        )
+    return "\n".join(parts)
+
+
+def _training_section(
+    folder: pathlib.Path, metrics: Mapping[str, Sequence[Mapping]], loss_key: str, recall_key: str
+) -> str:
+    parts = ["<h2>Training</h2>"]
+    try:
+        figure = curves.training_figure(metrics, loss_key=loss_key, recall_key=recall_key)
+    except ValueError as error:
+        # A run without validation still deserves its report, and the reader the reason.
+        parts.append(f'<p class="note">No training curves: {html.escape(str(error))}.</p>')
+    else:
+        caption = f"{len(metrics)} run(s)."
+        parts.append(_picture(folder, "training.png", figure, caption))
+    return "\n".join(parts)
+
+
+def _missing_section(evaluation: Mapping) -> str:
+    missing = evaluation.get("not_computed", ())
+    if not missing:
+        return ""
+    items = "".join(f"<li>{html.escape(rows.missing_line(m))}</li>" for m in missing)
+    return f"<h2>Not computed</h2><ul>{items}</ul>"
+
+
+def _headline_rows(evaluation: Mapping, split: str) -> list[tuple[list[str], set[str]]]:
+    """Cells of each row, and the columns in which its model is the best of its setting."""
+    result = []
+    for setting in rows.headline(evaluation, split):
+        found = rows.at(evaluation["results"], setting)
+        metrics = {**rows.METRICS, "median_rank_pct": "median rank, %"}
+        best = {metric: rows.best_models(found, metric) for metric in metrics}
+        for number, row in enumerate(found):
+            cells = [
+                "" if number else setting.label,
+                row["model"],
+                *(["", ""] if number else [str(row["n_queries"]), str(row["n_gallery"])]),
+                *(rows.with_interval(row, metric) for metric in rows.METRICS),
+                f"{row['median_rank_pct']:.1f}",
+            ]
+            leads = {column for metric, column in metrics.items() if row["model"] in best[metric]}
+            result.append((cells, leads))
+    return result
+
+
+def _full_rows(evaluation: Mapping) -> list[list[str]]:
+    result = []
+    for row in evaluation["results"]:
+        flat = dict(row)
+        for metric in rows.METRICS:
+            flat[f"{metric}_low"], flat[f"{metric}_high"] = row[f"{metric}_ci"]
+        result.append([_plain(flat[column]) for column in _FULL])
+    return result
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _html_table(columns: Sequence[str], content: Sequence, *, bold: bool = False) -> str:
+    n_text = 2 if bold else 6
+    kinds = ["" if i < n_text else ' class="number"' for i in range(len(columns))]
+    head = "".join(f"<th{k}>{html.escape(c)}</th>" for c, k in zip(columns, kinds, strict=True))
+    lines = [f"<table><thead><tr>{head}</tr></thead><tbody>"]
+    for item in content:
+        cells, best = item if bold else (item, set())
+        shown = "".join(
+            f"<td{kind}><b>{html.escape(cell)}</b></td>"
+            if column in best
+            else f"<td{kind}>{html.escape(cell)}</td>"
+            for column, kind, cell in zip(columns, kinds, cells, strict=True)
+        )
+        first = ' class="first"' if bold and cells[0] else ""
+        lines.append(f"<tr{first}>{shown}</tr>")
+    lines.append("</tbody></table>")
+    return "\n".join(lines)
+
+
+def _picture(folder: pathlib.Path, name: str, figure: Figure, caption: str) -> str:
+    figure.savefig(folder / name, dpi=_DPI)
+    text = html.escape(caption)
+    return (
+        f'<figure><img src="{html.escape(name)}" alt="{text}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+def _slug(split: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", split)
+
+
+def _markdown(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,172 @@
+"""What the table, the pictures and the page share: which rows, in which order, in which words.
+
+Takes ``evaluation.json`` as a plain dict (DESIGN "Contracts") and knows nothing of how it was made.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+MODEL = "molphenix"
+CHANCE = "chance"
+ORACLE = "oracle"
+HEADLINE_PSI = 0.01
+METRICS = {"top_1pct": "top-1%", "top_5pct": "top-5%"}
+_SPLITS = ("unseen_molecules", "unseen_images", "unseen_screen", "heldout_concentration")
+_LAST = ("ridge", "knn", "physchem", CHANCE, ORACLE)
+_SETTING = ("split", "subset", "psi", "gallery", "direction")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One way to rank, as in a row of ``evaluation.json``."""
+
+    split: str
+    subset: str
+    psi: float | None
+    gallery: str
+    direction: str
+
+    @property
+    def label(self) -> str:
+        """Queries and gallery in words; the split and the direction are said elsewhere."""
+        if self.subset == "all":
+            return "all perturbations, full gallery"
+        return f"active (p ≤ {self.psi:g}), {self.gallery} gallery"
+
+
+def setting_of(row: Mapping) -> Setting:
+    """The setting of a row.
+
+    Raises:
+        ValueError: if the row lacks one of its fields.
+    """
+    missing = [field for field in _SETTING if field not in row]
+    if missing:
+        raise ValueError(f"row of evaluation.json without {missing}: {dict(row)}")
+    return Setting(*(row[field] for field in _SETTING))
+
+
+def splits(evaluation: Mapping) -> list[str]:
+    """Splits that have results, unseen molecules first: they are what the method is for."""
+
+    def place(split: str):
+        kind, _, rest = split.partition(":")
+        order = _SPLITS.index(kind) if kind in _SPLITS else len(_SPLITS)
+        # Doses in order of size; names and "pooled" after them.
+        try:
+            return order, 0, float(rest), split
+        except ValueError:
+            return order, 1, 0.0, split
+
+    return sorted({row["split"] for row in evaluation["results"]}, key=place)
+
+
+def headline(evaluation: Mapping, split: str) -> list[Setting]:
+    """From profile to molecule: active queries at ψ = 0.01 in both galleries, then all.
+
+    Where no perturbation is active at 0.01 the next larger ψ that was computed stands in.
+    """
+    found = dict.fromkeys(
+        setting_of(row)
+        for row in evaluation["results"]
+        if row["split"] == split and row["direction"] == "profile_to_molecule"
+    )
+    psis = sorted({s.psi for s in found if s.psi is not None})
+    psi = next((value for value in psis if value >= HEADLINE_PSI), psis[-1] if psis else None)
+    active = [s for s in found if s.subset == "active" and s.psi == psi]
+    active.sort(key=lambda s: s.gallery)
+    return active + [s for s in found if s.subset == "all"]
+
+
+def at(rows: Iterable[Mapping], setting: Setting) -> list[Mapping]:
+    """Rows of one setting, the model first and chance and the upper bound last."""
+    chosen = [row for row in rows if setting_of(row) == setting]
+    return sorted(chosen, key=lambda row: model_place(row["model"]))
+
+
+def model_place(model: str) -> tuple[int, str]:
+    """Sort key of models: ours, others by name, the baselines, chance, oracle."""
+    if model == MODEL:
+        return 0, model
+    return (2 + _LAST.index(model), model) if model in _LAST else (1, model)
+
+
+def best_models(rows: Sequence[Mapping], metric: str) -> set[str]:
+    """Models with the best value of the metric; the oracle, an upper bound, is no contestant."""
+    values = {row["model"]: row[metric] for row in rows if row["model"] != ORACLE}
+    if not values:
+        return set()
+    best = min(values.values()) if metric == "median_rank_pct" else max(values.values())
+    return {model for model, value in values.items() if value == best}
+
+
+def verdicts(evaluation: Mapping, split: str) -> list[str]:
+    """For each headline setting, whether the model beats each baseline beyond the interval."""
+    sentences = []
+    for setting in headline(evaluation, split):
+        found = [
+            row
+            for row in evaluation.get("comparisons", ())
+            if setting_of(row) == setting and row["metric"] == "top_1pct"
+        ]
+        if not found:
+            continue
+        found.sort(key=lambda row: model_place(row["baseline"]))
+        better = [row for row in found if row["better"]]
+        worse = [row for row in found if row["ci"][1] < 0]
+        level = [row for row in found if row not in better and row not in worse]
+        parts = [
+            f"{verb} {_listed([_difference(row) for row in group])}"
+            for verb, group in (
+                ("beats", better),
+                ("does not beat", level),
+                ("is worse than", worse),
+            )
+            if group
+        ]
+        sentences.append(f"{setting.label}: {found[0]['model']} {'; it '.join(parts)}.")
+    return sentences
+
+
+def share(value: float) -> str:
+    """A share in [0, 1] as percent with one digit after the point."""
+    return f"{100 * value:.1f}"
+
+
+def with_interval(row: Mapping, metric: str) -> str:
+    """Percent with its 95% interval: ``7.1 [6.1, 8.3]``; chance has none worth showing."""
+    if row["model"] == CHANCE:
+        return share(row[metric])
+    low, high = row[f"{metric}_ci"]
+    return f"{share(row[metric])} [{share(low)}, {share(high)}]"
+
+
+def split_title(split: str) -> str:
+    """The split in words."""
+    kind, _, rest = split.partition(":")
+    words = kind.replace("heldout", "held-out").replace("_", " ").capitalize()
+    if not rest:
+        return words
+    if kind == "heldout_concentration" and rest != "pooled":
+        return f"{words}: {rest} µM"
+    return f"{words}: {rest}"
+
+
+def missing_line(missing: Mapping) -> str:
+    """One entry of ``not_computed`` in words."""
+    psi = "" if missing["psi"] is None else f" (p ≤ {missing['psi']:g})"
+    return f"{split_title(missing['split'])}, {missing['subset']}{psi}: {missing['reason']}"
+
+
+def _difference(row: Mapping) -> str:
+    low, high = row["ci"]
+    return (
+        f"{row['baseline']} ({100 * row['difference']:+.1f} points, "
+        f"95% interval {100 * low:+.1f} to {100 * high:+.1f})"
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    if len(words) == 1:
+        return words[0]
+    return f"{', '.join(words[:-1])} and {words[-1]}"

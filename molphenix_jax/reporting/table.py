@@ -1,0 +1,105 @@
+"""Tables of a finished run for the terminal."""
+
+import io
+from collections.abc import Mapping
+
+import rich.console
+import rich.markup
+import rich.table
+
+from molphenix_jax.reporting import rows
+
+
+def headline_table(evaluation: Mapping, *, split: str | None = None) -> rich.table.Table:
+    """The few rows to look at first: profile to molecule, active and all, both galleries.
+
+    Args:
+        evaluation: contents of ``evaluation.json``.
+        split: the split to show; by default unseen molecules, or the first there is.
+
+    Raises:
+        ValueError: if there are no results, or none for the split.
+    """
+    split = _known_split(evaluation, split)
+    table = rich.table.Table(
+        title=f"{rows.split_title(split)}: profile to molecule, % of queries [95% interval]",
+        title_justify="left",
+    )
+    table.add_column("setting")
+    table.add_column("model")
+    for column in ("queries", "gallery", *rows.METRICS.values(), "median rank, %"):
+        table.add_column(column, justify="right")
+    for setting in rows.headline(evaluation, split):
+        found = rows.at(evaluation["results"], setting)
+        best = {m: rows.best_models(found, m) for m in (*rows.METRICS, "median_rank_pct")}
+        for number, row in enumerate(found):
+            cells = {metric: rows.with_interval(row, metric) for metric in rows.METRICS}
+            cells["median_rank_pct"] = f"{row['median_rank_pct']:.1f}"
+            table.add_row(
+                "" if number else setting.label,
+                rich.markup.escape(row["model"]),
+                *([""] * 2 if number else [str(row["n_queries"]), str(row["n_gallery"])]),
+                *(_cell(text, row["model"] in best[metric]) for metric, text in cells.items()),
+            )
+        table.add_section()
+    return table
+
+
+def full_table(evaluation: Mapping) -> rich.table.Table:
+    """Every row of ``evaluation.json``."""
+    table = rich.table.Table(title="All results, % of queries [95% interval]")
+    for column in ("split", "subset", "gallery", "direction", "model"):
+        table.add_column(column)
+    for column in ("queries", "gallery size", *rows.METRICS.values(), "median rank, %"):
+        table.add_column(column, justify="right")
+    for column in ("chance 1%", "chance 5%"):
+        table.add_column(column, justify="right")
+    for row in evaluation["results"]:
+        subset = row["subset"] if row["psi"] is None else f"{row['subset']}, p ≤ {row['psi']:g}"
+        table.add_row(
+            rich.markup.escape(row["split"]),
+            subset,
+            row["gallery"],
+            row["direction"].replace("_", " "),
+            rich.markup.escape(row["model"]),
+            str(row["n_queries"]),
+            str(row["n_gallery"]),
+            *(rows.with_interval(row, metric) for metric in rows.METRICS),
+            f"{row['median_rank_pct']:.1f}",
+            rows.share(row["chance_1pct"]),
+            rows.share(row["chance_5pct"]),
+        )
+    return table
+
+
+def to_text(evaluation: Mapping, *, full: bool = False, width: int = 120) -> str:
+    """What to print at the end of a run: headline table, verdicts, and what was not computed.
+
+    Args:
+        evaluation: contents of ``evaluation.json``.
+        full: every row in place of the headline of one split.
+        width: columns of the terminal.
+    """
+    text = io.StringIO()
+    console = rich.console.Console(file=text, width=width, highlight=False)
+    split = _known_split(evaluation, None)
+    console.print(full_table(evaluation) if full else headline_table(evaluation))
+    for sentence in rows.verdicts(evaluation, split):
+        console.print(rich.markup.escape(f"{rows.split_title(split)}, {sentence}"))
+    for missing in evaluation.get("not_computed", ()):
+        console.print(rich.markup.escape(f"Not computed: {rows.missing_line(missing)}"))
+    return text.getvalue()
+
+
+def _known_split(evaluation: Mapping, split: str | None) -> str:
+    known = rows.splits(evaluation)
+    if not known:
+        raise ValueError("evaluation.json holds no results; see its not_computed for the reasons")
+    if split is not None and split not in known:
+        raise ValueError(f"no results for split {split!r}; there are {known}")
+    return split or known[0]
+
+
+def _cell(text: str, best: bool) -> str:
+    text = rich.markup.escape(text)
+    return f"[bold]{text}[/bold]" if best else text

@@ -1,0 +1,192 @@
+"""Subsets, galleries, directions, pooling, and reasons for what is missing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from molphenix_jax.evaluation import protocol
+
+
+def make_candidates(m=40, *, split="unseen_molecules", seed=0, **changes):
+    rng = np.random.default_rng(seed)
+    values = {
+        "split": split,
+        "molecule": np.array([f"mol{i // 2}" for i in range(m)]),
+        "concentration_um": np.tile([1.0, 10.0], m)[:m],
+        "p_value": np.where(
+            np.arange(m) % 4 == 0, 0.005, np.where(np.arange(m) % 4 == 1, 0.05, np.nan)
+        ),
+        "profile": rng.normal(size=(m, 6)),
+    }
+    return protocol.Candidates(**{**values, **changes})
+
+
+def make_embeddings(m=40, *, seed=0, noise=1.0):
+    rng = np.random.default_rng(seed)
+    z_m = rng.normal(size=(m, 6))
+    return {"molphenix": (z_m + noise * rng.normal(size=z_m.shape), z_m, "cosine")}
+
+
+def only(found, **wanted):
+    tables = [
+        table
+        for table in found.tables
+        if all(getattr(table.setting, name) == value for name, value in wanted.items())
+    ]
+    assert len(tables) == 1
+    return tables[0]
+
+
+def reference_ranks(query, gallery, own):
+    cosine = (query @ gallery.T) / np.outer(
+        np.linalg.norm(query, axis=1), np.linalg.norm(gallery, axis=1)
+    )
+    return np.array([(cosine[i] >= cosine[i, j] - 1e-12).sum() for i, j in enumerate(own)])
+
+
+def test_every_combination_is_ranked_once():
+    found = protocol.evaluate(make_candidates(), make_embeddings(), psis=(0.01, 0.1))
+    combinations = {
+        (t.setting.subset, t.setting.psi, t.setting.gallery, t.setting.direction)
+        for t in found.tables
+    }
+    assert len(combinations) == len(found.tables) == 2 * (1 + 2 * 2)
+    assert found.not_computed == ()
+
+
+@pytest.mark.parametrize("direction", ["profile_to_molecule", "molecule_to_profile"])
+@pytest.mark.parametrize("psi", [0.01, 0.1])
+def test_active_queries_meet_the_gallery_they_are_said_to_meet(direction, psi):
+    candidates, embeddings = make_candidates(), make_embeddings()
+    found = protocol.evaluate(candidates, embeddings, psis=(psi,))
+    x, m, _ = embeddings["molphenix"]
+    query, gallery = (x, m) if direction == "profile_to_molecule" else (m, x)
+    active = np.flatnonzero(np.nan_to_num(candidates.p_value, nan=1.0) <= psi)
+    assert 0 < len(active) < 40
+
+    full = only(found, subset="active", gallery="full", direction=direction)
+    np.testing.assert_array_equal(full.n_gallery, 40)
+    np.testing.assert_array_equal(
+        full.rank["molphenix"], reference_ranks(query[active], gallery, active)
+    )
+    among = only(found, subset="active", gallery="active", direction=direction)
+    np.testing.assert_array_equal(among.n_gallery, len(active))
+    np.testing.assert_array_equal(
+        among.rank["molphenix"],
+        reference_ranks(query[active], gallery[active], np.arange(len(active))),
+    )
+    np.testing.assert_array_equal(among.molecule, candidates.molecule[active])
+    assert (full.rank["molphenix"] > among.rank["molphenix"]).any()
+
+
+def test_a_p_value_at_psi_is_active_and_an_undefined_one_is_not():
+    p_value = np.array([0.01, 0.01, 0.0100001, np.nan])
+    found = protocol.evaluate(make_candidates(4, p_value=p_value), make_embeddings(4), psis=(0.01,))
+    table = only(found, subset="active", gallery="active", direction="profile_to_molecule")
+    assert len(table.molecule) == 2
+
+
+def test_no_active_perturbation_is_said_with_its_reason():
+    candidates = make_candidates(p_value=np.full(40, np.nan))
+    found = protocol.evaluate(candidates, make_embeddings(), psis=(0.01, 0.1))
+    assert {t.setting.subset for t in found.tables} == {"all"}
+    assert [(x["split"], x["subset"], x["psi"]) for x in found.not_computed] == [
+        ("unseen_molecules", "active", 0.01),
+        ("unseen_molecules", "active", 0.1),
+    ]
+    assert "0 of 40" in found.not_computed[0]["reason"]
+    assert "40 without a p-value" in found.not_computed[0]["reason"]
+
+
+def test_a_gallery_of_one_is_no_gallery():
+    found = protocol.evaluate(make_candidates(1), make_embeddings(1), psis=())
+    assert found.tables == ()
+    assert "ranking needs two" in found.not_computed[0]["reason"]
+
+
+def test_pooled_queries_keep_the_gallery_of_their_fold():
+    folds = [
+        protocol.evaluate(make_candidates(m, seed=m), make_embeddings(m, seed=m), psis=(0.1,))
+        for m in (30, 44)
+    ]
+    pooled = protocol.pool(folds, min_molecules=1)
+    wanted = {"subset": "all", "direction": "molecule_to_profile"}
+    table, parts = only(pooled, **wanted), [only(fold, **wanted) for fold in folds]
+    np.testing.assert_array_equal(table.n_gallery, [30] * 30 + [44] * 44)
+    np.testing.assert_array_equal(
+        table.rank["molphenix"], np.concatenate([p.rank["molphenix"] for p in parts])
+    )
+    assert len(table.molecule) == 74
+
+
+def test_settings_over_a_handful_of_molecules_are_listed_not_shown():
+    found = protocol.evaluate(make_candidates(), make_embeddings(), psis=(0.01, 0.1))
+    pooled = protocol.pool([found], min_molecules=15)
+    assert {t.setting.subset for t in pooled.tables} == {"all"}
+    # One entry for each psi, not one for each gallery and direction.
+    assert [x["psi"] for x in pooled.not_computed] == [0.01, 0.1]
+    assert "10 molecule(s), fewer than 15" in pooled.not_computed[0]["reason"]
+
+
+def test_a_fold_without_actives_is_named():
+    quiet = make_candidates(p_value=np.full(40, 0.9))
+    folds = [
+        protocol.evaluate(c, make_embeddings(), psis=(0.1,)) for c in (make_candidates(), quiet)
+    ]
+    pooled = protocol.pool(folds)
+    assert len(only(pooled, gallery="active", direction="profile_to_molecule").molecule) == 20
+    assert [x["reason"][:13] for x in pooled.not_computed] == ["fold 2 of 2: "]
+
+
+def test_held_out_concentrations_are_pooled_as_well():
+    folds = [
+        protocol.evaluate(
+            make_candidates(split=f"heldout_concentration:{dose}"), make_embeddings(), psis=()
+        )
+        for dose in (1, 10)
+    ]
+    pooled = protocol.pool(folds)
+    sizes = {
+        t.setting.split: len(t.molecule)
+        for t in pooled.tables
+        if t.setting.direction == "profile_to_molecule"
+    }
+    assert sizes == {
+        "heldout_concentration:1": 40,
+        "heldout_concentration:10": 40,
+        "heldout_concentration:pooled": 80,
+    }
+
+
+def test_folds_with_different_models_are_not_pooled():
+    one = protocol.evaluate(make_candidates(), make_embeddings(), psis=())
+    other = protocol.evaluate(make_candidates(), {"knn": make_embeddings()["molphenix"]}, psis=())
+    with pytest.raises(ValueError, match="every fold has every model"):
+        protocol.pool([one, other])
+
+
+@pytest.mark.parametrize("name", ["molecule", "concentration_um", "p_value", "profile"])
+def test_candidates_must_agree_in_length(name):
+    with pytest.raises(
+        ValueError, match=r"unseen_molecules: (molecule|concentration|p_value|prof)"
+    ):
+        make_candidates(**{name: getattr(make_candidates(), name)[:-1]})
+
+
+def test_rows_that_do_not_fit_and_reserved_names_are_errors():
+    candidates = make_candidates()
+    x, m, metric = make_embeddings()["molphenix"]
+    with pytest.raises(ValueError, match="knn has 39 profile rows and 40 candidate rows"):
+        protocol.evaluate(candidates, {"knn": (x[:-1], m, metric)})
+    with pytest.raises(ValueError, match="embeddings of knn: query: 1 of 40 rows.*row 7"):
+        protocol.evaluate(
+            candidates, {"knn": (np.where(np.arange(40)[:, None] == 7, np.nan, x), m, metric)}
+        )
+    with pytest.raises(ValueError, match="worked out"):
+        protocol.evaluate(candidates, {"chance": (x, m, metric)})
+
+
+def test_settings_can_be_keys():
+    table = protocol.evaluate(make_candidates(), make_embeddings()).tables[0]
+    assert {table.setting: 1}[dataclasses.replace(table.setting)] == 1

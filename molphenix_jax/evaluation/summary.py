@@ -103,7 +103,7 @@ def paired_difference(
 
 
 def by_concentration(
-    pooled: Ranks, *, min_molecules: int = 10, n_bootstrap: int = 1000, seed: int = 0
+    pooled: Ranks, *, min_molecules: int = 20, n_bootstrap: int = 1000, seed: int = 0
 ) -> tuple[list[dict], list[dict]]:
     """Recall of the queries of each concentration, ranked in the same gallery as in ``summarise``.
 
@@ -132,19 +132,14 @@ def by_concentration(
             for row in summarise(Ranks((part,), ()), n_bootstrap=n_bootstrap, seed=seed):
                 rows.append({**row, "concentration_um": value})
         if few:
-            reason = (
-                f"recall by dose left out, gallery {table.setting.gallery}, "
-                f"fewer than {min_molecules} molecules: {', '.join(few)}"
-            )
-            setting = table.setting
-            not_computed.append(
-                {
-                    "split": setting.split,
-                    "subset": setting.subset,
-                    "psi": setting.psi,
-                    "reason": reason,
-                }
-            )
+            missing = {
+                **{name: getattr(table.setting, name) for name in ("split", "subset", "psi")},
+                "reason": f"recall by dose, fewer than {min_molecules} molecules at "
+                + ", ".join(few),
+            }
+            # The same queries in another gallery: said once.
+            if missing not in not_computed:
+                not_computed.append(missing)
     return rows, not_computed
 
 

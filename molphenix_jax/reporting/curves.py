@@ -40,7 +40,7 @@ def training_figure(
     Raises:
         ValueError: if no row holds a field; the message names those there are.
     """
-    figure, panels = _panels(2)
+    figure, panels = _panels(2, shared=False)
     for axes, key, label, factor in (
         (panels[0], loss_key, "training loss", 1.0),
         (panels[1], recall_key, "validation top-1% recall, %", 100.0),
@@ -81,6 +81,7 @@ def recall_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") 
     """
     settings = rows.headline(evaluation, split)
     figure, panels = _panels(len(settings))
+    right = 0.0
     for axes, setting in zip(panels, settings, strict=True):
         found = rows.at(evaluation["results"], setting)
         bars = [row for row in found if row["model"] not in (rows.CHANCE, rows.ORACLE)]
@@ -92,25 +93,32 @@ def recall_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") 
         axes.hlines(place, ends[:, 0], ends[:, 1], color="#222222", linewidth=1.4)
         chance = 100 * found[0][f"{metric.replace('top', 'chance')}"]
         axes.axvline(chance, color=_COLOURS[rows.CHANCE], linestyle=_DASHES[rows.CHANCE])
-        right = max([chance, *ends[:, 1], *value])
+        right = max([right, chance, *ends[:, 1]])
         for y, v, end in zip(place, value, ends[:, 1], strict=True):
-            axes.text(max(v, end) + 0.02 * right, y, f"{v:.1f}", va="center", fontsize=9)
-        axes.set_xlim(0, 1.15 * right)
+            axes.annotate(
+                f"{v:.1f}",
+                (end, y),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+            )
         axes.set_yticks(place, names)
-        axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         oracle = "".join(
             f", oracle {rows.share(r[metric])}" for r in found if r["model"] == rows.ORACLE
         )
         axes.set_xlabel(f"{rows.METRICS[metric]} recall, % (chance {chance:.1f}{oracle})")
         axes.set_title(f"{setting.label}\n{found[0]['n_queries']} queries", fontsize=10)
+    panels[0].set_xlim(0, 1.15 * right)
+    panels[0].invert_yaxis()
     return figure
 
 
 def rank_figure(evaluation: Mapping, split: str) -> Figure:
     """Share of queries whose own candidate is within the top K%, for every K."""
     settings = rows.headline(evaluation, split)
-    figure, panels = _panels(len(settings), share_y=True)
+    figure, panels = _panels(len(settings))
     for axes, setting in zip(panels, settings, strict=True):
         for row in rows.at(evaluation["rank_curves"], setting):
             model = row["model"]
@@ -129,12 +137,15 @@ def rank_figure(evaluation: Mapping, split: str) -> Figure:
         axes.set_xlabel("top K% of the gallery")
         axes.set_title(setting.label, fontsize=10)
     panels[0].set_ylabel("queries found, %")
-    panels[0].legend(frameon=False, fontsize=8, loc="upper left")
+    _legend_below(figure, panels[0])
     return figure
 
 
 def dose_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") -> Figure:
-    """Recall at each concentration with its 95% interval.
+    """Recall at each concentration; the band is the 95% interval of the model.
+
+    Intervals of the others would only hide each other, and are in ``evaluation.json``. The oracle
+    is left out as in ``recall_figure``.
 
     Raises:
         ValueError: if the split has no rows by concentration.
@@ -147,53 +158,52 @@ def dose_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") ->
     figure, panels = _panels(len(settings))
     for axes, setting in zip(panels, settings, strict=True):
         models = dict.fromkeys(row["model"] for row in found[setting])
-        shown = [m for m in models if m != rows.ORACLE]
-        doses = sorted({row["concentration_um"] for row in found[setting]})
-        # Side by side on the log axis, or the intervals hide each other.
-        closest = min(np.diff(np.log10(doses)), default=1.0)
-        for number, model in enumerate(shown):
-            line = sorted(
-                (row for row in found[setting] if row["model"] == model),
-                key=lambda row: row["concentration_um"],
-            )
-            dose = np.array([row["concentration_um"] for row in line])
-            value = 100 * np.array([row[metric] for row in line])
+        for model in models:
+            if model == rows.ORACLE:
+                continue
+            line = [row for row in found[setting] if row["model"] == model]
+            line.sort(key=lambda row: row["concentration_um"])
+            dose = [row["concentration_um"] for row in line]
             low, high = 100 * np.array([row[f"{metric}_ci"] for row in line]).T
             colour = _colours([model])[0]
-            if model == rows.CHANCE:
-                axes.plot(dose, value, color=colour, linestyle=_DASHES[model], label=model)
-                continue
-            shift = 0.12 * closest * (number - (len(shown) - 2) / 2)
-            axes.errorbar(
-                dose * 10**shift,
-                value,
-                yerr=(np.maximum(value - low, 0), np.maximum(high - value, 0)),
+            axes.plot(
+                dose,
+                [100 * row[metric] for row in line],
                 color=colour,
-                marker=_MARKERS.get(model, "v"),
+                linestyle=_DASHES.get(model, "-"),
+                marker=None if model == rows.CHANCE else _MARKERS.get(model, "v"),
                 markersize=4,
-                linewidth=1.6 if model == rows.MODEL else 1.0,
-                elinewidth=1.0,
+                linewidth=2.0 if model == rows.MODEL else 1.0,
                 label=model,
             )
+            if model == rows.MODEL:
+                axes.fill_between(dose, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(_PLAIN)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("concentration, µM")
         axes.set_title(setting.label, fontsize=10)
     panels[0].set_ylabel(f"{rows.METRICS[metric]} recall, %")
-    panels[0].legend(frameon=False, fontsize=8)
+    _legend_below(figure, panels[0])
     return figure
 
 
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 
-def _panels(number: int, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+def _panels(number: int, *, shared: bool = True) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(number * _PANEL[0], _PANEL[1]), layout="constrained")
-    panels = figure.subplots(1, number, squeeze=False, sharey=share_y)[0]
+    panels = figure.subplots(1, number, squeeze=False, sharex=shared, sharey=shared)[0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
     return figure, list(panels)
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=9
+    )
 
 
 def _colours(models: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ tr.first td { border-top: 2px solid #999; } .number { text-align: right; }
 img { max-width: 100%; } .scroll { overflow-x: auto; font-size: .85rem; }
 figcaption, .note { color: #555; } figure { margin: 1.5rem 0; }
 """
-_HEADLINE = ("setting", "model", "queries", "gallery", "top-1%", "top-5%", "median rank, %")
+_HEADLINE = ("setting", "model", "queries", "gallery", "top-1%", "top-5%", "median rank")
 _FULL = (
     *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
     *("top_1pct", "top_1pct_low", "top_1pct_high", "top_5pct", "top_5pct_low", "top_5pct_high"),
@@ -40,7 +40,7 @@ def write_report(
     loss_key: str = "loss",
     recall_key: str = "validation_top_1pct",
 ) -> pathlib.Path:
-    """Write ``report/`` below the run's folder, replacing what an earlier call wrote.
+    """Write ``report/`` below the run's folder, over what an earlier call wrote.
 
     Args:
         workdir: the run's folder.
@@ -95,7 +95,10 @@ def results_markdown(evaluation: Mapping, *, title: str) -> str:
     lines = [f"# {_markdown(title)}"]
     for split in rows.splits(evaluation):
         lines += ["", f"## {_markdown(rows.split_title(split))}", ""]
-        lines.append("Profile to molecule, % of queries [95% interval over molecules].")
+        lines.append(
+            "Profile to molecule, % of queries [95% interval over molecules], "
+            "median rank in % of the gallery."
+        )
         lines += ["", f"| {' | '.join(_HEADLINE)} |", f"|{'---|' * 2}{'---:|' * 5}"]
         for cells, best in _headline_rows(evaluation, split):
             shown = [
@@ -178,7 +181,7 @@ def _headline_rows(evaluation: Mapping, split: str) -> list[tuple[list[str], set
     result = []
     for setting in rows.headline(evaluation, split):
         found = rows.at(evaluation["results"], setting)
-        metrics = {**rows.METRICS, "median_rank_pct": "median rank, %"}
+        metrics = {**rows.METRICS, "median_rank_pct": "median rank"}
         best = {metric: rows.best_models(found, metric) for metric in metrics}
         for number, row in enumerate(found):
             cells = [

@@ -30,8 +30,8 @@ class Setting:
     def label(self) -> str:
         """Queries and gallery in words; the split and the direction are said elsewhere."""
         if self.subset == "all":
-            return "all perturbations, full gallery"
-        return f"active (p ≤ {self.psi:g}), {self.gallery} gallery"
+            return "all, full gallery"
+        return f"active p ≤ {self.psi:g}, {self.gallery} gallery"
 
 
 def setting_of(row: Mapping) -> Setting:

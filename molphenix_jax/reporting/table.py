@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 
+import rich.box
 import rich.console
 import rich.markup
 import rich.table
@@ -22,13 +23,19 @@ def headline_table(evaluation: Mapping, *, split: str | None = None) -> rich.tab
     """
     split = _known_split(evaluation, split)
     table = rich.table.Table(
-        title=f"{rows.split_title(split)}: profile to molecule, % of queries [95% interval]",
+        title=(
+            f"{rich.markup.escape(rows.split_title(split))}: profile to molecule, % of queries "
+            "\\[95% interval]; median rank in % of the gallery"
+        ),
         title_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    table.add_column("setting")
+    table.add_column("setting", no_wrap=True)
     table.add_column("model")
-    for column in ("queries", "gallery", *rows.METRICS.values(), "median rank, %"):
-        table.add_column(column, justify="right")
+    for column in ("queries", "gallery", *rows.METRICS.values(), "median rank"):
+        table.add_column(column, justify="right", no_wrap=True)
     for setting in rows.headline(evaluation, split):
         found = rows.at(evaluation["results"], setting)
         best = {m: rows.best_models(found, m) for m in (*rows.METRICS, "median_rank_pct")}
@@ -47,10 +54,16 @@ def headline_table(evaluation: Mapping, *, split: str | None = None) -> rich.tab
 
 def full_table(evaluation: Mapping) -> rich.table.Table:
     """Every row of ``evaluation.json``."""
-    table = rich.table.Table(title="All results, % of queries [95% interval]")
+    table = rich.table.Table(
+        title="All results, % of queries \\[95% interval]; median rank in % of the gallery",
+        title_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for column in ("split", "subset", "gallery", "direction", "model"):
         table.add_column(column)
-    for column in ("queries", "gallery size", *rows.METRICS.values(), "median rank, %"):
+    for column in ("queries", "gallery size", *rows.METRICS.values(), "median rank"):
         table.add_column(column, justify="right")
     for column in ("chance 1%", "chance 5%"):
         table.add_column(column, justify="right")

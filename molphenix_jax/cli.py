@@ -38,10 +38,14 @@ def _bench_loss(arguments: argparse.Namespace) -> int:
     # Rings are compiled for eight devices; on a CPU these are simulated, before jax starts.
     jax.config.update("jax_num_cpu_devices", 8)
     from molphenix_jax.bench import loss, measure
+    from molphenix_jax.losses import LOSSES
 
-    setting = loss.Setting(batch=arguments.batch, width=arguments.width, repeats=arguments.repeats)
-    if arguments.losses:
-        setting = loss.dataclasses.replace(setting, names=arguments.losses)
+    setting = loss.Setting(
+        batch=arguments.batch,
+        width=arguments.width,
+        repeats=arguments.repeats,
+        names=arguments.losses or tuple(LOSSES),
+    )
     rows = loss.run(setting)
     rich.print(measure.table(f"losses, {measure.machine()['devices']}", rows))
     if arguments.json:

@@ -83,22 +83,21 @@ def machine() -> dict[str, Any]:
 
 
 def table(title: str, rows: Sequence[Row]) -> Table:
-    """Rows as a rich table."""
-    result = Table(title=title)
-    for name in ("case", "unit", "ours", "other", "compared with", "ratio", "target", "note"):
-        result.add_column(name, justify="left" if name in ("case", "note") else "right")
+    """Rows as a rich table, notes as its caption."""
+    result = Table(title=title, caption_justify="left")
+    for name in ("case", "ours", "other", "compared with", "ratio", "target"):
+        result.add_column(name, justify="left" if name in ("case", "compared with") else "right")
     for row in rows:
         missed = row.ratio is not None and row.target is not None and row.ratio > row.target
         result.add_row(
-            row.case,
-            row.unit,
+            f"{row.case}, {row.unit}",
             _number(row.ours),
             _number(row.other),
             row.other_name,
             _number(row.ratio) + (" missed" if missed else ""),
             "" if row.target is None else f"≤ {row.target:.3g}",
-            row.note,
         )
+    result.caption = "\n".join(f"{row.case}: {row.note}" for row in rows if row.note)
     return result
 
 

@@ -5,7 +5,8 @@ PyTorch is no dependency of this package; `pip install torch open_clip_torch` be
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,20 @@ import numpy as np
 from jaxtyping import Float
 
 from molphenix_jax.losses import S2L_PRESETS
+
+
+def _open_clip_loss() -> Any:
+    """open_clip's loss module alone: the whole package wants a torchvision that fits the torch."""
+    package = importlib.util.find_spec("open_clip")
+    if package is None or package.origin is None:
+        raise ImportError("open_clip is not installed", name="open_clip")
+    path = pathlib.Path(package.origin).with_name("loss.py")
+    spec = importlib.util.spec_from_file_location("open_clip_loss", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be loaded", name="open_clip")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def value_and_grad(
@@ -32,7 +47,7 @@ def value_and_grad(
     """
     try:
         torch = importlib.import_module("torch")
-        open_clip: Any = importlib.import_module("open_clip.loss") if name == "siglip" else None
+        open_clip: Any = _open_clip_loss() if name == "siglip" else None
     except ImportError as error:
         return None, f"not compared: {error.name} is not installed"
     leaves = [torch.tensor(np.array(a), requires_grad=True) for a in (z_x, z_m, scale, bias)]
@@ -68,6 +83,6 @@ def value_and_grad(
             leaf.grad = None
         value = loss(*leaves)
         value.backward()
-        return float(value)
+        return value.item()
 
     return run, f"{label} (torch {torch.__version__}, {torch.get_num_threads()} threads)"

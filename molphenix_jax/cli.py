@@ -6,6 +6,7 @@ molphenix bench loss [--json=FILE]
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -36,7 +37,8 @@ def _add_bench_loss(benches) -> None:
 
 def _bench_loss(arguments: argparse.Namespace) -> int:
     # Rings are compiled for eight devices; on a CPU these are simulated, before jax starts.
-    jax.config.update("jax_num_cpu_devices", 8)
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", 8)
     from molphenix_jax.bench import loss, measure
     from molphenix_jax.losses import LOSSES
 

@@ -1,0 +1,115 @@
+"""Timing, compiled memory and the table that every benchmark writes (DESIGN, "Benchmarks")."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from rich.table import Table
+
+MIB = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        case: what was done.
+        unit: of `ours` and `other`.
+        ours: median of our runs; None where this machine could not do it.
+        other: median of the other's runs, taken in turn with ours; None where there is none.
+        other_name: what we compare with.
+        target: the largest `ratio` that is good enough, or None.
+        note: what else there is to say, such as a comparison that is not installed.
+    """
+
+    case: str
+    unit: str
+    ours: float | None
+    other: float | None = None
+    other_name: str = ""
+    target: float | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours over other: less is better."""
+        return None if self.ours is None or not self.other else self.ours / self.other
+
+
+def interleaved_medians(runs: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, float]:
+    """Median seconds of each run, taken in turn so that all see the same machine.
+
+    Args:
+        runs: by name, functions that return only when their work is done.
+        repeats: timed rounds; one more is run before them and not counted.
+    """
+    for run in runs.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each) for name, each in seconds.items()}
+
+
+def temporary_mib(compiled: Any) -> float:
+    """Memory per device in MiB that a compiled function needs besides arguments and results."""
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        raise RuntimeError(f"the {jax.default_backend()} compiler does not tell its memory use")
+    return analysis.temp_size_in_bytes / MIB
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were taken on."""
+    return {
+        "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+        "backend": jax.default_backend(),
+        "cpu": platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }
+
+
+def table(title: str, rows: Sequence[Row]) -> Table:
+    """Rows as a rich table, notes as its caption."""
+    result = Table(title=title, caption_justify="left")
+    for name in ("case", "ours", "other", "compared with", "ratio", "target"):
+        result.add_column(name, justify="left" if name in ("case", "compared with") else "right")
+    for row in rows:
+        missed = row.ratio is not None and row.target is not None and row.ratio > row.target
+        result.add_row(
+            f"{row.case}, {row.unit}",
+            _number(row.ours),
+            _number(row.other),
+            row.other_name,
+            _number(row.ratio) + (" missed" if missed else ""),
+            "" if row.target is None else f"≤ {row.target:.3g}",
+        )
+    result.caption = "\n".join(f"{row.case}: {row.note}" for row in rows if row.note)
+    return result
+
+
+def write_json(path: pathlib.Path, rows: Sequence[Row]) -> None:
+    """Writes {"machine", "rows"}; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "machine": machine(),
+        "rows": [{**dataclasses.asdict(row), "ratio": row.ratio} for row in rows],
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

@@ -1,0 +1,88 @@
+"""The same losses in PyTorch, where it is installed: open_clip's SigLipLoss, and a plain S2L.
+
+PyTorch is no dependency of this package; `pip install torch open_clip_torch` beside it is enough.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from molphenix_jax.losses import S2L_PRESETS
+
+
+def _open_clip_loss() -> Any:
+    """open_clip's loss module alone: the whole package wants a torchvision that fits the torch."""
+    package = importlib.util.find_spec("open_clip")
+    if package is None or package.origin is None:
+        raise ImportError("open_clip is not installed", name="open_clip")
+    path = pathlib.Path(package.origin).with_name("loss.py")
+    spec = importlib.util.spec_from_file_location("open_clip_loss", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be loaded", name="open_clip")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def value_and_grad(
+    name: str,
+    z_x: Float[np.ndarray, "n d"],
+    z_m: Float[np.ndarray, "n d"],
+    profile: Float[np.ndarray, "n p"],
+    null_constant: Float[np.ndarray, ""],
+    *,
+    scale: float,
+    bias: float,
+) -> tuple[Callable[[], float] | None, str]:
+    """A function that takes value and gradient once, and what it is.
+
+    Returns:
+        (function, its name), or (None, why not) where PyTorch or open_clip is not installed.
+    """
+    try:
+        torch = importlib.import_module("torch")
+        open_clip: Any = _open_clip_loss() if name == "siglip" else None
+    except ImportError as error:
+        return None, f"not compared: {error.name} is not installed"
+    leaves = [torch.tensor(np.array(a), requires_grad=True) for a in (z_x, z_m, scale, bias)]
+    frozen = torch.tensor(np.array(profile))
+    c = float(null_constant)
+
+    if name == "siglip":
+        siglip = open_clip.SigLipLoss()
+
+        def loss(x, m, scale, bias):
+            return siglip(x, m, scale, bias)
+
+        label = "open_clip SigLipLoss"
+    else:
+        preset = S2L_PRESETS["molgps"]
+        gamma, zeta, k = preset["gamma"], preset["zeta"], preset["threshold"]
+
+        def loss(x, m, scale, bias):
+            logit = scale * x @ m.T + bias
+            with torch.no_grad():
+                squares = (frozen * frozen).sum(1)
+                distance = squares[:, None] + squares[None, :] - 2.0 * frozen @ frozen.T
+                w = 1.0 - (4.0 / torch.pi) * torch.arctan(distance.clamp(min=0.0) / c)
+                w = torch.where(w < k, 0.0, w.clamp(0.0, 1.0)).fill_diagonal_(1.0)
+            log_sigmoid = torch.nn.functional.logsigmoid
+            pairs = w * log_sigmoid(logit) + (gamma - zeta * w) * log_sigmoid(-logit)
+            return -pairs.sum() / len(x)
+
+        label = "plain PyTorch S2L"
+
+    def run() -> float:
+        for leaf in leaves:
+            leaf.grad = None
+        value = loss(*leaves)
+        value.backward()
+        return value.item()
+
+    return run, f"{label} (torch {torch.__version__}, {torch.get_num_threads()} threads)"

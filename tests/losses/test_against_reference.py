@@ -1,0 +1,81 @@
+"""Value and every gradient of every loss, in every execution, against float64 numpy."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.losses import cases
+
+EXECUTIONS = {
+    "dense": {"execution": "dense"},
+    "chunked-divides": {"execution": "chunked", "chunk_size": 8},
+    "chunked-uneven": {"execution": "chunked", "chunk_size": 7},
+    "chunked-own-choice": {"execution": "chunked"},
+    "ring-1": {"execution": "ring", "devices": 1},
+    "ring-2-uneven": {"execution": "ring", "devices": 2, "chunk_size": 5},
+    "ring-8": {"execution": "ring", "devices": 8},
+    "ring-8-uneven": {"execution": "ring", "devices": 8, "chunk_size": 2},
+}
+
+
+def run(case, execution, **kwargs):
+    options = dict(EXECUTIONS[execution])
+    devices = options.pop("devices", None)
+    if devices:
+        options["mesh"] = cases.ring_of(devices)
+    return cases.value_and_grad(case, cases.make_batch(), **options, **kwargs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("case", cases.CASES)
+def test_value_and_gradients(case, execution):
+    value, gradients = cases.expected(case)
+    (loss, _), got = run(case, execution)
+    np.testing.assert_allclose(loss, value, rtol=3e-6, atol=3e-7)
+    for name, expected, actual in zip(("z_x", "z_m", "scale", "bias"), gradients, got, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("case", ["clip", "cwcl", "s2l"])
+def test_metrics_agree_and_mean_what_they_say(case):
+    batch = cases.make_batch().real()
+    logit = cases.SCALE * batch.z_x @ batch.z_m.T + cases.BIAS
+    n = len(logit)
+    expected = {
+        "logit_positive": np.trace(logit) / n,
+        "logit_negative": (logit.sum() - np.trace(logit)) / (n * (n - 1)),
+    }
+    if case == "cwcl":
+        w = cases.reference.cosine_similarity(batch.profile)
+        expected["similarity"] = (w.sum() - n) / (n * (n - 1))
+    if case == "s2l":
+        w = cases.reference.arctan_similarity(batch.profile, cases.NULL_CONSTANT, 0.4)
+        expected["similarity"] = (w.sum() - n) / (n * (n - 1))
+        assert 0.02 < expected["similarity"] < 0.9  # the batch has similar pairs to speak of
+    for execution in ("dense", "chunked-uneven", "ring-8"):
+        (_, metrics), _ = run(case, execution)
+        assert metrics.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_no_similarity_lies_at_the_threshold():
+    """Else float32 and float64 could fall on different sides of it and the test above mislead."""
+    batch = cases.make_batch().real()
+    w = cases.reference.arctan_similarity(batch.profile.astype(float), cases.NULL_CONSTANT, 0.0)
+    assert np.abs(w - 0.4).min() > 1e-4
+
+
+@pytest.mark.parametrize("execution", ["dense", "chunked-uneven", "ring-8"])
+@pytest.mark.parametrize("case", ["clip", "cloome", "s2l"])
+def test_half_precision_embeddings(case, execution):
+    """bf16 in, float32 logits: as close as the rounding of the inputs, and gradients in bf16."""
+    value, gradients = cases.expected(case)
+    (loss, _), got = run(case, execution, dtype=jnp.bfloat16)
+    assert loss.dtype == jnp.float32
+    np.testing.assert_allclose(loss, value, rtol=2e-2)
+    for expected, actual in zip(gradients[:2], got[:2], strict=True):
+        assert actual.dtype == jnp.bfloat16
+        error = np.linalg.norm(actual.astype(np.float32) - expected) / np.linalg.norm(expected)
+        assert error < 3e-2

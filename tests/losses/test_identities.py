@@ -1,0 +1,155 @@
+"""What the losses are to each other, and to symmetries of a batch (SPEC §3, "Reductions")."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from molphenix_jax.losses import make_loss
+from molphenix_jax.losses.sigmoid import mixture_pairs, weighted_pairs
+from tests.losses import cases
+
+
+def evaluate(name, z_x, z_m, *, profile=None, scale=cases.SCALE, bias=cases.BIAS, **options):
+    value, _ = make_loss(name, **options)(
+        jnp.asarray(z_x),
+        jnp.asarray(z_m),
+        scale=scale,
+        bias=bias,
+        profile=None if profile is None else jnp.asarray(profile),
+        null_constant=cases.NULL_CONSTANT,
+    )
+    return float(value)
+
+
+@pytest.fixture(scope="module")
+def real():
+    return cases.make_batch().real()
+
+
+@pytest.mark.parametrize("form", ["weighted", "mixture"])
+def test_s2l_with_identity_similarity_is_siglip(real, form):
+    # k = 1 leaves only pairs at distance 0, and no two profiles are equal.
+    s2l = evaluate(
+        "s2l",
+        real.z_x,
+        real.z_m,
+        profile=real.profile,
+        form=form,
+        gamma=1.0,
+        zeta=1.0,
+        threshold=1.0,
+    )
+    assert s2l == pytest.approx(evaluate("siglip", real.z_x, real.z_m), rel=1e-6)
+
+
+def test_cwcl_with_identity_similarity_is_one_direction_of_clip():
+    # Of two opposite profiles each is similar (1) to itself and not at all (0) to the other.
+    z_x, z_m = cases.unit(np.array([[1.0, 0.2], [0.3, 1.0]])), cases.unit(np.eye(2) + 0.1)
+    profile = np.array([[1.0, 2.0], [-1.0, -2.0]], np.float32)
+    forth = evaluate("cwcl", z_x, z_m, profile=profile)
+    back = evaluate("cwcl", z_m, z_x, profile=profile)
+    assert forth + back == pytest.approx(evaluate("clip", z_x, z_m), rel=1e-5)
+    assert forth != pytest.approx(back, rel=1e-3)
+
+
+def test_infoloob_is_dcl_times_temperature(real):
+    dcl = evaluate("dcl", real.z_x, real.z_m)
+    assert evaluate("infoloob", real.z_x, real.z_m) == pytest.approx(dcl / cases.SCALE, rel=1e-6)
+
+
+def test_clip_exceeds_dcl_by_the_positive(real):
+    """log(e^a + e^b) = b + log(1 + e^(a-b)): the positive is all that CLIP adds to DCL."""
+    logit = cases.SCALE * real.z_x.astype(float) @ real.z_m.T.astype(float)
+    positive = np.diag(logit)
+    off = np.where(np.eye(len(logit), dtype=bool), -np.inf, logit)
+    added = 0.0
+    for axis in (0, 1):
+        lse = np.log(np.exp(off).sum(axis))
+        added += np.mean(np.log1p(np.exp(positive - lse)))
+    clip, dcl = evaluate("clip", real.z_x, real.z_m), evaluate("dcl", real.z_x, real.z_m)
+    assert clip - dcl == pytest.approx(added, rel=1e-4)
+
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_order_of_rows_does_not_matter(real, case):
+    name, options = cases.CASES[case]
+    order = np.random.default_rng(1).permutation(len(real.z_x))
+    given = evaluate(name, real.z_x, real.z_m, profile=real.profile, **options)
+    shuffled = evaluate(
+        name, real.z_x[order], real.z_m[order], profile=real.profile[order], **options
+    )
+    assert shuffled == pytest.approx(given, rel=1e-5)
+    crossed = evaluate(name, real.z_x, real.z_m[order], profile=real.profile, **options)
+    assert crossed > 1.02 * given  # and a wrong pairing is worse
+
+
+@pytest.mark.parametrize(("gamma", "zeta"), [(1.75, 0.75), (2.75, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize("w", [0.75, 0.9])
+def test_optimum_of_a_weighted_pair(gamma, zeta, w):
+    """The loss of a pair is least where σ(l) = w / (w + γ - ζw) (SPEC §3)."""
+    p = w / (w + gamma - zeta * w)
+    at = jnp.full((1, 1), np.log(p / (1 - p)))
+
+    def value(logit):
+        return weighted_pairs(logit, jnp.full((1, 1), w), gamma=gamma, zeta=zeta)[0, 0]
+
+    assert float(jax.grad(value)(at)[0, 0]) == pytest.approx(0.0, abs=1e-6)
+    assert value(at + 0.1) > value(at) < value(at - 0.1)
+
+
+def test_forms_coincide_for_certain_pairs_and_differ_between():
+    logit = jnp.linspace(-120.0, 120.0, 25)[None, :]
+    for w in (0.0, 1.0):
+        both = [
+            weighted_pairs(logit, jnp.full_like(logit, w), gamma=1.0, zeta=1.0),
+            mixture_pairs(logit, jnp.full_like(logit, w)),
+        ]
+        np.testing.assert_allclose(both[0], both[1], rtol=1e-6)
+    half = jnp.full_like(logit, 0.5)
+    np.testing.assert_allclose(mixture_pairs(logit, half), np.log(2.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("execution", ["dense", "chunked", "ring"])
+@pytest.mark.parametrize("case", ["cwcl", "s2l", "s2l-mixture"])
+def test_frozen_inputs_get_no_gradient(real, case, execution):
+    name, options = cases.CASES[case]
+    mesh = cases.ring_of(1) if execution == "ring" else None
+    loss = make_loss(name, execution=execution, mesh=mesh, **options)
+
+    def value(profile, null_constant):
+        return loss(
+            jnp.asarray(real.z_x),
+            jnp.asarray(real.z_m),
+            scale=9.0,
+            bias=0.0,
+            profile=profile,
+            null_constant=null_constant,
+        )[0]
+
+    profile = jnp.asarray(real.profile)
+    for_profile, for_constant = jax.grad(value, argnums=(0, 1))(profile, 6.0)
+    assert not for_profile.any()
+    assert for_constant == 0.0
+    assert value(profile, 6.0) != value(profile[::-1], 6.0)  # though the value depends on it
+
+
+@pytest.mark.parametrize("execution", ["dense", "chunked"])
+@pytest.mark.parametrize("case", cases.CASES)
+def test_metrics_carry_no_gradient(real, case, execution):
+    name, options = cases.CASES[case]
+    loss = make_loss(name, execution=execution, **options)
+
+    def metrics(z_x):
+        return sum(
+            loss(
+                z_x,
+                jnp.asarray(real.z_m),
+                scale=9.0,
+                bias=0.0,
+                profile=jnp.asarray(real.profile),
+                null_constant=6.0,
+            )[1].values()
+        )
+
+    assert not jax.grad(metrics)(jnp.asarray(real.z_x)).any()

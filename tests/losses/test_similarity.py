@@ -1,0 +1,118 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from molphenix_jax.losses import null_constant, similarity
+from molphenix_jax.losses.blocks import Shared, Side
+from tests.losses import reference
+
+
+def sides(profile):
+    n = len(profile)
+    side = Side(
+        jnp.zeros((n, 1)), jnp.asarray(profile, jnp.float32), jnp.arange(n), jnp.ones(n, bool)
+    )
+    shared = Shared(
+        jnp.float32(1.0), jnp.float32(0.0), jnp.float32(6.0), jnp.asarray(profile.mean(0))
+    )
+    return side, side, shared
+
+
+def test_arctan_is_exact_to_float32():
+    t = np.linspace(0.0, 1.0, 200_001, dtype=np.float32)
+    error = np.asarray(similarity.arctan_unit(jnp.asarray(t)[None, :]))[0] - np.arctan(
+        t.astype(float)
+    )
+    assert np.abs(error).max() < 1.2e-7
+    assert np.asarray(similarity.arctan_unit(jnp.zeros((1, 1))))[0, 0] == 0.0
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.75])
+def test_arctan_similarity(threshold):
+    rng = np.random.default_rng(0)
+    profile = rng.normal(size=(30, 4)).astype(np.float32)
+    profile[15:] = profile[:15] + 0.2 * profile[15:]
+    w = np.asarray(similarity.ArctanL2(threshold)(*sides(profile)))
+    expected = reference.arctan_similarity(profile.astype(float), 6.0, threshold)
+    np.testing.assert_allclose(w, expected, atol=2e-6)
+    assert (w[w > 0] >= threshold).all()
+    assert 0 < np.mean(w > 0) < 1
+
+
+def test_similarity_to_itself_is_exactly_one_and_offsets_cost_no_digits():
+    """Raw profiles may share an offset; |p|² + |q|² - 2<p, q> alone would lose the distance."""
+    rng = np.random.default_rng(0)
+    profile = rng.normal(size=(20, 4)) + 1000.0
+    profile[10:] = profile[:10] + 0.3 * rng.normal(size=(10, 4))
+    profile = profile.astype(np.float32)
+    expected = reference.arctan_similarity(profile.astype(float), 6.0, 0.0)
+    for kind in (similarity.ArctanL2(0.0), similarity.Cosine(), similarity.Identity()):
+        w = np.asarray(kind(*sides(profile)))
+        assert (np.diag(w) == 1.0).all()
+        assert ((w >= 0.0) & (w <= 1.0)).all()
+        if isinstance(kind, similarity.ArctanL2):
+            np.testing.assert_allclose(w, expected, atol=2e-4)
+
+
+def test_cosine_similarity():
+    profile = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+    w = np.asarray(similarity.Cosine()(*sides(profile)))
+    np.testing.assert_allclose(w, reference.cosine_similarity(profile), atol=1e-6)
+    profile[3] = 0.0
+    w = np.asarray(similarity.Cosine()(*sides(profile)))
+    np.testing.assert_array_equal(np.delete(w[3], 3), 0.5)
+
+
+def test_similarity_at_the_null_median_is_zero_and_half_at_its_tangent():
+    c, p = 6.0, np.zeros((3, 1))
+    p[1, 0], p[2, 0] = np.sqrt(c), np.sqrt(c * np.tan(np.pi / 8))
+    w = np.asarray(similarity.ArctanL2(0.0)(*sides(p.astype(np.float32))))
+    assert w[0, 1] == pytest.approx(0.0, abs=1e-6)
+    assert w[0, 2] == pytest.approx(0.5, abs=1e-6)
+
+
+class TestNullConstant:
+    def test_is_the_median_over_pairs_of_different_perturbations(self):
+        rng = np.random.default_rng(0)
+        group = np.array(["b", "a", "c", "a", "b", "b", "d", "a"])
+        centres = {name: 5.0 * rng.normal(size=3) for name in "abcd"}
+        profile = np.stack([centres[g] for g in group]) + 1e-3 * rng.normal(size=(8, 3))
+        # First row uniform, second uniform outside its group, as the function draws them.
+        squared, weight = [], []
+        for i in range(8):
+            others = [j for j in range(8) if group[j] != group[i]]
+            for j in others:
+                squared.append(np.sum((profile[i] - profile[j]) ** 2))
+                weight.append(1 / len(others))
+        order = np.argsort(squared)
+        below = np.cumsum(np.array(weight)[order]) / np.sum(weight)
+        low, high = (np.array(squared)[order][np.searchsorted(below, q)] for q in (0.47, 0.53))
+        c = null_constant(profile, group, n_pairs=20_000, seed=3)
+        assert low <= c <= high
+        assert min(squared) > 1e-2  # replicates, at 1e-6, were never drawn
+
+    def test_no_pair_lies_within_a_perturbation(self):
+        # Two perturbations whose replicates coincide: any pair within one would be at distance 0.
+        profile = np.repeat([[0.0], [3.0]], [1, 9], axis=0)
+        group = np.repeat([0, 1], [1, 9])
+        assert null_constant(profile, group, n_pairs=50) == 9.0
+        assert null_constant(profile, group, n_pairs=50, literal=True) == 3.0
+
+    def test_seed_decides(self):
+        profile = np.random.default_rng(0).normal(size=(50, 4))
+        values = [null_constant(profile, np.arange(50), n_pairs=99, seed=s) for s in (0, 0, 1)]
+        assert values[0] == values[1] != values[2]
+
+    @pytest.mark.parametrize(
+        ("profile", "group", "message"),
+        [
+            (np.zeros((3, 2)), np.zeros(3), "at least two different perturbations"),
+            (np.zeros((0, 2)), np.zeros(0), "at least two different perturbations"),
+            (np.zeros((3, 2)), np.arange(3), "identical profiles"),
+            (np.zeros((3, 2)), np.arange(4), "expected \\[n, p\\] and \\[n\\]"),
+            (np.array([[0.0], [np.nan]]), np.arange(2), "row 1 has a NaN"),
+        ],
+    )
+    def test_errors(self, profile, group, message):
+        with pytest.raises(ValueError, match=message):
+            null_constant(profile, group)

@@ -1,19 +1,26 @@
 """Ranks, recall, confidence intervals, protocol and baselines; knows arrays only.
 
-In the order of use: ``baselines.predict_all`` predicts, ``protocol.evaluate`` ranks one split of
+In the order of use: each of ``BASELINES`` predicts, ``protocol.evaluate`` ranks one split of
 one fold, ``protocol.pool`` joins the folds, ``summary.evaluation_record`` makes
 ``evaluation.json``.
 """
 
 from molphenix_jax.evaluation.baselines import (
+    BASELINES,
     BaselineData,
     Prediction,
     knn,
     physchem,
-    predict_all,
     ridge,
 )
-from molphenix_jax.evaluation.protocol import Candidates, Ranks, evaluate, pool
+from molphenix_jax.evaluation.protocol import (
+    Candidates,
+    Embeddings,
+    Ranks,
+    RankTable,
+    evaluate,
+    pool,
+)
 from molphenix_jax.evaluation.ranks import expected_recall, rank_of_positive, recall_at
 from molphenix_jax.evaluation.summary import (
     by_concentration,
@@ -24,9 +31,12 @@ from molphenix_jax.evaluation.summary import (
 )
 
 __all__ = [
+    "BASELINES",
     "BaselineData",
     "Candidates",
+    "Embeddings",
     "Prediction",
+    "RankTable",
     "Ranks",
     "by_concentration",
     "evaluate",
@@ -36,7 +46,6 @@ __all__ = [
     "paired_difference",
     "physchem",
     "pool",
-    "predict_all",
     "rank_curves",
     "rank_of_positive",
     "recall_at",

@@ -13,7 +13,8 @@ model sees, and nothing of the test profiles: those are not among their argument
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+import types
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import scipy.sparse
@@ -128,11 +129,6 @@ class Prediction:
         return self.space.of(observed), self.space.of(self.profile), "cosine"
 
 
-def predict_all(data: BaselineData) -> dict[str, Prediction]:
-    """Every baseline, by its name in ``evaluation.json``."""
-    return {"knn": knn(data), "ridge": ridge(data), "physchem": physchem(data)}
-
-
 def knn(data: BaselineData) -> Prediction:
     """Weighted mean profile of the nearest training perturbations.
 
@@ -212,6 +208,12 @@ def physchem(data: BaselineData) -> Prediction:
         standardised(data.validation_physchem),
         standardised(data.test_physchem),
     )
+
+
+# Every baseline, by its name in ``evaluation.json``.
+BASELINES: Mapping[str, Callable[[BaselineData], Prediction]] = types.MappingProxyType(
+    {"knn": knn, "ridge": ridge, "physchem": physchem}
+)
 
 
 def _ridge(

@@ -1,1 +1,32 @@
 """What a run learns; a task joins data, model, loss and evaluation for the one loop."""
+
+import importlib
+import pathlib
+from typing import Any
+
+import jax
+
+from molphenix_jax.runtime.config import Config, ConfigError
+
+# Task name → module with `validate(config)` and `make(config, mesh, workdir)`.
+_TASKS = {"align": "molphenix_jax.tasks.align"}
+
+
+def _module(config: Config) -> Any:
+    if config.task not in _TASKS:
+        raise ConfigError(f"task={config.task!r} is unknown; choose one of {', '.join(_TASKS)}")
+    return importlib.import_module(_TASKS[config.task])
+
+
+def validate(config: Config) -> None:
+    """Fails on a config that contradicts itself, before any work.
+
+    Raises:
+        ConfigError: Names every field that is wrong.
+    """
+    _module(config).validate(config)
+
+
+def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Any:
+    """Prepares the data of the task that the config names."""
+    return _module(config).make(config, mesh, workdir)

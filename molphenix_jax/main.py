@@ -1,0 +1,50 @@
+"""Trains and evaluates: `python -m molphenix_jax.main --config=configs/s2l.py --workdir=runs/demo`.
+
+The same command again continues a run that was stopped, and does nothing to a finished one.
+`--mode=evaluate` repeats the evaluation of any checkpoint (`--checkpoint=STEP`), with other `eval`
+fields if they are given.
+"""
+
+import pathlib
+import sys
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from molphenix_jax import train
+from molphenix_jax.errors import InputError
+from molphenix_jax.runtime.config import ConfigError
+from molphenix_jax.runtime.progress import say
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, e.g. configs/s2l.py:wells=F."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do.")
+_CHECKPOINT = flags.DEFINE_integer(
+    "checkpoint", None, "With --mode=evaluate: step of the checkpoint; the newest if not given."
+)
+
+
+def main(argv: list[str]) -> None:
+    """Runs the mode that the flags ask for; errors of the user's input end without a traceback."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {argv[1:]}")
+    logging.set_verbosity(logging.WARNING)  # orbax tells of every file it writes
+    workdir = pathlib.Path(_WORKDIR.value)
+    try:
+        if _MODE.value == "evaluate":
+            train.evaluate(_CONFIG.value, workdir, checkpoint=_CHECKPOINT.value)
+        elif _CONFIG.value is None:
+            raise ConfigError("--config is missing, e.g. --config=configs/s2l.py")
+        else:
+            train.train_and_evaluate(_CONFIG.value, workdir)
+    except InputError as error:
+        say(f"error: {error}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    jax.config.config_with_absl()
+    app.run(main)

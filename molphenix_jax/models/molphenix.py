@@ -1,0 +1,110 @@
+"""The two-tower model: profiles and (molecule, concentration) pairs into one space (SPEC §4)."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from molphenix_jax.models.heads import ResidualHead
+
+
+class Embeddings(NamedTuple):
+    """What one forward pass gives."""
+
+    z_x: Float[Array, "n d"]
+    z_m: Float[Array, "n d"]
+    scale: Float[Array, ""]
+    bias: Float[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class TowerConfig:
+    """Size of one projection head: see `ResidualHead`."""
+
+    width: int
+    n_blocks: int
+    input_dropout: float = 0.0
+    dropout: float = 0.0
+
+
+def normalise(z: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """Scales rows to unit length in float32; a zero row stays finite."""
+    z = z.astype(jnp.float32)
+    return z * jax.lax.rsqrt(jnp.sum(z * z, axis=-1, keepdims=True) + 1e-12)
+
+
+class MolPhenix(nn.Module):
+    """Two residual heads, and the learnable scale and bias of the logits scale·cos + bias.
+
+    Attributes:
+        phenomics: Size of the phenomic head.
+        molecules: Size of the molecule head.
+        dim: Size of the joint space.
+        scale_init: Initial scale; kept as its logarithm, as in CLIP.
+        scale_max: Clamp of the scale (100 in CLIP and CLOOME).
+        bias_init: Initial bias; only the sigmoid losses learn it.
+        dtype: Computation type of the heads; embeddings leave as float32.
+    """
+
+    phenomics: TowerConfig
+    molecules: TowerConfig
+    dim: int
+    scale_init: float = 10.0
+    scale_max: float = 100.0
+    bias_init: float = -10.0
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        """Makes both heads and the two scalars."""
+        head = lambda t, name: ResidualHead(  # noqa: E731
+            width=t.width,
+            n_blocks=t.n_blocks,
+            dim=self.dim,
+            input_dropout=t.input_dropout,
+            dropout=t.dropout,
+            dtype=self.dtype,
+            name=name,
+        )
+        self.phenomic_head = head(self.phenomics, "phenomic_head")
+        self.molecule_head = head(self.molecules, "molecule_head")
+        self.log_scale = self.param(
+            "log_scale", nn.initializers.constant(jnp.log(self.scale_init)), ()
+        )
+        self.bias = self.param("bias", nn.initializers.constant(self.bias_init), ())
+
+    def embed_profiles(
+        self, profiles: Float[Array, "n k"], *, train: bool = False
+    ) -> Float[Array, "n d"]:
+        """Scaled profiles [n, k] to unit vectors z_x [n, dim]."""
+        return normalise(self.phenomic_head(profiles, train=train))
+
+    def embed_molecules(
+        self, molecules: Float[Array, "n k"], *, train: bool = False
+    ) -> Float[Array, "n d"]:
+        """Molecule features with the concentration encoding [n, k] to unit vectors z_m [n, dim]."""
+        return normalise(self.molecule_head(molecules, train=train))
+
+    def __call__(
+        self, profiles: Float[Array, "n k"], molecules: Float[Array, "n j"], *, train: bool = False
+    ) -> Embeddings:
+        """Embeds n pairs; row i of both belongs together."""
+        scale = jnp.minimum(jnp.exp(self.log_scale), self.scale_max)
+        return Embeddings(
+            self.embed_profiles(profiles, train=train),
+            self.embed_molecules(molecules, train=train),
+            scale,
+            self.bias,
+        )
+
+
+def joint_embedding(z: Float[Array, "members n d"]) -> Float[Array, "n members*d"]:
+    """Joins an ensemble's embeddings into one, whose dot products are the mean of the cosines.
+
+    The concatenation of unit vectors over sqrt(members) is a unit vector again, so whatever ranks
+    embeddings need not know of ensembles.
+    """
+    members, n, d = z.shape
+    return jnp.transpose(z, (1, 0, 2)).reshape(n, members * d) / jnp.sqrt(float(members))

@@ -1,0 +1,152 @@
+"""Orbax checkpoints that survive a kill at any moment and a damaged newest file.
+
+One checkpoint holds the training state, the assets that make the model usable without its screen,
+and the position in the data. Checkpoint k means: k updates done, batch k not yet taken.
+"""
+
+import logging
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging as absl_logging
+
+from molphenix_jax.errors import InputError
+
+
+class CheckpointError(InputError):
+    """No checkpoint of a run can be read."""
+
+
+class Restored(NamedTuple):
+    """What a checkpoint held."""
+
+    step: int
+    state: Any
+    assets: Any
+
+
+class Checkpoints:
+    """The checkpoints of one run in `folder`; the newest `keep` stay."""
+
+    def __init__(self, folder: pathlib.Path, *, keep: int):
+        self._folder = folder.resolve()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, step_prefix="step", cleanup_tmp_directories=True
+        )
+        self._manager = ocp.CheckpointManager(self._folder, options=self._options)
+
+    def save(self, step: int, state: Any, assets: Any) -> None:
+        """Starts writing (asynchronously) the state after `step` updates, unless it is there."""
+        if step in self._manager.all_steps():
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                assets=ocp.args.StandardSave(assets),
+                position=ocp.args.JsonSave({"step": step}),
+            ),
+            force=True,
+        )
+
+    def restore_latest(
+        self, abstract_state: Any, abstract_assets: Any, *, say: Callable[[str], None]
+    ) -> Restored | None:
+        """Restores the newest readable checkpoint, or returns None where there is none at all.
+
+        A damaged checkpoint is set aside as `damaged-<step>` and the one before is taken; `say`
+        is told.
+
+        Raises:
+            CheckpointError: There are checkpoints and none can be read.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                return self._restore(step, abstract_state, abstract_assets)
+            except CheckpointError as error:
+                self._set_aside(step)
+                say(f"{error}; falling back to the one before")
+        if steps:
+            raise CheckpointError(
+                f"none of the checkpoints {steps} in {self._folder} can be read; they were set "
+                "aside as damaged-<step>. Delete the workdir to train again."
+            )
+        return None
+
+    def restore(
+        self,
+        step: int | None,
+        abstract_state: Any,
+        abstract_assets: Any,
+        *,
+        say: Callable[[str], None],
+    ) -> Restored:
+        """Restores the checkpoint of one step, or with None the newest readable one.
+
+        Raises:
+            CheckpointError: It is not there or cannot be read.
+        """
+        steps = sorted(self._manager.all_steps())
+        if step is None:
+            restored = self.restore_latest(abstract_state, abstract_assets, say=say)
+            if restored is None:
+                raise CheckpointError(f"there is no checkpoint in {self._folder}: train first")
+            return restored
+        if step not in steps:
+            raise CheckpointError(f"no checkpoint {step} in {self._folder}; there are {steps}")
+        return self._restore(step, abstract_state, abstract_assets)
+
+    def _restore(self, step: int, abstract_state: Any, abstract_assets: Any) -> Restored:
+        try:
+            with _quiet():
+                restored = self._manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardRestore(abstract_state),
+                        assets=ocp.args.StandardRestore(abstract_assets),
+                        position=ocp.args.JsonRestore(),
+                    ),
+                )
+        except Exception as error:  # tensorstore and orbax raise many types on damage
+            reason = str(error).splitlines()[0][:160]
+            raise CheckpointError(
+                f"checkpoint {step} in {self._folder} cannot be read ({reason})"
+            ) from error
+        return Restored(restored["position"]["step"], restored["state"], restored["assets"])
+
+    def _set_aside(self, step: int) -> None:
+        path = self._folder / f"step_{step}"
+        aside = self._folder / f"damaged-{step}"
+        if jax.process_index() == 0 and path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+        self._manager.reload()
+
+    def close(self) -> None:
+        """Waits for running writes and closes."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+class _quiet:
+    """Keeps tensorstore's and asyncio's long traces of a damaged file off the terminal."""
+
+    def __enter__(self) -> None:
+        self._asyncio = logging.getLogger("asyncio")
+        self._asyncio.addFilter(self._reject)
+        self._level = absl_logging.get_verbosity()
+        absl_logging.set_verbosity(absl_logging.FATAL)
+
+    def __exit__(self, *_: object) -> None:
+        self._asyncio.removeFilter(self._reject)
+        absl_logging.set_verbosity(self._level)
+
+    @staticmethod
+    def _reject(_: logging.LogRecord) -> bool:
+        return False

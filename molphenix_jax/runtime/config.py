@@ -1,0 +1,72 @@
+"""Helpers for ml_collections configs: argument strings, schedules, JSON, differences.
+
+A config file is `configs/<name>.py` with `get_config(arg)`. Its argument string comes after a colon
+(`--config=configs/s2l.py:wells=screen.parquet,size=paper`) and picks presets; single fields follow
+as `--config.train.steps=500`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from molphenix_jax.errors import InputError
+
+# An ml_collections.ConfigDict. Its fields are dynamic, so a type checker has nothing to check.
+Config = Any
+
+
+class ConfigError(InputError):
+    """A config that cannot be run; the message names the field and the remedy."""
+
+
+def parse_arg(arg: str | None, **defaults: str | int | float | bool) -> Config:
+    """Parses `name=value,name=value` into the types of the defaults; a bare name means True.
+
+    Raises:
+        ConfigError: An unknown name, or a value that is not of the default's type.
+    """
+    values: dict[str, Any] = dict(defaults)
+    for part in filter(None, (arg or "").split(",")):
+        name, _, text = part.partition("=")
+        if name not in defaults:
+            raise ConfigError(f"config argument {name!r} is unknown; known: {', '.join(defaults)}")
+        kind = type(defaults[name])
+        text = text if "=" in part else "true"
+        try:
+            values[name] = _parse_bool(text) if kind is bool else kind(text)
+        except ValueError as error:
+            raise ConfigError(
+                f"config argument {name}={text!r} is not of type {kind.__name__}"
+            ) from error
+    return ml_collections.ConfigDict(values)
+
+
+def _parse_bool(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise ValueError(text)
+    return text.lower() in ("true", "1")
+
+
+def plain(value: Any) -> Any:
+    """A config or a part of it as JSON types: tuples become lists, numpy scalars numbers."""
+    if isinstance(value, ml_collections.ConfigDict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Lines `field: old → new` for every leaf that differs between two plain configs."""
+    lines = []
+    for key in sorted({*old, *new}):
+        a, b, name = old.get(key, "absent"), new.get(key, "absent"), f"{prefix}{key}"
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, f"{name}.")
+        elif a != b:
+            lines.append(f"{name}: {a!r} → {b!r}")
+    return lines

@@ -1,0 +1,63 @@
+"""`metrics.jsonl`: one JSON object a line, flushed, the same bytes however often a run was killed.
+
+Wall-clock times would differ between two runs of one config, so they go to `timing.jsonl`.
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+METRICS_FILE = "metrics.jsonl"
+TIMING_FILE = "timing.jsonl"
+
+
+class MetricsFile:
+    """Appends metrics; opened for a restart it drops what the restored state has yet to redo."""
+
+    def __init__(self, path: pathlib.Path, *, restored_step: int | None):
+        """Opens the file.
+
+        Args:
+            path: The `.jsonl` file.
+            restored_step: Updates done by the restored state; None starts an empty file. Lines of
+                later steps go, and validation lines of this step, since the loop evaluates first.
+        """
+        kept = []
+        if restored_step is not None and path.exists():
+            kept = [line for line in read_metrics(path) if _is_final(line, restored_step)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(_dump(line) for line in kept))
+        temporary.replace(path)
+        self._file = path.open("a")
+
+    def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
+        """Appends one line: kind (`train` or `validation`), step, then the values."""
+        self._file.write(_dump({"kind": kind, "step": step, **values}))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def _is_final(line: Mapping[str, Any], step: int) -> bool:
+    return line["step"] < step or (line["step"] == step and line["kind"] == "train")
+
+
+def _dump(line: Mapping[str, Any]) -> str:
+    # JSON has no NaN: an undefined metric is null.
+    clean = {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()
+    }
+    return json.dumps(clean) + "\n"
+
+
+def read_metrics(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Yields the complete lines; a last line cut short by a kill is left out."""
+    with path.open() as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)

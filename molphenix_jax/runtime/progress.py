@@ -1,0 +1,64 @@
+"""What a person sees while a run works: sentences, and one progress bar with an ETA."""
+
+import time
+from collections.abc import Mapping
+
+import rich.progress
+from rich.console import Console
+
+console = Console(highlight=False, soft_wrap=True)
+
+# Without a terminal (a log file, CI) a line every so many seconds replaces the bar.
+_PLAIN_INTERVAL_S = 15.0
+
+
+def say(sentence: str) -> None:
+    """Prints a sentence, as it is: no markup is interpreted."""
+    console.print(sentence, markup=False)
+
+
+class Progress:
+    """A bar of updates with the time left, the loss and the newest validation recall."""
+
+    def __init__(self, label: str, *, total: int, done: int):
+        """Starts at `done` of `total` updates; `label` stands before the bar."""
+        self._label, self._total, self._done, self._first = label, total, done, done
+        self._text = ""
+        self._began = self._said = time.monotonic()
+        self._bar = rich.progress.Progress(
+            rich.progress.TextColumn(label or "training"),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TimeRemainingColumn(),
+            rich.progress.TextColumn("{task.fields[text]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total, completed=done, text="")
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self) -> None:
+        """One update more."""
+        self._done += 1
+        self._bar.advance(self._task)
+        now = time.monotonic()
+        if not console.is_terminal and now - self._said > _PLAIN_INTERVAL_S:
+            self._said = now
+            left = (now - self._began) / (self._done - self._first) * (self._total - self._done)
+            say(
+                f"{self._label}update {self._done:,}/{self._total:,}, {left:.0f} s left{self._text}"
+            )
+
+    def note(self, validation: Mapping[str, float], loss: float) -> None:
+        """Shows the newest loss and validation recall."""
+        parts = [f"loss {loss:.3f}"] if loss == loss else []
+        if "validation_top_1pct" in validation:
+            parts.append(f"validation top-1% {validation['validation_top_1pct']:.3f}")
+        self._text = ", " + ", ".join(parts) if parts else ""
+        self._bar.update(self._task, text=", ".join(parts))

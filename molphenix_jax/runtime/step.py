@@ -1,0 +1,123 @@
+"""The pure train step: state, optimizer, one update of every ensemble member, finiteness flags."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from molphenix_jax.runtime.config import Config, ConfigError
+
+Params = Any
+
+# Named random streams: one id each, never reused.
+_INIT, _LOSS = 0, 1
+
+
+class Differentiable(Protocol):
+    """The two functions of a run that the train step is made of."""
+
+    def init(self, key: jax.Array) -> Params:
+        """Initial parameters of one member."""
+        ...
+
+    def loss(
+        self, params: Params, batch: Any, tables: Any, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Loss and scalar metrics of one member; jitted."""
+        ...
+
+
+class State(NamedTuple):
+    """Training state; every leaf but the step has a leading axis [members]."""
+
+    step: jax.Array
+    params: Params
+    opt_state: optax.OptState
+
+
+def decay_mask(params: Params, rules: Sequence[tuple[str, bool]]) -> Params:
+    """Which parameters decay: for each the first rule whose pattern is found in its path.
+
+    Raises:
+        ConfigError: A parameter that no rule covers.
+    """
+
+    def decide(path: Any, _: Any) -> bool:
+        name = "/" + jax.tree_util.keystr(path, simple=True, separator="/")
+        for pattern, decays in rules:
+            if re.search(pattern, name):
+                return bool(decays)
+        raise ConfigError(f"train.decay_rules: no rule covers the parameter {name}")
+
+    return jax.tree_util.tree_map_with_path(decide, params)
+
+
+def make_optimizer(t: Config, params: Params) -> optax.GradientTransformation:
+    """AdamW after a gradient clip; linear warm-up, cosine decay to zero."""
+    schedule = optax.warmup_cosine_decay_schedule(0.0, t.learning_rate, t.warmup_steps, t.steps)
+    mask = decay_mask(params, t.decay_rules)
+    return optax.chain(
+        optax.clip_by_global_norm(t.grad_clip),
+        optax.adamw(schedule, weight_decay=t.weight_decay, mask=mask),
+    )
+
+
+def make_init(
+    run: Differentiable, tx: optax.GradientTransformation, *, members: int, seed: int
+) -> Callable[[], State]:
+    """The function () → initial state; pure, to be jitted or evaluated for its shapes."""
+
+    def init() -> State:
+        key = jax.random.fold_in(jax.random.key(seed), _INIT)
+        params = jax.vmap(run.init)(jax.random.split(key, members))
+        return State(jnp.zeros((), jnp.int32), params, jax.vmap(tx.init)(params))
+
+    return init
+
+
+def make_step(
+    run: Differentiable, tx: optax.GradientTransformation, *, members: int, seed: int
+) -> Callable[[State, Any, Any], tuple[State, dict[str, jax.Array]]]:
+    """The train step (state, batch, tables) → (state, metrics); pure, to be jitted.
+
+    Each member is a run of its own: own initialisation, own dropout, own gradient clip. The metric
+    `finite` is a vector of flags in the order of `finite_names`.
+    """
+
+    def member_step(params, opt_state, key, batch, tables):
+        (loss, metrics), grads = jax.value_and_grad(run.loss, has_aux=True)(
+            params, batch, tables, key
+        )
+        updates, opt_state = tx.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        flags = [jnp.isfinite(loss), *(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))]
+        metrics = {**metrics, "loss": loss, "grad_norm": optax.tree.norm(grads)}
+        return params, opt_state, metrics, jnp.stack(flags)
+
+    def step(state: State, batch: Any, tables: Any) -> tuple[State, dict[str, jax.Array]]:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _LOSS), state.step)
+        params, opt_state, metrics, finite = jax.vmap(member_step, in_axes=(0, 0, 0, None, None))(
+            state.params, state.opt_state, jax.random.split(key, members), batch, tables
+        )
+        metrics = jax.tree.map(lambda x: x.mean(), metrics)
+        return State(state.step + 1, params, opt_state), {**metrics, "finite": finite.all(0)}
+
+    return step
+
+
+def finite_names(params: Params) -> list[str]:
+    """What the flags of `make_step` stand for: the loss, then the gradient of each parameter."""
+    paths = jax.tree_util.tree_flatten_with_path(params)[0]
+    return ["the loss"] + [
+        "the gradient of " + jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in paths
+    ]
+
+
+def count_parameters(params: Params) -> int:
+    """Number of trainable scalars."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))

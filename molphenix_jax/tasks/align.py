@@ -1,0 +1,160 @@
+"""Alignment of molecules and phenomics: the task that the paper is about.
+
+`AlignTask` prepares the screens once, makes one `AlignRun` per fold, and pools their results.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from molphenix_jax import reporting
+from molphenix_jax.data.prepare import (
+    PrepareConfig,
+    Prepared,
+    cache_folder,
+    prepare,
+    prepare_simulated,
+)
+from molphenix_jax.data.screen import Screen
+from molphenix_jax.data.simulated import SimulationConfig
+from molphenix_jax.data.splits import leakage_report, make_split, molecule_groups, split_table
+from molphenix_jax.evaluation import Ranks, evaluation_record, pool
+from molphenix_jax.runtime.config import Config
+from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.runtime.progress import console, say
+from molphenix_jax.runtime.workdir import fold_folder, write_json
+from molphenix_jax.tasks.align_config import listed, named_files, validate
+from molphenix_jax.tasks.align_evaluation import rank_run
+from molphenix_jax.tasks.align_run import AlignRun
+
+__all__ = ["AlignTask", "make", "validate"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignTask:
+    """Prepared screens and the groups of their molecules, shared by all folds."""
+
+    config: Config
+    screen: Screen
+    unseen: dict[str, Screen]
+    groups: Int[np.ndarray, " m"]
+    mesh: jax.sharding.Mesh
+
+    @property
+    def n_folds(self) -> int:
+        """Number of runs."""
+        return self.config.data.folds
+
+    def run(self, fold: int, workdir: pathlib.Path) -> AlignRun:
+        """The run whose unseen molecules are fold `fold`; writes its splits and leakage report."""
+        d = self.config.data
+        split = make_split(
+            self.screen,
+            self.groups,
+            fold=fold,
+            n_folds=d.folds,
+            test_fraction=d.test_fraction,
+            validation_fraction=d.validation_fraction,
+            unseen_images_fraction=d.unseen_images_fraction,
+            heldout_concentrations_um=tuple(self.config.eval.heldout_concentrations),
+            seed=self.config.seed,
+        )
+        workdir.mkdir(parents=True, exist_ok=True)
+        split_table(self.screen, split).to_csv(workdir / "splits.csv", index=False)
+        write_json(workdir / "leakage.json", leakage_report(self.screen, split))
+        run = AlignRun(self.config, self.screen, split, self.mesh)
+        for sentence in run.notes:
+            say(sentence)
+        return run
+
+    def evaluate(self, run: AlignRun, params: Any) -> Ranks:
+        """Ranks of the model and the baselines on every split of one fold."""
+        return rank_run(run, params, self.unseen)
+
+    def conclude(self, results: Sequence[Ranks], workdir: pathlib.Path) -> None:
+        """Pools the folds, writes `evaluation.json` and `report/`, prints the headline table."""
+        e = self.config.eval
+        record = evaluation_record(
+            pool(list(results)), n_bootstrap=e.n_bootstrap, seed=self.config.seed
+        )
+        folders = [fold_folder(workdir, fold, self.n_folds) for fold in range(self.n_folds)]
+        metrics = {
+            folder.name if self.n_folds > 1 else "run": list(read_metrics(folder / METRICS_FILE))
+            for folder in folders
+        }
+        page = reporting.write_report(
+            workdir, record, metrics, title=f"{self.config.loss.name} on {self.screen.name}"
+        )
+        # Last: its presence says that the run is finished.
+        write_json(workdir / "evaluation.json", record)
+        say(reporting.to_text(record, width=console.width).rstrip())
+        say(f"all splits, pictures and numbers: {page}")
+
+
+def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> AlignTask:
+    """Prepares the screen of `data.wells` (or the built-in one) and the unseen screens.
+
+    Writes `rejected.csv`, `correction.npz` and `screen.json` into the workdir.
+
+    Raises:
+        WellsError: A wells file without a usable row.
+        ScreenError: An unseen screen with other features.
+    """
+    d = config.data
+    options = PrepareConfig(
+        columns={ours: theirs for ours, theirs in d.columns.items() if theirs},
+        features=d.features,
+        correction=d.correction,
+        group_by=d.group_by,
+        clip=d.clip,
+        n_null=d.n_null,
+        blocks=listed(config.molecules.blocks),
+        embeddings=named_files(config.molecules.embeddings),
+        seed=config.seed,
+    )
+    cache = cache_folder(d.cache)
+    if d.wells:
+        prepared = prepare(d.wells, options, cache=cache, say=say)
+    else:
+        simulation = SimulationConfig(**_tuples(d.simulated))
+        prepared = prepare_simulated(simulation, options, cache=cache, say=say)
+    _describe(prepared, workdir)
+    unseen = {}
+    for path in listed(config.eval.unseen_screens):
+        other = prepare(path, options, cache=cache, reference=prepared.screen, say=say)
+        for note in other.screen.notes:
+            say(f"- {other.screen.name}: {note}")
+        unseen[other.screen.name] = other.screen
+    groups = molecule_groups(
+        prepared.screen.molecules, method=d.split, butina_cutoff=d.butina_cutoff
+    )
+    return AlignTask(config, prepared.screen, unseen, groups, mesh)
+
+
+def _describe(prepared: Prepared, workdir: pathlib.Path) -> None:
+    """Says what the screen holds and what was decided; keeps what a reader will ask for later."""
+    screen = prepared.screen
+    for note in screen.notes:
+        say(f"- {note}")
+    if len(prepared.rejected):
+        path = workdir / "rejected.csv"
+        prepared.rejected.to_csv(path, index=False)
+        say(f"- {len(prepared.rejected):,} rows were rejected: {path} has each with its reason")
+    screen.correction.save(workdir / "correction.npz")
+    (workdir / "screen.json").write_text(json.dumps(screen.provenance, indent=2) + "\n")
+    doses = np.unique(screen.concentration_um)
+    say(
+        f"screen {screen.name}: {len(screen.replicates):,} treated wells, "
+        f"{screen.n_perturbations:,} perturbations of {len(screen.molecules):,} molecules at "
+        f"{len(doses)} doses ({doses[0]:g} to {doses[-1]:g} µM)"
+    )
+
+
+def _tuples(fields: Config) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in fields.items()}

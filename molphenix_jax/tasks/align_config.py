@@ -1,0 +1,264 @@
+"""Every field of an alignment run, with its default, and the check that they fit together."""
+
+import dataclasses
+from typing import Any
+
+import ml_collections
+
+from molphenix_jax.data.sampling import AVERAGING
+from molphenix_jax.data.simulated import SimulationConfig
+from molphenix_jax.evaluation import BASELINES
+from molphenix_jax.losses import LOSSES, S2L_PRESETS, make_loss
+from molphenix_jax.models import CONCENTRATION_KINDS
+from molphenix_jax.molecules import FINGERPRINTS
+from molphenix_jax.runtime.config import Config, ConfigError
+
+COLUMNS = (
+    "plate",
+    "well",
+    "batch",
+    "site",
+    "smiles",
+    "concentration_um",
+    "is_control",
+    "embedding",
+)
+
+# Heads as (width, residual blocks, principal components of the input; 0 takes the input as it is).
+# "paper" has 38.7M parameters at 1,024 profile features and 4,263 fingerprint bits (SPEC §4).
+SIZES = {
+    "small": {"phenomics": (256, 2, 64), "molecules": (256, 1, 256), "dim": 128, "members": 4},
+    "paper": {"phenomics": (1024, 6, 0), "molecules": (1232, 1, 0), "dim": 512, "members": 1},
+}
+
+
+def default_config(*, wells: str = "", size: str = "small") -> Config:
+    """The config of an alignment run.
+
+    Args:
+        wells: Wells file; empty takes the built-in simulated screen.
+        size: Preset of the head sizes, a key of `SIZES`.
+
+    Raises:
+        ConfigError: An unknown size.
+    """
+    if size not in SIZES:
+        raise ConfigError(f"size={size!r} is unknown; choose one of {', '.join(SIZES)}")
+    preset = SIZES[size]
+    c = ml_collections.ConfigDict()
+    c.task = "align"
+    c.seed = 0
+
+    c.data = d = ml_collections.ConfigDict()
+    d.wells = wells
+    d.cache = ""  # folder of prepared screens; empty: $MOLPHENIX_CACHE or the user's cache folder
+    # Our column → the file's, e.g. --config.data.columns.smiles=SMI; empty finds it by name.
+    d.columns = ml_collections.ConfigDict(dict.fromkeys(COLUMNS, ""))
+    d.features = ""  # regular expression over feature columns; empty chooses by rule
+    d.correction = "tvn"  # none | centerscale | pca_cs | tvn
+    d.group_by = "auto"  # what is corrected within: plate | batch | auto
+    d.clip = 10.0  # corrected features stay within ± this many control SDs; 0 switches it off
+    d.n_null = 5_000
+    d.psi = 0.1  # training pairs are active at p ≤ ψ
+    d.undefined_p = "active"  # how training treats pairs without a p-value: active | inactive
+    d.keep_inactive = 0.0  # share of the inactive pairs that each epoch still visits
+    d.split = "scaffold"  # scaffold | butina
+    d.butina_cutoff = 0.4  # Tanimoto similarity that joins molecules into a cluster
+    d.folds = 1
+    d.test_fraction = 0.2  # with folds=1
+    d.validation_fraction = 0.1  # of what is not test
+    d.unseen_images_fraction = 0.1  # training pairs half of whose wells are withheld
+    d.averaging = "random"  # random | full | single replicates in a training step
+    d.max_replicates = 8
+    d.simulated = ml_collections.ConfigDict(_simulation_fields())
+
+    c.molecules = m = ml_collections.ConfigDict()
+    m.blocks = "morgan,maccs,rdkit,physchem"
+    m.embeddings = ""  # precomputed blocks as name=FILE,name=FILE
+
+    c.model = h = ml_collections.ConfigDict()
+    h.phenomics = _tower(*preset["phenomics"])
+    h.molecules = _tower(*preset["molecules"])
+    h.dim = preset["dim"]
+    h.concentration = "onehot"  # none | onehot | log | sigmoid
+    h.scale_init = 10.0
+    h.bias_init = -10.0
+
+    c.loss = s = ml_collections.ConfigDict()
+    s.name = "s2l"
+    s.execution = "dense"  # dense | chunked | ring
+    s.chunk_size = 0  # rows of a tile with chunked and ring; 0 chooses
+    s.null_constant = (
+        "squared"  # c: median of the squared distances, or "literal": of the distances
+    )
+    s.similarity_from = (
+        "profile"  # w from the mean training profile, or from the "sample" of a step
+    )
+    # Options of each loss that has any, e.g. --config.loss.options.s2l.gamma=1.75
+    options = {name: dict(spec.options) for name, spec in LOSSES.items() if spec.options}
+    options["s2l"].update(S2L_PRESETS["fingerprint"])
+    s.options = ml_collections.ConfigDict(options)
+
+    c.train = t = ml_collections.ConfigDict()
+    t.steps = 300
+    t.batch_size = 256
+    t.members = preset["members"]  # independent models trained side by side, cosines averaged
+    t.devices = 0  # 0: all
+    t.compute_dtype = "float32"  # float32 | bfloat16; the loss is float32 in any case
+    t.learning_rate = 1e-3
+    t.warmup_steps = 30
+    t.weight_decay = 0.1
+    # First rule that matches decides; every parameter has to match one.
+    t.decay_rules = ((r"/kernel$", True), (r"/(bias|scale|log_scale)$", False))
+    t.grad_clip = 1.0
+    t.log_every = 20
+    t.validate_every = 50
+    t.checkpoint_every = 100
+    t.keep_checkpoints = 3
+
+    c.eval = e = ml_collections.ConfigDict()
+    e.unseen_screens = ""  # wells files, separated by commas
+    e.heldout_concentrations = ()  # µM; no training pair has these doses
+    e.psi = (0.01, 0.1)
+    e.baselines = "knn,ridge,physchem"  # chance always stands beside them
+    e.n_bootstrap = 1_000
+    return c
+
+
+def _tower(width: int, n_blocks: int, components: int) -> Config:
+    t = ml_collections.ConfigDict()
+    t.width = width
+    t.n_blocks = n_blocks
+    t.components = components  # principal components of the input; 0 takes it as it is
+    t.whiten = 0.5  # of the components: 0 keeps their variances, 1 makes them equal
+    t.input_dropout = 0.2
+    t.dropout = 0.2
+    return t
+
+
+def _simulation_fields() -> dict[str, Any]:
+    return dataclasses.asdict(SimulationConfig())
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The entries of a comma-separated field."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def named_files(text: str) -> dict[str, str]:
+    """The entries of a field `name=FILE,name=FILE`."""
+    return {name: file for name, _, file in (entry.partition("=") for entry in listed(text))}
+
+
+def loss_options(c: Config) -> dict[str, Any]:
+    """The options of the loss that the config names."""
+    return dict(c.loss.options.get(c.loss.name, {}))
+
+
+def validate(c: Config) -> None:
+    """Fails on a config that contradicts itself, before any work.
+
+    Raises:
+        ConfigError: Names every field that is wrong, and the remedy.
+    """
+    wrong: list[str] = []
+
+    def check(holds: bool, message: str) -> None:
+        if not holds:
+            wrong.append(message)
+
+    def choice(field: str, value: Any, options: Any) -> None:
+        check(value in options, f"{field}={value!r}: choose one of {', '.join(map(str, options))}")
+
+    def within(field: str, value: float, low: float, high: float, *, open_low: bool) -> None:
+        ok = (low < value if open_low else low <= value) and value <= high
+        check(
+            ok,
+            f"{field}={value!r}: {'above' if open_low else 'at least'} {low}, at most {high}",
+        )
+
+    d, h, s, t, e = c.data, c.model, c.loss, c.train, c.eval
+    choice("data.correction", d.correction, ("none", "centerscale", "pca_cs", "tvn"))
+    choice("data.group_by", d.group_by, ("auto", "plate", "batch"))
+    choice("data.undefined_p", d.undefined_p, ("active", "inactive"))
+    choice("data.split", d.split, ("scaffold", "butina"))
+    choice("data.averaging", d.averaging, AVERAGING)
+    within("data.psi", d.psi, 0, 1, open_low=True)
+    within("data.keep_inactive", d.keep_inactive, 0, 1, open_low=False)
+    within("data.test_fraction", d.test_fraction, 0, 0.5, open_low=True)
+    within("data.validation_fraction", d.validation_fraction, 0, 0.5, open_low=True)
+    within("data.unseen_images_fraction", d.unseen_images_fraction, 0, 0.9, open_low=False)
+    within("data.butina_cutoff", d.butina_cutoff, 0, 1, open_low=True)
+    check(d.clip >= 0, f"data.clip={d.clip!r}: must be 0 (off) or positive")
+    check(d.folds >= 1, f"data.folds={d.folds!r}: must be 1 (a single split) or more")
+    check(d.n_null >= 100, f"data.n_null={d.n_null!r}: below 100 no p-value can reach 0.01")
+    check(d.max_replicates >= 1, f"data.max_replicates={d.max_replicates!r}: must be positive")
+    check(
+        bool(c.molecules.blocks or c.molecules.embeddings),
+        "molecules.blocks and molecules.embeddings are both empty: the molecule tower has no input",
+    )
+    for block in listed(c.molecules.blocks):
+        choice("molecules.blocks", block, FINGERPRINTS)
+    for entry in listed(c.molecules.embeddings):
+        name, _, file = entry.partition("=")
+        check(
+            bool(name and file) and name not in FINGERPRINTS,
+            f"molecules.embeddings={entry!r}: give name=FILE, with a name that is no block's",
+        )
+    choice("model.concentration", h.concentration, CONCENTRATION_KINDS)
+    check(
+        not (e.heldout_concentrations and h.concentration == "none"),
+        "eval.heldout_concentrations needs a model.concentration encoding other than none",
+    )
+    choice("loss.name", s.name, tuple(LOSSES))
+    choice("loss.execution", s.execution, ("dense", "chunked", "ring"))
+    check(
+        s.execution != "dense" or s.chunk_size == 0,
+        "loss.chunk_size is set but loss.execution=dense uses no chunks",
+    )
+    if s.name in LOSSES:
+        try:
+            make_loss(s.name, **loss_options(c))
+        except ValueError as error:
+            wrong.append(f"loss.options.{s.name}: {error}")
+    choice("loss.null_constant", s.null_constant, ("squared", "literal"))
+    choice("loss.similarity_from", s.similarity_from, ("profile", "sample"))
+    for field in (
+        "steps",
+        "batch_size",
+        "members",
+        "log_every",
+        "validate_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+    ):
+        check(t[field] >= 1, f"train.{field}={t[field]!r}: must be at least 1")
+    check(
+        t.batch_size >= 2, f"train.batch_size={t.batch_size!r}: a contrastive loss needs two pairs"
+    )
+    choice("train.compute_dtype", t.compute_dtype, ("float32", "bfloat16"))
+    check(
+        t.warmup_steps < t.steps,
+        f"train.warmup_steps={t.warmup_steps} must be below train.steps={t.steps}",
+    )
+    check(t.learning_rate > 0, f"train.learning_rate={t.learning_rate!r}: must be positive")
+    check(t.weight_decay >= 0, f"train.weight_decay={t.weight_decay!r}: must not be negative")
+    check(t.grad_clip > 0, f"train.grad_clip={t.grad_clip!r}: must be positive")
+    for tower in ("phenomics", "molecules"):
+        for field, low in (("width", 1), ("n_blocks", 0), ("components", 0)):
+            check(
+                h[tower][field] >= low, f"model.{tower}.{field}={h[tower][field]!r}: at least {low}"
+            )
+        for field in ("input_dropout", "dropout"):
+            within(f"model.{tower}.{field}", h[tower][field], 0, 0.95, open_low=False)
+        within(f"model.{tower}.whiten", h[tower].whiten, 0, 1, open_low=False)
+    check(h.dim >= 1, f"model.dim={h.dim!r}: must be positive")
+    check(h.scale_init > 0, f"model.scale_init={h.scale_init!r}: must be positive")
+    check(
+        len(set(e.psi)) == len(e.psi) and all(0 < p <= 1 for p in e.psi),
+        f"eval.psi={tuple(e.psi)}: distinct values in (0, 1]",
+    )
+    for b in listed(e.baselines):
+        choice("eval.baselines", b, tuple(BASELINES))
+    if wrong:
+        raise ConfigError("the config contradicts itself:\n  " + "\n  ".join(wrong))

@@ -1,0 +1,166 @@
+"""The protocol of SPEC §5 on a trained run: model, baselines and oracle ranked on each split."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from molphenix_jax.data.screen import Screen
+from molphenix_jax.evaluation import (
+    BASELINES,
+    BaselineData,
+    Candidates,
+    Embeddings,
+    Prediction,
+    Ranks,
+    RankTable,
+    evaluate,
+)
+from molphenix_jax.molecules import featurise
+from molphenix_jax.tasks.align_config import listed
+from molphenix_jax.tasks.align_run import AlignRun
+
+
+class _Split(NamedTuple):
+    """Perturbations of a screen that are ranked together, and the profiles that search."""
+
+    name: str
+    screen: Screen
+    ids: Int[np.ndarray, " n"]
+    profile: Float[np.ndarray, "n d"]
+
+
+def rank_run(run: AlignRun, params: Any, unseen: dict[str, Screen]) -> Ranks:
+    """Ranks every split of a fold under the model, the configured baselines and the oracle.
+
+    Args:
+        run: The fold.
+        params: Its trained parameters [members, …].
+        unseen: Other screens by name, prepared with this run's screen as their reference.
+    """
+    splits = _splits(run, unseen)
+    missing = [
+        {"split": s.name, "subset": "all", "psi": None, "reason": _why_empty(run, s.name)}
+        for s in splits
+        if not len(s.ids)
+    ]
+    splits = [s for s in splits if len(s.ids)]
+    predictions = _predictions(run, splits)
+    tables: list[RankTable] = []
+    start = 0
+    for s in splits:
+        end = start + len(s.ids)
+        embeddings: dict[str, Embeddings] = {
+            "molphenix": (
+                run.embed_profiles(params, s.profile),
+                run.embed_perturbations(params, s.screen, s.ids),
+                "cosine",
+            )
+        }
+        for name, prediction in predictions.items():
+            part = dataclasses.replace(prediction, profile=prediction.profile[start:end])
+            embeddings[name] = part.against(s.profile)
+        if s.screen.truth is not None:
+            embeddings["oracle"] = (s.profile, s.screen.truth[s.ids], "euclidean")
+        candidates = Candidates(
+            split=s.name,
+            molecule=s.screen.molecules["inchikey"].to_numpy(str)[s.screen.molecule[s.ids]],
+            concentration_um=s.screen.concentration_um[s.ids],
+            p_value=s.screen.p_value[s.ids],
+            profile=s.profile,
+        )
+        ranked = evaluate(candidates, embeddings, psis=tuple(run.config.eval.psi))
+        tables += ranked.tables
+        missing += ranked.not_computed
+        start = end
+    return Ranks(tuple(tables), tuple(missing))
+
+
+def _predictions(run: AlignRun, splits: list[_Split]) -> dict[str, Prediction]:
+    """Each configured baseline's profiles of the candidates of all splits, in their order.
+
+    Baselines learn from the perturbations that training may visit, with the same profiles.
+    """
+    names = listed(run.config.eval.baselines)
+    if not names:
+        return {}
+    train, validation = run.visited, run.split.validation
+    test = zip(*(_molecule_inputs(s.screen, s.ids) for s in splits), strict=True)
+    train_bits, train_physchem, train_log_dose = _molecule_inputs(run.screen, train)
+    validation_bits, validation_physchem, validation_log_dose = _molecule_inputs(
+        run.screen, validation
+    )
+    test_bits, test_physchem, test_log_dose = (np.concatenate(parts) for parts in test)
+    data = BaselineData(
+        train_bits=train_bits,
+        train_physchem=train_physchem,
+        train_log_dose=train_log_dose,
+        train_profile=run.train_profile[train],
+        validation_bits=validation_bits,
+        validation_physchem=validation_physchem,
+        validation_log_dose=validation_log_dose,
+        validation_profile=run.train_profile[validation],
+        test_bits=test_bits,
+        test_physchem=test_physchem,
+        test_log_dose=test_log_dose,
+    )
+    return {name: BASELINES[name](data) for name in names}
+
+
+def _molecule_inputs(
+    screen: Screen, ids: Int[np.ndarray, " n"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fingerprint bits, physico-chemical descriptors and log10 dose of perturbations.
+
+    Blocks that the model does not use are computed here: the baselines need them in any case.
+    """
+    bits = [block for _, block in sorted(screen.blocks.items()) if block.dtype == np.uint8]
+    molecule = screen.molecule[ids]
+    smiles = screen.molecules["smiles"].tolist()
+    fingerprint = np.concatenate(bits, axis=1) if bits else featurise(smiles, "morgan")
+    descriptors = screen.blocks.get("physchem")
+    if descriptors is None:
+        descriptors = featurise(smiles, "physchem")
+    log_dose = np.log10(screen.concentration_um[ids].astype(np.float64))
+    return fingerprint[molecule], descriptors[molecule], log_dose
+
+
+def _splits(run: AlignRun, unseen: dict[str, Screen]) -> list[_Split]:
+    """Every split of the protocol, empty ones too."""
+    screen, split = run.screen, run.split
+    splits = [
+        _Split("unseen_molecules", screen, split.test, screen.profiles(split.test)),
+        _Split(
+            "unseen_images",
+            screen,
+            split.unseen_images,
+            screen.profiles(split.unseen_images, wells=split.withheld),
+        ),
+        _Split("validation", screen, split.validation, screen.profiles(split.validation)),
+    ]
+    for concentration, ids in split.heldout.items():
+        splits.append(
+            _Split(f"heldout_concentration:{concentration:g}", screen, ids, screen.profiles(ids))
+        )
+    for name, other in unseen.items():
+        ids = _novel(run, other)
+        splits.append(_Split(f"unseen_screen:{name}", other, ids, other.profiles(ids)))
+    return splits
+
+
+def _novel(run: AlignRun, other: Screen) -> Int[np.ndarray, " n"]:
+    """Perturbations of another screen whose molecule, stereo ignored, training has not seen."""
+    seen = set(run.screen.molecules["inchikey"].str[:14].iloc[run.screen.molecule[run.split.train]])
+    known = other.molecules["inchikey"].str[:14].isin(seen).to_numpy()
+    return np.flatnonzero(~known[other.molecule])
+
+
+def _why_empty(run: AlignRun, split: str) -> str:
+    if split == "unseen_images":
+        if run.config.data.unseen_images_fraction == 0:
+            return "data.unseen_images_fraction is 0"
+        return "too few training perturbations with two or more replicate wells to withhold some"
+    if split.startswith("unseen_screen"):
+        return "every molecule of that screen is a training molecule"
+    return "the split holds no perturbation"

@@ -1,0 +1,302 @@
+"""One model on one split: what the training loop asks of an alignment run, and its embeddings.
+
+Frozen profiles and molecule features live on the device; a training step gathers rows by index.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from molphenix_jax import losses
+from molphenix_jax.data.sampling import Batch, Sampler, undersample
+from molphenix_jax.data.screen import Screen, ScreenError
+from molphenix_jax.data.splits import Split
+from molphenix_jax.evaluation import rank_of_positive, recall_at
+from molphenix_jax.models import (
+    ConcentrationEncoding,
+    Embeddings,
+    MolPhenix,
+    TowerConfig,
+    joint_embedding,
+)
+from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.tasks.align_config import loss_options
+from molphenix_jax.tasks.align_inputs import InputScaling, fit_scaling
+
+
+class Tables(NamedTuple):
+    """What the loss gathers from, on the device. n wells, p perturbations, m molecules."""
+
+    replicates: Any  # [n, d]
+    profile: Any  # [p, d]
+    molecule: Any  # [p]
+    concentration_um: Any  # [p]
+    blocks: Any  # name → [m, k]
+
+
+class Assets(NamedTuple):
+    """What the model needs to be used without its screen; saved in every checkpoint."""
+
+    profile: InputScaling
+    molecule: InputScaling
+    dose_grid_log10: np.ndarray
+    dose_mean_std: np.ndarray
+    null_constant: np.ndarray
+
+
+class AlignRun:
+    """One model on one split; what `train.fit` asks for, and embeddings for the evaluation."""
+
+    def __init__(
+        self,
+        config: Config,
+        screen: Screen,
+        split: Split,
+        mesh: jax.sharding.Mesh,
+    ):
+        d = config.data
+        self.config, self.screen, self.split = config, screen, split
+        seen = undersample(screen.p_value[split.train], psi=d.psi, undefined=d.undefined_p)
+        self.blocks = tuple(sorted(screen.blocks))
+        self.active, self.inactive = split.train[seen], split.train[~seen]
+        # The pairs that training may visit at all; the baselines learn from the same.
+        self.visited = split.train if d.keep_inactive > 0 else self.active
+        n_kept = len(self.active) + round(d.keep_inactive * len(self.inactive))
+        if n_kept < 2 * mesh.devices.size:
+            raise ScreenError(
+                f"{n_kept} of {len(split.train)} training pairs are left at p ≤ {d.psi}; raise "
+                "data.psi (1 keeps all) or data.keep_inactive, or set data.undefined_p=active"
+            )
+        batch_size = min(config.train.batch_size, n_kept)
+        batch_size -= batch_size % mesh.devices.size
+
+        wells = np.flatnonzero(~split.withheld)
+        counts = np.bincount(
+            screen.perturbation_of_replicate[wells], minlength=screen.n_perturbations
+        )
+        self.sampler = Sampler(
+            active=self.active,
+            inactive=self.inactive,
+            keep_inactive=d.keep_inactive,
+            offsets=np.concatenate([[0], np.cumsum(counts)]),
+            wells=wells,
+            batch_size=batch_size,
+            max_replicates=d.max_replicates,
+            averaging=d.averaging,
+            seed=config.seed,
+        )
+        # Profiles as training sees them; withheld wells count only for the unseen-images split.
+        self.train_profile = screen.profiles(
+            np.arange(screen.n_perturbations), wells=~split.withheld
+        )
+        self.notes = self._describe()
+        self.encoding = ConcentrationEncoding.fit(
+            screen.concentration_um[self.visited], kind=config.model.concentration
+        )
+        self.assets = self._fit_assets()
+        self.tables = Tables(
+            replicates=screen.replicates,
+            profile=self.train_profile,
+            molecule=screen.molecule.astype(np.int32),
+            concentration_um=screen.concentration_um,
+            blocks=screen.blocks,
+        )
+        self.model = MolPhenix(
+            phenomics=_tower(config.model.phenomics),
+            molecules=_tower(config.model.molecules),
+            dim=config.model.dim,
+            scale_init=config.model.scale_init,
+            bias_init=config.model.bias_init,
+            dtype=jnp.dtype(config.train.compute_dtype),
+        )
+        s = config.loss
+        self._loss = losses.make_loss(
+            s.name,
+            execution=s.execution,
+            chunk_size=s.chunk_size,
+            mesh=mesh,
+            **loss_options(config),
+        )
+        self._embed_x = jax.jit(
+            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_profiles"), (0, None))
+        )
+        self._embed_m = jax.jit(
+            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_molecules"), (0, None))
+        )
+
+    def _describe(self) -> tuple[str, ...]:
+        """What this split holds and what the activity filter did, in sentences."""
+        split, screen, d = self.split, self.screen, self.config.data
+        n_molecules = lambda ids: len(np.unique(screen.molecule[ids]))  # noqa: E731
+        notes = [
+            f"split by {d.split}: {len(split.train):,} training pairs "
+            f"({n_molecules(split.train):,} molecules), {len(split.validation):,} validation "
+            f"({n_molecules(split.validation):,}), {len(split.test):,} of unseen molecules "
+            f"({n_molecules(split.test):,})"
+        ]
+        undefined = int(np.isnan(screen.p_value[split.train]).sum())
+        if undefined:
+            notes.append(
+                f"{undefined:,} training pairs have no p-value and count as {d.undefined_p} "
+                "(data.undefined_p)"
+            )
+        if len(self.inactive):
+            notes.append(
+                f"{len(self.inactive):,} training pairs are inactive (p > {d.psi:g}); each epoch "
+                f"visits {d.keep_inactive:.0%} of them"
+            )
+        if self.sampler.batch_size < self.config.train.batch_size:
+            notes.append(
+                f"batches hold {self.sampler.batch_size:,} pairs, fewer than train.batch_size="
+                f"{self.config.train.batch_size:,}: that is all there are"
+            )
+        return tuple(notes)
+
+    def _fit_assets(self) -> Assets:
+        profile = self.train_profile[self.visited]
+        molecules = np.unique(self.screen.molecule[self.visited])
+        h = self.config.model
+        c = losses.null_constant(
+            profile,
+            self.visited,
+            n_pairs=100_000,
+            seed=self.config.seed,
+            literal=self.config.loss.null_constant == "literal",
+        )
+        return Assets(
+            fit_scaling([profile], components=h.phenomics.components, whiten=h.phenomics.whiten),
+            fit_scaling(
+                [self.screen.blocks[name][molecules] for name in self.blocks],
+                components=h.molecules.components,
+                whiten=h.molecules.whiten,
+            ),
+            np.asarray(self.encoding.grid_log10, np.float32),
+            np.asarray([self.encoding.mean, self.encoding.std], np.float32),
+            np.asarray(c, np.float32),
+        )
+
+    # What the training loop asks for.
+
+    def init(self, key: jax.Array) -> Any:
+        """Initial parameters of one member."""
+        profiles = jnp.zeros((2, self.assets.profile.width))
+        molecules = jnp.zeros((2, self.assets.molecule.width + self.encoding.width))
+        return self.model.init(key, profiles, molecules)
+
+    def adopt(self, assets: Assets) -> None:
+        """Takes the input scaling of a checkpoint in place of the recomputed one.
+
+        Raises:
+            ConfigError: The screen is not the one that the checkpoint was trained on.
+        """
+        for ours, theirs in (
+            (self.assets.profile.mean, assets.profile.mean),
+            (self.assets.molecule.mean, assets.molecule.mean),
+            (self.assets.null_constant, assets.null_constant),
+        ):
+            if not np.allclose(ours, theirs, rtol=1e-3, atol=1e-5):
+                raise ConfigError(
+                    f"the data of screen {self.screen.name} changed since this run began; put the "
+                    "old wells file back, or train in a new --workdir"
+                )
+        self.assets = assets
+
+    def batch(self, step: int) -> Batch:
+        """Indices of the batch of one step."""
+        return self.sampler.batch(step)
+
+    def loss(
+        self, params: Any, batch: Batch, tables: Tables, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Gathers a batch, embeds both sides and applies the configured loss."""
+        sample = jnp.einsum("br,brd->bd", batch.weight, tables.replicates[batch.replicate])
+        molecule = tables.molecule[batch.perturbation]
+        blocks = {name: block[molecule] for name, block in tables.blocks.items()}
+        out = self.model.apply(
+            params,
+            self.assets.profile(sample),
+            self.molecule_input(blocks, tables.concentration_um[batch.perturbation]),
+            train=True,
+            rngs={"dropout": key},
+        )
+        z_x, z_m, scale, bias = cast(Embeddings, out)
+        frozen = (
+            tables.profile[batch.perturbation]
+            if self.config.loss.similarity_from == "profile"
+            else sample
+        )
+        value, metrics = self._loss(
+            z_x,
+            z_m,
+            scale=scale,
+            bias=bias,
+            profile=jax.lax.stop_gradient(frozen),
+            null_constant=jnp.asarray(self.assets.null_constant),
+        )
+        return value, {**metrics, "scale": scale, "bias": bias}
+
+    def validate(self, params: Any) -> dict[str, float]:
+        """Recall on the validation molecules, profile → molecule, all pairs of the split."""
+        ids = self.split.validation
+        n = len(ids)
+        rank = rank_of_positive(
+            self.embed_profiles(params, self.train_profile[ids]),
+            self.embed_perturbations(params, self.screen, ids),
+            np.arange(n),
+        ).pessimistic
+        return {
+            "validation_top_1pct": recall_at(rank, n, 1.0),
+            "validation_top_5pct": recall_at(rank, n, 5.0),
+            "validation_median_rank_pct": float(np.median(rank) / n * 100),
+            "validation_mean_log_rank": float(np.log(rank / n).mean()),
+        }
+
+    # Inputs and embeddings.
+
+    def molecule_input(
+        self, blocks: dict[str, Array], concentration_um: Float[Array, " n"]
+    ) -> Float[Array, "n k"]:
+        """Scaled blocks and the concentration encoding, side by side."""
+        columns = [jnp.asarray(blocks[name], jnp.float32) for name in self.blocks]
+        scaled = self.assets.molecule(jnp.concatenate(columns, axis=1))
+        return jnp.concatenate([scaled, self.encoding(concentration_um)], axis=1)
+
+    def embed_profiles(
+        self, params: Any, profiles: Float[np.ndarray, "n d"]
+    ) -> Float[np.ndarray, "n e"]:
+        """z_x of corrected profiles; the members' embeddings joined."""
+        return _in_chunks(
+            lambda x: joint_embedding(self._embed_x(params, self.assets.profile(x))), profiles
+        )
+
+    def embed_perturbations(
+        self, params: Any, screen: Screen, ids: Int[np.ndarray, " n"]
+    ) -> Float[np.ndarray, "n e"]:
+        """z_m of perturbations of a screen with the same blocks."""
+
+        def embed(rows: np.ndarray) -> Array:
+            blocks = {n: jnp.asarray(b[screen.molecule[rows]]) for n, b in screen.blocks.items()}
+            dose = jnp.asarray(screen.concentration_um[rows])
+            return joint_embedding(self._embed_m(params, self.molecule_input(blocks, dose)))
+
+        return _in_chunks(embed, ids)
+
+
+def _tower(t: Config) -> TowerConfig:
+    return TowerConfig(t.width, t.n_blocks, t.input_dropout, t.dropout)
+
+
+def _in_chunks(embed: Callable[[Any], Array], rows: np.ndarray, *, size: int = 4096) -> np.ndarray:
+    """Applies `embed` to chunks of one padded size, so that it compiles once."""
+    if len(rows) <= size:
+        return np.asarray(embed(rows))
+    parts = []
+    for start in range(0, len(rows), size):
+        chunk = rows[start : start + size]
+        padded = np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
+        parts.append(np.asarray(embed(padded))[: len(chunk)])
+    return np.concatenate(parts)

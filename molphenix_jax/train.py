@@ -1,0 +1,300 @@
+"""The one training loop; it knows no molecule. A task gives runs, a run gives batches and a loss.
+
+The order of the loop is fixed, do not change it: evaluate the state before the update, save {state,
+data position}, only then take the next batch. So checkpoint k always means "k updates done, batch
+k not yet taken". Randomness is fold_in(named stream, step): nothing to save, nothing that a new
+stream disturbs. What a killed run wrote after its newest checkpoint is dropped and computed again,
+and comes out bit for bit the same.
+"""
+
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import ml_collections
+
+from molphenix_jax import tasks
+from molphenix_jax.errors import InputError
+from molphenix_jax.runtime import mesh as meshes
+from molphenix_jax.runtime.checkpointing import Checkpoints
+from molphenix_jax.runtime.config import Config, ConfigError, differences, plain
+from molphenix_jax.runtime.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
+from molphenix_jax.runtime.progress import Progress, say
+from molphenix_jax.runtime.step import (
+    Differentiable,
+    Params,
+    State,
+    count_parameters,
+    finite_names,
+    make_init,
+    make_optimizer,
+    make_step,
+)
+from molphenix_jax.runtime.workdir import claim_workdir, fold_folder, read_config
+
+
+class NonFiniteError(InputError):
+    """A value of a training step is NaN or infinite; names the step and the first culprit."""
+
+
+class Run(Differentiable, Protocol):
+    """One model to train: what the loop asks for."""
+
+    tables: Any  # arrays that live on the device for the whole run, passed to every loss call
+    assets: Any  # what makes the model usable without its data; saved in each checkpoint
+
+    def adopt(self, assets: Any) -> None:
+        """Takes the assets of a checkpoint; raises ConfigError if they are of other data."""
+        ...
+
+    def batch(self, step: int) -> Any:
+        """The batch of a step, as numpy arrays whose first axis is the batch."""
+        ...
+
+    def validate(self, params: Params) -> Mapping[str, float]:
+        """Metrics on held-back data of the ensemble (parameters with a leading member axis)."""
+        ...
+
+
+class Task(Protocol):
+    """What a config asks to be learned: one run per fold, and what all of them show."""
+
+    n_folds: int
+
+    def run(self, fold: int, workdir: pathlib.Path) -> Run:
+        """Sets up one fold; its files go into `workdir`."""
+        ...
+
+    def evaluate(self, run: Any, params: Params) -> Any:
+        """The result of one trained fold."""
+        ...
+
+    def conclude(self, results: Sequence[Any], workdir: pathlib.Path) -> None:
+        """Pools the folds, writes `evaluation.json` and the report, prints the table."""
+        ...
+
+
+def train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
+    """Trains every fold of a config, evaluates and reports; continues what was stopped.
+
+    Args:
+        config: A resolved config, e.g. of `configs/s2l.py`.
+        workdir: Folder of the run; see DESIGN "Run" for what it holds.
+
+    Raises:
+        ConfigError: The config contradicts itself, or the workdir belongs to another one.
+        InputError: Data that cannot be used.
+    """
+    tasks.validate(config)
+    claim_workdir(workdir, config)
+    if (workdir / "evaluation.json").exists():
+        say(f"the run in {workdir} is finished; its table is in {workdir / 'report'}")
+        say("train again in another --workdir, or evaluate with --mode=evaluate")
+        return
+    mesh = meshes.make_mesh(config.train.devices)
+    say(f"devices: {meshes.describe(mesh)}")
+    task = tasks.make(config, mesh, workdir)
+    results = []
+    for fold in range(task.n_folds):
+        folder = fold_folder(workdir, fold, task.n_folds)
+        run = task.run(fold, folder)
+        if fold == 0:
+            n = count_parameters(jax.eval_shape(run.init, jax.random.key(0)))
+            members = config.train.members
+            say(f"model: {n:,} parameters" + (f" × {members} members" if members > 1 else ""))
+        label = f"fold {fold + 1}/{task.n_folds} " if task.n_folds > 1 else ""
+        params = fit(run, config, mesh, folder, label=label)
+        results.append(task.evaluate(run, params))
+    task.conclude(results, workdir)
+
+
+def evaluate(config: Config | None, workdir: pathlib.Path, *, checkpoint: int | None) -> None:
+    """Repeats the evaluation of a run, on its newest or another checkpoint.
+
+    Args:
+        config: Config whose `eval` fields are used; None takes all from the run.
+        workdir: Folder of the run.
+        checkpoint: Step of the checkpoint in every fold; None takes the newest.
+
+    Raises:
+        ConfigError: The config differs from the run's outside of `eval`.
+        CheckpointError: No such checkpoint, or it cannot be read.
+    """
+    stored = read_config(workdir / "config.json")
+    if config is None:
+        config = ml_collections.ConfigDict(stored)
+    changed = [line for line in differences(stored, plain(config)) if not line.startswith("eval.")]
+    if changed:
+        raise ConfigError(
+            f"--mode=evaluate: only eval fields may differ from the run in {workdir} "
+            "(run → given):\n  " + "\n  ".join(changed)
+        )
+    tasks.validate(config)
+    mesh = meshes.make_mesh(config.train.devices)
+    task = tasks.make(config, mesh, workdir)
+    results = []
+    for fold in range(task.n_folds):
+        folder = fold_folder(workdir, fold, task.n_folds)
+        run = task.run(fold, folder)
+        step, params = load_params(run, config, mesh, folder, checkpoint=checkpoint)
+        say(f"evaluating {folder} after {step:,} updates")
+        results.append(task.evaluate(run, params))
+    task.conclude(results, workdir)
+
+
+class _Recorder:
+    """Holds metrics on the device until they are needed, then checks and writes them.
+
+    The loop never waits for the device but here, so steps are dispatched ahead of their results.
+    """
+
+    def __init__(self, file: MetricsFile, names: list[str], log_every: int):
+        self._file, self._names, self._log_every = file, names, log_every
+        self._pending: list[tuple[int, dict[str, jax.Array]]] = []
+        self.last_loss = float("nan")
+
+    def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """Notes the metrics of the update that made `step` updates done."""
+        self._pending.append((step, metrics))
+        if step % self._log_every == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Fetches, checks and writes what is pending.
+
+        Raises:
+            NonFiniteError: At the first step with a NaN or infinite value.
+        """
+        pending, self._pending = jax.device_get(self._pending), []
+        for step, metrics in pending:
+            finite = metrics.pop("finite")
+            if not finite.all():
+                culprits = [n for n, ok in zip(self._names, finite, strict=True) if not ok]
+                more = f" and {len(culprits) - 3} more" if len(culprits) > 3 else ""
+                raise NonFiniteError(
+                    f"update {step} is not finite: {', '.join(culprits[:3])}{more}. The newest "
+                    "checkpoint is from before; lower train.learning_rate or train.grad_clip, or "
+                    "look at the batch of that step"
+                )
+            self.last_loss = float(metrics["loss"])
+            if step % self._log_every == 0:
+                self._file.write("train", step, {k: float(v) for k, v in metrics.items()})
+
+
+def fit(
+    run: Run,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    workdir: pathlib.Path,
+    *,
+    label: str = "",
+) -> Params:
+    """Trains a run to its last step, or continues it from its newest checkpoint.
+
+    Args:
+        run: What to train.
+        config: The whole config; `train` and `seed` are used.
+        mesh: Devices; batches are spread over them, parameters replicated.
+        workdir: Gets `metrics.jsonl`, `timing.jsonl` and `checkpoints/`.
+        label: Stands before what is printed.
+
+    Returns:
+        Parameters with a leading axis [members].
+
+    Raises:
+        NonFiniteError: A NaN or infinite loss or gradient.
+        CheckpointError: Checkpoints are there and none can be read.
+    """
+    t = config.train
+    member_shape = jax.eval_shape(run.init, jax.random.key(0))
+    tx = make_optimizer(t, member_shape)
+    init = make_init(run, tx, members=t.members, seed=config.seed)
+    everywhere, spread = meshes.replicated(mesh), meshes.rows(mesh)
+    step_fn = jax.jit(
+        make_step(run, tx, members=t.members, seed=config.seed),
+        donate_argnums=0,
+        in_shardings=(everywhere, spread, everywhere),
+        out_shardings=(everywhere, everywhere),
+    )
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=t.keep_checkpoints)
+    restored = checkpoints.restore_latest(_abstract(init, mesh), run.assets, say=say)
+    if restored is None:
+        state, start = jax.jit(init, out_shardings=everywhere)(), None
+    else:
+        run.adopt(restored.assets)
+        state, start = restored.state, restored.step
+        say(f"{label}continuing after update {start:,}")
+    tables = jax.device_put(run.tables, everywhere)
+    metrics_file = MetricsFile(workdir / METRICS_FILE, restored_step=start)
+    timing_file = MetricsFile(workdir / TIMING_FILE, restored_step=start)
+    recorder = _Recorder(metrics_file, finite_names(member_shape), t.log_every)
+    step = since = start or 0
+    began = time.perf_counter()
+    try:
+        with Progress(label, total=t.steps, done=step) as progress:
+            while True:
+                last = step == t.steps
+                if step % t.validate_every == 0 or last:
+                    recorder.flush()
+                    if step > since:
+                        timing_file.write("train", step, _speed(step - since, began))
+                    validation = run.validate(state.params)
+                    metrics_file.write("validation", step, validation)
+                    progress.note(validation, recorder.last_loss)
+                    since, began = step, time.perf_counter()
+                if (step % t.checkpoint_every == 0 or last) and step != start:
+                    recorder.flush()
+                    checkpoints.save(step, state, run.assets)
+                if last:
+                    break
+                batch = jax.device_put(run.batch(step), spread)
+                state, metrics = step_fn(state, batch, tables)
+                step += 1
+                recorder.add(step, metrics)
+                progress.advance()
+    finally:
+        metrics_file.close()
+        timing_file.close()
+        checkpoints.close()
+    return state.params
+
+
+def load_params(
+    run: Run,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    workdir: pathlib.Path,
+    *,
+    checkpoint: int | None,
+) -> tuple[int, Params]:
+    """Step and parameters [members, …] of one checkpoint: the newest, or that of a given step.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it cannot be read.
+    """
+    t = config.train
+    tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
+    init = make_init(run, tx, members=t.members, seed=config.seed)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=t.keep_checkpoints)
+    try:
+        restored = checkpoints.restore(checkpoint, _abstract(init, mesh), run.assets, say=say)
+    finally:
+        checkpoints.close()
+    run.adopt(restored.assets)
+    return restored.step, restored.state.params
+
+
+def _abstract(init: Any, mesh: jax.sharding.Mesh) -> State:
+    """Shapes, types and placement of the state, for the restore."""
+    place = meshes.replicated(mesh)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        jax.eval_shape(init),
+    )
+
+
+def _speed(steps: int, began: float) -> dict[str, float]:
+    seconds = time.perf_counter() - began
+    return {"seconds": round(seconds, 3), "steps_per_second": round(steps / seconds, 3)}

@@ -1,0 +1,74 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
+
+ASSETS = {"mean": np.arange(3, dtype=np.float32)}
+
+
+def state(step):
+    return {"step": jnp.int32(step), "w": jnp.full((64, 64), step, jnp.float32)}
+
+
+def saved(folder, steps, keep=3):
+    checkpoints = Checkpoints(folder, keep=keep)
+    for step in steps:
+        checkpoints.save(step, state(step), ASSETS)
+    checkpoints.close()
+
+
+def restore(folder, step=None):
+    said = []
+    checkpoints = Checkpoints(folder, keep=3)
+    try:
+        return checkpoints.restore(step, state(0), ASSETS, say=said.append), said
+    finally:
+        checkpoints.close()
+
+
+def truncate(folder):
+    for path in folder.rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_round_trip_of_the_newest_and_of_a_chosen_step(tmp_path):
+    saved(tmp_path, [1, 2])
+    for wanted, step in ((None, 2), (1, 1)):
+        restored, said = restore(tmp_path, wanted)
+        assert restored.step == step
+        np.testing.assert_array_equal(restored.state["w"], state(step)["w"])
+        np.testing.assert_array_equal(restored.assets["mean"], ASSETS["mean"])
+        assert not said
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    saved(tmp_path, [1, 2, 3], keep=2)
+    with pytest.raises(CheckpointError, match=r"no checkpoint 1 .*\[2, 3\]"):
+        restore(tmp_path, 1)
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path):
+    saved(tmp_path, [1, 2])
+    truncate(tmp_path / "step_2")
+    restored, said = restore(tmp_path)
+    assert restored.step == 1
+    assert "checkpoint 2" in said[0]
+    assert "falling back" in said[0]
+    assert (tmp_path / "damaged-2").exists()
+    # Training goes on and writes checkpoint 2 anew.
+    saved(tmp_path, [2])
+    assert restore(tmp_path)[0].step == 2
+
+
+def test_no_readable_checkpoint_is_an_error(tmp_path):
+    saved(tmp_path, [1])
+    truncate(tmp_path / "step_1")
+    with pytest.raises(CheckpointError, match="none of the checkpoints"):
+        restore(tmp_path)
+
+
+def test_no_checkpoint_at_all_is_an_error_that_says_train_first(tmp_path):
+    with pytest.raises(CheckpointError, match="train first"):
+        restore(tmp_path)

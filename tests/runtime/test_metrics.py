@@ -1,0 +1,40 @@
+import json
+
+from molphenix_jax.runtime.metrics import MetricsFile, read_metrics
+
+
+def write(path, restored, entries):
+    file = MetricsFile(path, restored_step=restored)
+    for kind, step, value in entries:
+        file.write(kind, step, {"x": value})
+    file.close()
+
+
+STREAM = [
+    ("validation", 0, 0.0),
+    ("train", 10, 1.0),
+    ("validation", 10, 2.0),
+    ("train", 20, 3.0),
+    ("validation", 20, float("nan")),
+]
+
+
+def test_a_restart_gives_the_same_bytes(tmp_path):
+    write(tmp_path / "whole.jsonl", None, STREAM)
+    # Killed after update 20, newest checkpoint 10: the loop begins with the validation at 10.
+    write(tmp_path / "cut.jsonl", None, STREAM[:4])
+    with (tmp_path / "cut.jsonl").open("a") as file:
+        file.write('{"kind": "tra')
+    write(tmp_path / "cut.jsonl", 10, STREAM[2:])
+    assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_a_new_run_begins_with_an_empty_file(tmp_path):
+    write(tmp_path / "m.jsonl", None, STREAM)
+    write(tmp_path / "m.jsonl", None, STREAM[:1])
+    assert len(list(read_metrics(tmp_path / "m.jsonl"))) == 1
+
+
+def test_undefined_metrics_are_null(tmp_path):
+    write(tmp_path / "m.jsonl", None, STREAM[-1:])
+    assert json.loads((tmp_path / "m.jsonl").read_text())["x"] is None

@@ -1,0 +1,107 @@
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from molphenix_jax.runtime.config import ConfigError
+from molphenix_jax.runtime.step import (
+    decay_mask,
+    finite_names,
+    make_init,
+    make_optimizer,
+    make_step,
+)
+
+
+class Regression:
+    """y = x·kernel + bias; the smallest thing with an init and a loss."""
+
+    def init(self, key):
+        return {"kernel": jax.random.normal(key, (3,)), "bias": jnp.zeros(())}
+
+    def loss(self, params, batch, tables, key):
+        prediction = tables["x"][batch] @ params["kernel"] + params["bias"]
+        return jnp.mean((prediction - tables["y"][batch]) ** 2), {}
+
+
+@pytest.fixture
+def tables():
+    x = np.random.default_rng(0).normal(size=(32, 3)).astype(np.float32)
+    return {"x": jnp.asarray(x), "y": jnp.asarray(x @ [1.0, -2.0, 0.5] + 3.0)}
+
+
+def train_config(**changes):
+    fields = {
+        "steps": 300,
+        "warmup_steps": 10,
+        "learning_rate": 0.1,
+        "weight_decay": 0.0,
+        "grad_clip": 10.0,
+        "decay_rules": ((r"/kernel$", True), (r"/bias$", False)),
+    }
+    return ml_collections.ConfigDict({**fields, **changes})
+
+
+def run_steps(tables, *, n, members=2, seed=0, **changes):
+    run, config = Regression(), train_config(**changes)
+    tx = make_optimizer(config, jax.eval_shape(run.init, jax.random.key(0)))
+    state = make_init(run, tx, members=members, seed=seed)()
+    step = jax.jit(make_step(run, tx, members=members, seed=seed))
+    metrics = {}
+    for i in range(n):
+        state, metrics = step(state, jnp.arange(i % 4, 32, 4), tables)
+    return state, metrics
+
+
+def test_every_member_learns_on_its_own(tables):
+    state, metrics = run_steps(tables, n=300)
+    assert int(state.step) == 300
+    assert float(metrics["loss"]) < 1e-3
+    for kernel in state.params["kernel"]:
+        np.testing.assert_allclose(kernel, [1.0, -2.0, 0.5], atol=0.05)
+    start, _ = run_steps(tables, n=0)
+    assert not np.allclose(start.params["kernel"][0], start.params["kernel"][1])
+
+
+def test_a_member_does_not_depend_on_how_it_is_clipped_beside_others(tables):
+    both, _ = run_steps(tables, n=5, members=2, grad_clip=0.1)
+    run, config = Regression(), train_config(grad_clip=0.1)
+    tx = make_optimizer(config, jax.eval_shape(run.init, jax.random.key(0)))
+    params = jax.tree.map(lambda p: p[1], run_steps(tables, n=0)[0].params)
+    opt_state = tx.init(params)
+    for i in range(5):
+        grads = jax.grad(lambda p, b: run.loss(p, b, tables, None)[0])(
+            params, jnp.arange(i % 4, 32, 4)
+        )
+        updates, opt_state = tx.update(grads, opt_state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    np.testing.assert_allclose(both.params["kernel"][1], params["kernel"], rtol=1e-5)
+
+
+def test_the_culprit_of_a_non_finite_step_is_named(tables):
+    bad = {**tables, "y": tables["y"].at[0].set(jnp.inf)}
+    _, metrics = run_steps(bad, n=1)
+    names = finite_names(Regression().init(jax.random.key(0)))
+    flags = dict(zip(names, np.asarray(metrics["finite"]), strict=True))
+    assert flags == {
+        "the loss": False,
+        "the gradient of bias": False,
+        "the gradient of kernel": False,
+    }
+
+
+def test_decay_rules_must_cover_every_parameter():
+    params = {"head": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
+    rules = ((r"/kernel$", True), (r"/bias$", False))
+    assert decay_mask(params, rules) == {"head": {"kernel": True, "bias": False}}
+    with pytest.raises(ConfigError, match="no rule covers the parameter /head/bias"):
+        decay_mask(params, rules[:1])
+
+
+def test_weight_decay_reaches_only_what_the_rules_name(tables):
+    still = {**tables, "x": tables["x"] * 0, "y": tables["y"] * 0 + 1.0}
+    start, _ = run_steps(still, n=0)
+    end, _ = run_steps(still, n=20, weight_decay=0.5)
+    assert np.all(np.abs(end.params["kernel"]) < np.abs(start.params["kernel"]))
+    assert np.all(end.params["bias"] > 0)

@@ -11,7 +11,7 @@ from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES, S2L_PRESETS, make_loss
 from molphenix_jax.models import CONCENTRATION_KINDS
 from molphenix_jax.molecules import FINGERPRINTS
-from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.config import Config, ConfigError, parse_arg
 
 COLUMNS = (
     "plate",
@@ -123,6 +123,22 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
     e.baselines = "knn,ridge,physchem"  # chance always stands beside them
     e.n_bootstrap = 1_000
     return c
+
+
+def config_from_arg(arg: str | None, *, loss: str) -> Config:
+    """The config that a file in `configs/` stands for: the defaults with another loss.
+
+    Args:
+        arg: What follows the colon of `--config=configs/clip.py:wells=FILE,size=paper`.
+        loss: Name of the loss.
+
+    Raises:
+        ConfigError: An argument that is unknown or of the wrong type.
+    """
+    args = parse_arg(arg, wells="", size="small")
+    config = default_config(wells=args.wells, size=args.size)
+    config.loss.name = loss
+    return config
 
 
 def _tower(width: int, n_blocks: int, components: int) -> Config:

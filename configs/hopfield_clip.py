@@ -1,0 +1,13 @@
+"""InfoNCE on Hopfield-retrieved patterns (SPEC §3).
+
+    python -m molphenix_jax.main --config=configs/hopfield_clip.py --workdir=runs/hopfield_clip
+
+Takes the arguments wells=FILE and size=paper, as `configs/s2l.py` does, and has the same model,
+data and schedule: runs that differ in this file alone compare the losses.
+"""
+
+import functools
+
+from molphenix_jax.tasks.align_config import config_from_arg
+
+get_config = functools.partial(config_from_arg, loss="hopfield_clip")

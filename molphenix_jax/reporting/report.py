@@ -116,8 +116,8 @@ def results_markdown(evaluation: Mapping, *, title: str) -> str:
 def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: str) -> str:
     parts = [
         f"<h2>{html.escape(rows.split_title(split))}</h2>",
-        '<p class="note">Profile to molecule, % of queries [95% interval over molecules]; ties '
-        "count against the model; best in bold.</p>",
+        '<p class="note">Profile to molecule, % of queries [95% interval over molecules], '
+        "median rank in % of the gallery; ties count against the model; best in bold.</p>",
         _html_table(_HEADLINE, _headline_rows(evaluation, split), bold=True),
     ]
     sentences = rows.verdicts(evaluation, split)

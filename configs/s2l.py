@@ -4,10 +4,10 @@
 
 Arguments, after a colon and separated by commas:
     wells=FILE   wells table (Parquet or CSV); without it the built-in simulated screen
-    preset=NAME  γ, ζ and k of the paper's "fingerprint" (default) or "molgps" version, of
-                 "cellclip", or "soft_bce"
     size=paper   heads of the paper's size (38.7M parameters); the default, small, serves screens
                  of a hundred to some thousand molecules
+    preset=NAME  γ, ζ and k: the paper's "fingerprint" (the default with size=paper) or "molgps",
+                 "cellclip", "soft_bce", or "small_screen" (the default otherwise)
 
 Any field of `molphenix_jax/tasks/align_config.py` follows as `--config.data.folds=5`.
 """
@@ -19,9 +19,10 @@ from molphenix_jax.tasks.align_config import default_config
 
 def get_config(arg: str | None = None):
     """The resolved config."""
-    args = parse_arg(arg, wells="", size="small", preset="fingerprint")
-    if args.preset not in S2L_PRESETS:
-        raise ConfigError(f"preset={args.preset!r}: choose one of {', '.join(S2L_PRESETS)}")
+    args = parse_arg(arg, wells="", size="small", preset="")
     config = default_config(wells=args.wells, size=args.size)
-    config.loss.options.s2l.update(S2L_PRESETS[args.preset])
+    if args.preset:
+        if args.preset not in S2L_PRESETS:
+            raise ConfigError(f"preset={args.preset!r}: choose one of {', '.join(S2L_PRESETS)}")
+        config.loss.options.s2l.update(S2L_PRESETS[args.preset])
     return config

@@ -26,9 +26,22 @@ COLUMNS = (
 
 # Heads as (width, residual blocks, principal components of the input; 0 takes the input as it is).
 # "paper" has 38.7M parameters at 1,024 profile features and 4,263 fingerprint bits (SPEC §4).
-SIZES = {
-    "small": {"phenomics": (256, 2, 64), "molecules": (256, 1, 256), "dim": 128, "members": 4},
-    "paper": {"phenomics": (1024, 6, 0), "molecules": (1232, 1, 0), "dim": 512, "members": 1},
+# "small" was chosen on screens of 100 to 2,000 molecules: see README, "What helped".
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {
+        "phenomics": (128, 1, 64),
+        "molecules": (128, 1, 256),
+        "dim": 64,
+        "s2l": "small_screen",
+        "train": {"steps": 300, "batch_size": 256, "learning_rate": 3e-3, "members": 5},
+    },
+    "paper": {
+        "phenomics": (1024, 6, 0),
+        "molecules": (1232, 1, 0),
+        "dim": 512,
+        "s2l": "fingerprint",
+        "train": {"steps": 20_000, "batch_size": 512, "learning_rate": 5e-4, "members": 1},
+    },
 }
 
 
@@ -82,7 +95,7 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
     h.dim = preset["dim"]
     h.concentration = "onehot"  # none | onehot | log | sigmoid
     h.scale_init = 10.0
-    h.bias_init = -10.0
+    h.bias_init = 0.0  # 0: the logit of the mean target, -log(batch - 1); SigLIP takes -10
 
     c.loss = s = ml_collections.ConfigDict()
     s.name = "s2l"
@@ -96,24 +109,25 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
     )
     # Options of each loss that has any, e.g. --config.loss.options.s2l.gamma=1.75
     options = {name: dict(spec.options) for name, spec in LOSSES.items() if spec.options}
-    options["s2l"].update(S2L_PRESETS["fingerprint"])
+    options["s2l"].update(S2L_PRESETS[preset["s2l"]])
     s.options = ml_collections.ConfigDict(options)
 
     c.train = t = ml_collections.ConfigDict()
-    t.steps = 300
-    t.batch_size = 256
-    t.members = preset["members"]  # independent models trained side by side, cosines averaged
+    t.steps = preset["train"]["steps"]
+    t.batch_size = preset["train"]["batch_size"]
+    # Independent models trained side by side; their cosines are averaged.
+    t.members = preset["train"]["members"]
     t.devices = 0  # 0: all
     t.compute_dtype = "float32"  # float32 | bfloat16; the loss is float32 in any case
-    t.learning_rate = 1e-3
-    t.warmup_steps = 30
+    t.learning_rate = preset["train"]["learning_rate"]
+    t.warmup_steps = t.steps // 10
     t.weight_decay = 0.1
     # First rule that matches decides; every parameter has to match one.
     t.decay_rules = ((r"/kernel$", True), (r"/(bias|scale|log_scale)$", False))
     t.grad_clip = 1.0
-    t.log_every = 20
-    t.validate_every = 50
-    t.checkpoint_every = 100
+    t.log_every = t.steps // 15
+    t.validate_every = t.steps // 6
+    t.checkpoint_every = t.steps // 3
     t.keep_checkpoints = 3
 
     c.eval = e = ml_collections.ConfigDict()

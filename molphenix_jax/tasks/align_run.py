@@ -110,7 +110,9 @@ class AlignRun:
             molecules=_tower(config.model.molecules),
             dim=config.model.dim,
             scale_init=config.model.scale_init,
-            bias_init=config.model.bias_init,
+            # The share of positive pairs in a batch is 1/b; a sigmoid that starts there (open_clip
+            # #650) has not to unlearn a bias first.
+            bias_init=config.model.bias_init or -float(np.log(batch_size - 1)),
             dtype=jnp.dtype(config.train.compute_dtype),
         )
         s = config.loss

@@ -56,13 +56,13 @@ def recall(prediction, observed, percent=5):
 )
 def test_planted_signal_is_found(signal, baseline, least):
     data, observed = make_data(signal=signal)
-    assert recall(baselines.predict_all(data)[baseline], observed) > least
+    assert recall(baselines.BASELINES[baseline](data), observed) > least
 
 
 def test_no_signal_is_not_found():
     data, observed = make_data()
     shuffled = np.random.default_rng(1).permutation(len(observed))
-    for prediction in baselines.predict_all(data).values():
+    for prediction in (fit(data) for fit in baselines.BASELINES.values()):
         assert recall(prediction, observed[shuffled]) < 0.2
 
 
@@ -89,8 +89,8 @@ def test_choices_are_made_on_validation():
     nonsense = np.random.default_rng(2).permutation(data.validation_profile)
     blind = dataclasses.replace(data, validation_profile=nonsense)
     for name in ("knn", "ridge"):
-        sighted = baselines.predict_all(data)[name].settings
-        confused = baselines.predict_all(blind)[name].settings
+        sighted = baselines.BASELINES[name](data).settings
+        confused = baselines.BASELINES[name](blind).settings
         assert sighted["validation_mean_log_rank"] < confused["validation_mean_log_rank"] - 1
         assert str(sighted["space"]).startswith("whitened")
 
@@ -154,10 +154,7 @@ def test_tanimoto_against_a_count_by_hand():
 
 def test_they_fit_the_protocol():
     data, observed = make_data()
-    embeddings = {
-        name: prediction.against(observed)
-        for name, prediction in baselines.predict_all(data).items()
-    }
+    embeddings = {name: prediction.against(observed) for name, fit in baselines.BASELINES.items()}
     m = len(observed)
     candidates = protocol.Candidates(
         "unseen_molecules", np.arange(m) // 3, 10**data.test_log_dose, np.zeros(m), observed

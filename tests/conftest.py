@@ -21,3 +21,17 @@ def shared_data() -> pathlib.Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Folder for prepared screens and compiled programs, shared by all tests of one process.
+
+    Nearly all time of a tiny run is XLA's; the tests that ask for this folder compile each program
+    once.
+    """
+    folder = tmp_path_factory.mktemp("cache")
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled-here"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder

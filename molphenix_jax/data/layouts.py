@@ -22,6 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float
 
+from molphenix_jax.errors import InputError
+
 # Our name -> names that people use, best first; compared without case, separators and `Metadata_`.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "plate": ("plate", "plateid", "platename", "platebarcode", "assayplatebarcode", "barcode"),
@@ -61,7 +63,7 @@ _DESCRIPTIVE = re.compile(
 )
 
 
-class WellsError(ValueError):
+class WellsError(InputError):
     """A wells table that cannot be used at all; the message names file, field and remedy."""
 
 

@@ -7,6 +7,8 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from molphenix_jax.runtime.config import ConfigError
+
 DATA_AXIS = "data"
 
 
@@ -14,11 +16,11 @@ def make_mesh(n_devices: int = 0) -> Mesh:
     """A one-axis mesh over the first `n_devices` devices; 0 means all.
 
     Raises:
-        ValueError: More devices are asked for than there are.
+        ConfigError: More devices are asked for than there are.
     """
     devices = jax.devices()
     if n_devices > len(devices):
-        raise ValueError(f"train.devices={n_devices}, but there are {len(devices)} devices")
+        raise ConfigError(f"train.devices={n_devices}, but there are {len(devices)} devices")
     n = n_devices or len(devices)
     return jax.make_mesh((n,), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices[:n])
 

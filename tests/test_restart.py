@@ -1,0 +1,99 @@
+"""Kill -9 at any moment, start the same command again: the result is the same bit for bit."""
+
+import pathlib
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
+from tests import tiny
+
+pytestmark = pytest.mark.slow
+
+# Long enough to be killed in, at some milliseconds per update.
+LONG = {
+    "train__steps": 240,
+    "train__warmup_steps": 5,
+    "train__checkpoint_every": 80,
+    "train__validate_every": 60,
+    "train__keep_checkpoints": 2,
+}
+
+
+def newest_step(workdir: pathlib.Path) -> int:
+    path = workdir / METRICS_FILE
+    return max((line["step"] for line in read_metrics(path)), default=0) if path.exists() else 0
+
+
+def run_and_kill(workdir: pathlib.Path, cache: pathlib.Path, log: pathlib.Path, *, when) -> int:
+    """Starts the command, SIGKILLs it at the first moment that `when()` holds; its newest step."""
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            tiny.command(workdir, cache, **LONG),
+            cwd=tiny.REPOSITORY,
+            env=tiny.environment(cache),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        deadline = time.monotonic() + 300
+        while not when() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        process.kill()
+        assert process.wait() == -9, f"it ended before it was killed:\n{log.read_text()}"
+    assert not (workdir / "evaluation.json").exists()
+    return newest_step(workdir)
+
+
+@pytest.fixture(scope="module")
+def whole(cache, tmp_path_factory) -> pathlib.Path:
+    """The run that nobody disturbs."""
+    workdir = tmp_path_factory.mktemp("whole")
+    done = tiny.run(workdir, cache, **LONG)
+    assert done.returncode == 0, done.stdout
+    return workdir
+
+
+def test_a_run_killed_twice_ends_with_the_same_bits(whole, cache, tmp_path):
+    workdir = tmp_path / "killed"
+    checkpoints, log = workdir / "checkpoints", tmp_path / "log"
+
+    def kept() -> set[str]:
+        return {path.name for path in checkpoints.glob("step_*")} - {"step_0"}
+
+    # Between two checkpoints: what came after the first of them is computed again.
+    killed = run_and_kill(
+        workdir, cache, log, when=lambda: "step_80" in kept() and newest_step(workdir) > 90
+    )
+    assert 90 < killed < 240
+    assert "continuing" not in log.read_text()
+
+    # While another checkpoint is being written: its folder is there, under whatever name.
+    before = kept()
+    run_and_kill(workdir, cache, log, when=lambda: bool(kept() - before))
+    assert "continuing after update" in log.read_text()
+    assert "continuing after update 0" not in log.read_text()
+
+    done = tiny.run(workdir, cache, **LONG)
+    assert done.returncode == 0, done.stdout
+    assert "continuing after update" in done.stdout
+
+    for name in (METRICS_FILE, "evaluation.json", "splits.csv", "leakage.json", "config.json"):
+        assert (workdir / name).read_bytes() == (whole / name).read_bytes(), name
+    config = tiny.config(cache, **LONG)
+    ours, theirs = (tiny.parameters(config, folder) for folder in (workdir, whole))
+    assert len(ours) == len(theirs) > 5
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_a_finished_run_says_so_and_changes_nothing(whole, cache):
+    def files() -> dict[pathlib.Path, int]:
+        return {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
+
+    before = files()
+    done = tiny.run(whole, cache, **LONG)
+    assert done.returncode == 0, done.stdout
+    assert "is finished" in done.stdout
+    assert files() == before

@@ -10,7 +10,6 @@ EXECUTIONS = {
     "dense": {"execution": "dense"},
     "chunked-divides": {"execution": "chunked", "chunk_size": 8},
     "chunked-uneven": {"execution": "chunked", "chunk_size": 7},
-    "chunked-own-choice": {"execution": "chunked"},
     "ring-1": {"execution": "ring", "devices": 1},
     "ring-2-uneven": {"execution": "ring", "devices": 2, "chunk_size": 5},
     "ring-8": {"execution": "ring", "devices": 8},

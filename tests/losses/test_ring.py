@@ -35,11 +35,11 @@ def compile_step(case, n, **execution):
 
     z = jax.ShapeDtypeStruct((n, 8), jnp.float32, sharding=split)
     mask = jax.ShapeDtypeStruct((n,), jnp.bool_, sharding=split)
-    return jax.jit(step).lower(z, z, z, mask).compile()
+    return jax.jit(step).lower(z, z, z, mask).compile(compiler_options=cases.QUICK)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", cases.CASES)
+@pytest.mark.parametrize("case", ["clip", "dcl", "cloome", "cwcl", "siglip", "s2l"])
 def test_a_ring_passes_blocks_on_and_gathers_nothing(case):
     n, devices = 1024, 8
     text = compile_step(case, n, execution="ring", mesh=cases.ring_of(devices)).as_text()

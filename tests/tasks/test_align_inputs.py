@@ -86,3 +86,13 @@ def test_more_components_than_rows_allow():
     scaling = fit_scaling([x], components=50, whiten=0.5)
     assert scaling.width == 5
     assert np.isfinite(np.asarray(scaling(x))).all()
+
+
+def test_the_clip_is_in_standard_deviations_of_the_column_in_every_block():
+    """A column of a small block counts more, but is not cut earlier."""
+    small, large = correlated(d=4), correlated(d=40)
+    scaling = fit_scaling([small, large], components=0, whiten=0.5)
+    x = np.hstack([small, large])
+    for sds, expected in ((4.0, 4.0), (9.0, CLIP_SD)):
+        out = np.asarray(scaling((x.mean(0) + sds * x.std(0))[None]))[0]
+        np.testing.assert_allclose(out / np.asarray(scaling(x)).std(0), expected, rtol=0.02)

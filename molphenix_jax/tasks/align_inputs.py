@@ -23,12 +23,14 @@ class InputScaling(NamedTuple):
 
     Attributes:
         mean: Column means of the training inputs.
-        std: Column scales; constant columns have 1.
+        std: Column standard deviations; constant columns have 1.
+        weight: What each column is multiplied by after the clip, so that blocks weigh the same.
         rotation: Principal axes [d, k] scaled to the output variance; [d, 0] leaves all columns.
     """
 
     mean: Float[np.ndarray, " d"]
     std: Float[np.ndarray, " d"]
+    weight: Float[np.ndarray, " d"]
     rotation: Float[np.ndarray, "d k"]
 
     @property
@@ -39,7 +41,7 @@ class InputScaling(NamedTuple):
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n k"]:
         """Scales raw inputs, bits or floats."""
         scaled = (jnp.asarray(x, jnp.float32) - self.mean[None]) / self.std[None]
-        scaled = jnp.clip(scaled, -CLIP_SD, CLIP_SD)
+        scaled = jnp.clip(scaled, -CLIP_SD, CLIP_SD) * self.weight[None]
         return scaled @ self.rotation if self.rotation.shape[1] else scaled
 
 
@@ -59,7 +61,7 @@ def fit_scaling(
     Returns:
         The map; its outputs have variance 1 on average over the training rows.
     """
-    means, stds = [], []
+    means, stds, weights = [], [], []
     n_columns = sum(block.shape[1] for block in blocks)
     for block in blocks:
         mean = block.mean(axis=0, dtype=np.float64)
@@ -67,16 +69,17 @@ def fit_scaling(
         varies = std > 1e-6
         share = np.sqrt(max(varies.sum(), 1) * len(blocks) / n_columns)
         means.append(mean)
-        stds.append(np.where(varies, std * share, 1.0))
-    mean, std = np.concatenate(means).astype(np.float32), np.concatenate(stds).astype(np.float32)
+        stds.append(np.where(varies, std, 1.0))
+        weights.append(np.where(varies, 1 / share, 1.0))
+    mean, std, weight = (np.concatenate(v).astype(np.float32) for v in (means, stds, weights))
     if not components:
-        return InputScaling(mean, std, np.zeros((n_columns, 0), np.float32))
+        return InputScaling(mean, std, weight, np.zeros((n_columns, 0), np.float32))
     scaled = np.concatenate(blocks, axis=1).astype(np.float32)
-    scaled = np.clip((scaled - mean[None]) / std[None], -CLIP_SD, CLIP_SD)
+    scaled = np.clip((scaled - mean[None]) / std[None], -CLIP_SD, CLIP_SD) * weight[None]
     k = min(components, scaled.shape[1], len(scaled) - 1)
     pca = PCA(k, random_state=0).fit(scaled)
     axes = np.asarray(pca.components_)
     variance = np.maximum(pca.explained_variance_, 1e-6 * pca.explained_variance_[0])
     gain = variance ** (-whiten / 2)
     gain /= np.sqrt(np.mean(variance * gain**2))
-    return InputScaling(mean, std, (axes.T * gain[None]).astype(np.float32))
+    return InputScaling(mean, std, weight, (axes.T * gain[None]).astype(np.float32))

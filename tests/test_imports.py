@@ -1,0 +1,66 @@
+"""Who may import whom (DESIGN "One sentence"): imports point against the flow of the data."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "molphenix_jax"
+FILES = sorted(PACKAGE.rglob("*.py"))
+BASE = {"errors"}
+ARRAY_ROOMS = {"molecules", "phenomics", "models", "losses", "evaluation"}
+# Room → the rooms it may import besides itself.
+ALLOWED = {
+    **dict.fromkeys(ARRAY_ROOMS, BASE),
+    "errors": set(),
+    "data": {"molecules", "phenomics"} | BASE,
+    "runtime": BASE,
+    "reporting": {"evaluation"} | BASE,
+    "tasks": {"data", "runtime", "reporting"} | ARRAY_ROOMS | BASE,
+    "train": {"tasks", "runtime"} | BASE,
+}
+IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
+
+
+def room_of(path: pathlib.Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: pathlib.Path) -> set[str]:
+    """Full names of the modules that a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms(path: pathlib.Path) -> set[str]:
+    own = [name.split(".") for name in imported(path)]
+    return {parts[1] for parts in own if parts[0] == "molphenix_jax" and len(parts) > 1}
+
+
+def test_the_reader_of_imports_sees_them():
+    assert {"data", "losses", "models", "runtime"} <= rooms(PACKAGE / "tasks" / "align_run.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_rooms_import_only_what_the_plan_allows(path):
+    room = room_of(path)
+    if room in ALLOWED:
+        assert rooms(path) - {room} <= ALLOWED[room]
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_only_the_loop_imports_tasks(path):
+    if room_of(path) not in ("tasks", "train"):
+        assert "tasks" not in rooms(path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_rdkit_stays_in_its_room(path):
+    chemistry = {name for name in imported(path) if name.split(".")[0] in ("rdkit", "datamol")}
+    assert room_of(path) == "molecules" or not chemistry

@@ -1,7 +1,7 @@
-"""What a ring is compared with: every device gathers all columns, as most contrastive code does.
+"""What a ring is compared with: every device gathers all molecules, as most contrastive code does.
 
-The same block mathematics on a block of (own rows) × (all columns), differentiated by JAX. Column
-statistics are reduced over the devices.
+The dense loss under jit, with rows sharded and columns wanted whole on every device; the rest
+(which of the profiles are gathered, how column sums are reduced) is the compiler's choice.
 """
 
 from __future__ import annotations

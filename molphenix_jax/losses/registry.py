@@ -31,7 +31,7 @@ S2L_PRESETS: Mapping[str, Mapping[str, float]] = types.MappingProxyType(
         "molgps": types.MappingProxyType({"gamma": 1.75, "zeta": 0.75, "threshold": 0.75}),
         "fingerprint": types.MappingProxyType({"gamma": 2.75, "zeta": 1.0, "threshold": 0.75}),
         "cellclip": types.MappingProxyType({"gamma": 1.7, "zeta": 0.75, "threshold": 0.75}),
-        "small_screen": types.MappingProxyType({"gamma": 1.0, "zeta": 1.0, "threshold": 0.95}),
+        "small_screen": types.MappingProxyType({"gamma": 1.0, "zeta": 1.0, "threshold": 0.98}),
         "soft_bce": types.MappingProxyType({"gamma": 1.0, "zeta": 1.0, "threshold": 0.75}),
     }
 )

@@ -45,6 +45,23 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; a mistake in it ends with a sentence."""
+    try:
+        return flags.FLAGS(argv)
+    except AttributeError as error:  # a config has no such field
+        reason = getattr(error.args[0], "args", error.args)[0]
+        message = f"no such config field: {' '.join(str(reason).split())}"
+    except flags.Error as error:
+        # What a config file raised stands at the end of the chain.
+        cause: BaseException = error
+        while cause.__cause__ or cause.__context__:
+            cause = cause.__cause__ or cause.__context__ or cause
+        message = str(cause)
+    say(f"error: {message}")
+    sys.exit(2)
+
+
 if __name__ == "__main__":
     jax.config.config_with_absl()
-    app.run(main)
+    app.run(main, flags_parser=_parse_flags)

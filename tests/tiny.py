@@ -79,7 +79,7 @@ def wells(cache: pathlib.Path, *, seed: int = 0) -> pd.DataFrame:
     return pd.read_parquet(folder / "wells.parquet")
 
 
-def command(workdir: pathlib.Path, cache: pathlib.Path, *arguments: str, **changes) -> list[str]:
+def command(workdir: pathlib.Path, cache: pathlib.Path, **changes) -> list[str]:
     """The command line of the tiny run."""
     fields = {**FIELDS, "data.cache": str(cache / "screens")}
     fields |= {name.replace("__", "."): value for name, value in changes.items()}
@@ -89,7 +89,7 @@ def command(workdir: pathlib.Path, cache: pathlib.Path, *arguments: str, **chang
     }
     return [
         *(sys.executable, "-m", "molphenix_jax.main", "--config=configs/s2l.py"),
-        *(f"--workdir={workdir}", *arguments),
+        f"--workdir={workdir}",
         *(f"--config.{name}={value}" for name, value in given.items()),
     ]
 
@@ -108,10 +108,20 @@ def environment(cache: pathlib.Path) -> dict[str, str]:
     }
 
 
-def run(workdir: pathlib.Path, cache: pathlib.Path, *arguments: str, **changes):
+def run(workdir: pathlib.Path, cache: pathlib.Path, **changes):
     """Runs the command to its end; what it said is in `stdout`."""
+    return _finish(command(workdir, cache, **changes), cache)
+
+
+def evaluate(workdir: pathlib.Path, cache: pathlib.Path, *arguments: str):
+    """Runs `--mode=evaluate` without a config."""
+    module = [sys.executable, "-m", "molphenix_jax.main"]
+    return _finish([*module, f"--workdir={workdir}", "--mode=evaluate", *arguments], cache)
+
+
+def _finish(command: list[str], cache: pathlib.Path):
     return subprocess.run(
-        command(workdir, cache, *arguments, **changes),
+        command,
         cwd=REPOSITORY,
         env=environment(cache),
         stdout=subprocess.PIPE,

@@ -48,9 +48,12 @@ class Progress:
         self._done += 1
         self._bar.advance(self._task)
         now = time.monotonic()
-        if not console.is_terminal and now - self._said > _PLAIN_INTERVAL_S:
+        taken = self._done - self._first
+        if taken == 1:  # the first update compiles; its time says nothing of the others
+            self._began = now
+        elif not console.is_terminal and now - self._said > _PLAIN_INTERVAL_S:
             self._said = now
-            left = (now - self._began) / (self._done - self._first) * (self._total - self._done)
+            left = (now - self._began) / (taken - 1) * (self._total - self._done)
             say(
                 f"{self._label}update {self._done:,}/{self._total:,}, {left:.0f} s left{self._text}"
             )

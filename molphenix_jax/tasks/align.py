@@ -33,6 +33,9 @@ from molphenix_jax.tasks.align_config import listed, named_files, validate
 from molphenix_jax.tasks.align_evaluation import rank_run
 from molphenix_jax.tasks.align_run import AlignRun
 
+# Columns that the final table needs; a log file is no narrower than that.
+TABLE_WIDTH = 120
+
 __all__ = ["AlignTask", "make", "validate"]
 
 
@@ -93,7 +96,7 @@ class AlignTask:
         )
         # Last: its presence says that the run is finished.
         write_json(workdir / "evaluation.json", record)
-        say(reporting.to_text(record, width=console.width).rstrip())
+        say(reporting.to_text(record, width=max(console.width, TABLE_WIDTH)).rstrip())
         say(f"all splits, pictures and numbers: {page}")
 
 

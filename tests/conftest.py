@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 # Before jax is imported anywhere: multi-device tests run on simulated CPU devices.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
@@ -24,14 +25,26 @@ def shared_data() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Folder for prepared screens and compiled programs, shared by all tests of one process.
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Folder for prepared screens and compiled programs, shared by the modules of one process."""
+    return tmp_path_factory.mktemp("cache")
 
-    Nearly all time of a tiny run is XLA's; the tests that ask for this folder compile each program
-    once.
+
+@pytest.fixture(scope="module")
+def cache(cache_folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The cache folder, for a module of tiny runs.
+
+    Nearly all time of a tiny run is XLA's: it compiles with little effort, and each program once.
     """
-    folder = tmp_path_factory.mktemp("cache")
-    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled-here"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return folder
+    options = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(cache_folder / "compiled-here"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: jax.config.values[name] for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    yield cache_folder
+    for name, value in before.items():
+        jax.config.update(name, value)

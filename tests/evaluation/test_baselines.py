@@ -154,7 +154,7 @@ def test_tanimoto_against_a_count_by_hand():
 
 def test_they_fit_the_protocol():
     data, observed = make_data()
-    embeddings = {name: prediction.against(observed) for name, fit in baselines.BASELINES.items()}
+    embeddings = {name: fit(data).against(observed) for name, fit in baselines.BASELINES.items()}
     m = len(observed)
     candidates = protocol.Candidates(
         "unseen_molecules", np.arange(m) // 3, 10**data.test_log_dose, np.zeros(m), observed

@@ -109,9 +109,9 @@ def prepare(
     key = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache / f"{path.stem}-{key}"
     if folder.exists():
-        screen = Screen.load(folder)
+        screen, rejected = Screen.load(folder)
         say(f"prepared screen found in {folder}")
-        return Prepared(screen, pd.read_csv(folder / "rejected.csv"), from_cache=True)
+        return Prepared(screen, rejected, from_cache=True)
 
     say(f"reading {path}")
     wells = read_wells(
@@ -124,8 +124,7 @@ def prepare(
     )
     screen = _build(path, wells, config, truth_path, reference, provenance, say)
     cache.mkdir(parents=True, exist_ok=True)
-    screen.save(folder)
-    wells.rejected.to_csv(folder / "rejected.csv", index=False)
+    screen.save(folder, rejected=wells.rejected)
     say(f"prepared screen kept in {folder}")
     return Prepared(screen, wells.rejected, from_cache=False)
 

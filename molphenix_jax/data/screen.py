@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -88,8 +89,8 @@ class Screen:
         rows = of_replicate >= 0 if wells is None else (of_replicate >= 0) & wells
         return aggregate(self.replicates[rows], of_replicate[rows], len(ids))
 
-    def save(self, folder: pathlib.Path) -> None:
-        """Writes the screen into `folder`, complete or not at all."""
+    def save(self, folder: pathlib.Path, *, rejected: pd.DataFrame) -> None:
+        """Writes the screen and its rejected rows into `folder`, complete or not at all."""
         temporary = folder.with_name(folder.name + ".tmp")
         temporary.mkdir(parents=True, exist_ok=True)
         arrays = {
@@ -114,12 +115,13 @@ class Screen:
             "provenance": self.provenance,
         }
         (temporary / "screen.json").write_text(json.dumps(meta, indent=2))
+        rejected.to_csv(temporary / "rejected.csv", index=False)
         if not folder.exists():
             temporary.replace(folder)
 
     @classmethod
-    def load(cls, folder: pathlib.Path) -> "Screen":
-        """Reads a screen that `save` wrote.
+    def load(cls, folder: pathlib.Path) -> tuple["Screen", pd.DataFrame]:
+        """Reads a screen and its rejected rows, as `save` wrote them.
 
         Raises:
             ScreenError: A file is missing or damaged, or of another format version.
@@ -131,11 +133,16 @@ class Screen:
                     f"{folder} has screen format {meta['format']}, this program reads "
                     f"{FORMAT_VERSION}; delete the folder to prepare the screen again"
                 )
-            with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+            # Opened here: np.load leaves the file open if it is no archive.
+            with (
+                (folder / "arrays.npz").open("rb") as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
                 loaded = {name: arrays[name] for name in arrays.files}
             correction = Correction.load(folder / "correction.npz")
             molecules = pd.read_parquet(folder / "molecules.parquet")
-        except (OSError, ValueError, KeyError) as error:
+            rejected = pd.read_csv(folder / "rejected.csv")
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             if isinstance(error, ScreenError):
                 raise
             raise ScreenError(
@@ -147,7 +154,7 @@ class Screen:
             for name, array in loaded.items()
             if name.startswith("block_")
         }
-        return cls(
+        screen = cls(
             name=meta["name"],
             replicates=loaded["replicates"],
             offsets=loaded["offsets"],
@@ -163,3 +170,4 @@ class Screen:
             notes=tuple(meta["notes"]),
             provenance=meta["provenance"],
         )
+        return screen, rejected

@@ -12,6 +12,7 @@ A second screen reuses the rotation of the first (`Correction.extend`): both the
 
 import dataclasses
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
@@ -172,9 +173,10 @@ class Correction:
         """
         names = [f.name for f in dataclasses.fields(cls)]
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            # Opened here: np.load leaves the file open if it is no archive.
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 fields = {name: archive[name] for name in names}
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{os.fspath(path)}: not a saved correction ({error})") from error
         return cls(
             **fields

@@ -76,6 +76,7 @@ def prepare(
     config: PrepareConfig,
     *,
     cache: pathlib.Path,
+    name: str = "",
     truth_path: pathlib.Path | None = None,
     reference: Screen | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -86,6 +87,7 @@ def prepare(
         path: Wells table, Parquet or CSV.
         config: Parameters.
         cache: Folder of prepared screens.
+        name: Short name of the screen; empty takes the file's.
         truth_path: Wells table with the same rows whose embeddings hold no replicate noise
             (simulated screens); corrected with the same statistics.
         reference: The training screen, when this one is an unseen screen: its global correction
@@ -95,11 +97,13 @@ def prepare(
     Raises:
         WellsError: The file has no usable row, or lacks features of the reference.
     """
-    path = pathlib.Path(path)
+    # A metadata and an embeddings file may come as "metadata.csv,embeddings.parquet".
+    sources = [pathlib.Path(part) for part in str(path).split(",")]
+    name = name or sources[0].stem
     provenance = {
         "format": FORMAT_VERSION,
-        "source": path.name,
-        "source_sha256": _sha256(path),
+        "source": [source.name for source in sources],
+        "source_sha256": [_sha256(source) for source in sources],
         "featuriser": FEATURISER_VERSION,
         "parameters": {**dataclasses.asdict(config), "columns": dict(config.columns)},
         "embeddings_sha256": {n: _sha256(pathlib.Path(f)) for n, f in config.embeddings.items()},
@@ -107,7 +111,7 @@ def prepare(
         "reference": reference.provenance if reference else None,
     }
     key = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache / f"{path.stem}-{key}"
+    folder = cache / f"{name}-{key}"
     if folder.exists():
         screen, rejected = Screen.load(folder)
         say(f"prepared screen found in {folder}")
@@ -122,7 +126,7 @@ def prepare(
         group_by=config.group_by,
         feature_names=reference.feature_names if reference else (),
     )
-    screen = _build(path, wells, config, truth_path, reference, provenance, say)
+    screen = _build(name, wells, config, truth_path, reference, provenance, say)
     cache.mkdir(parents=True, exist_ok=True)
     screen.save(folder, rejected=wells.rejected)
     say(f"prepared screen kept in {folder}")
@@ -145,7 +149,7 @@ def prepare_simulated(
         folder.mkdir(parents=True, exist_ok=True)
         simulate_wells(simulation, folder)
     wells, truth = folder / "wells.parquet", folder / "truth.parquet"
-    return prepare(wells, config, cache=cache, truth_path=truth, say=say)
+    return prepare(wells, config, cache=cache, name="simulated", truth_path=truth, say=say)
 
 
 def _sha256(path: pathlib.Path) -> str:
@@ -157,7 +161,7 @@ def _sha256(path: pathlib.Path) -> str:
 
 
 def _build(
-    path: pathlib.Path,
+    name: str,
     wells: Wells,
     config: PrepareConfig,
     truth_path: pathlib.Path | None,
@@ -210,11 +214,11 @@ def _build(
             len(molecule),
         )
     say(f"featurising {len(molecules):,} molecules: {', '.join(config.blocks)}")
-    blocks = {name: featurise(molecules["smiles"].tolist(), name) for name in config.blocks}
-    for name, file in config.embeddings.items():
-        blocks[name] = load_embeddings(file, molecules)
+    blocks = {block: featurise(molecules["smiles"].tolist(), block) for block in config.blocks}
+    for block, file in config.embeddings.items():
+        blocks[block] = load_embeddings(file, molecules)
     return Screen(
-        name=path.stem if path.stem != "wells" else path.parent.name,
+        name=name,
         replicates=replicates.astype(np.float32),
         offsets=offsets,
         replicate_group=group[treated][order],

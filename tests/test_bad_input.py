@@ -162,6 +162,7 @@ def test_single_replicates_as_inactive_leave_nothing_to_train_on(load, wells):
         task.run(0, workdir)
 
 
+@pytest.mark.slow
 def test_single_replicates_as_active_train_and_the_missing_subset_is_said(wells, cache, tmp_path):
     path = tmp_path / "single.csv"
     controls = wells[wells["is_control"]]
@@ -192,6 +193,7 @@ def finished(cache, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_truncated_checkpoint_falls_back_and_ends_the_same(finished, cache, tmp_path):
     config, workdir = tiny.config(cache), tmp_path / "run"
     shutil.copytree(finished, workdir)

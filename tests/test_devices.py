@@ -14,6 +14,8 @@ from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 # Sums over a batch come in another order on eight devices: float32 agrees to about 1e-6 in a step,
 # and Adam divides small gradients by small gradients.
 RTOL = 1e-4

@@ -151,6 +151,7 @@ def evaluate(config, workdir, checkpoint=None) -> str:
     return said.get()
 
 
+@pytest.mark.slow
 class TestEvaluateMode:
     def test_a_chosen_checkpoint_with_other_eval_fields(self, small, cache, tmp_path):
         workdir = shutil.copytree(small[0], tmp_path / "run")
@@ -174,6 +175,7 @@ class TestEvaluateMode:
             evaluate(None, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_evaluates_without_a_config(small, cache, tmp_path):
     workdir = shutil.copytree(small[0], tmp_path / "run")
     done = tiny.evaluate(workdir, cache, "--checkpoint=2")
@@ -185,6 +187,7 @@ def test_the_command_evaluates_without_a_config(small, cache, tmp_path):
     assert "Traceback" not in failed.stdout
 
 
+@pytest.mark.slow
 def test_no_training_pair_has_a_heldout_concentration(cache, tmp_path):
     config = tiny.config(
         cache, eval__heldout_concentrations=(10.0,), model__concentration="log", train__steps=2
@@ -221,6 +224,7 @@ def test_every_concentration_encoding_trains(kind, cache, tmp_path):
     assert all(math.isfinite(line["loss"]) for line in lines)
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near_float32(cache, tmp_path):
     losses = [
         [line["loss"] for line in fit(cache, tmp_path / d, train__compute_dtype=d)]

@@ -7,13 +7,13 @@ import subprocess
 import sys
 
 import jax
-import ml_collections
 import pandas as pd
 
 from molphenix_jax import tasks, train
 from molphenix_jax.data.prepare import PrepareConfig
 from molphenix_jax.data.simulated import TINY, simulate_wells
 from molphenix_jax.runtime import mesh as meshes
+from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.tasks.align_config import default_config
 
@@ -47,7 +47,7 @@ FIELDS = {
 }
 
 
-def config(cache: pathlib.Path, **changes) -> ml_collections.ConfigDict:
+def config(cache: pathlib.Path, **changes) -> Config:
     """The tiny config; `changes` are fields with `__` in place of the dots."""
     c = default_config()
     fields = {**FIELDS, "data.cache": str(cache / "screens")}
@@ -134,14 +134,14 @@ def _finish(command: list[str], cache: pathlib.Path):
     )
 
 
-def train_here(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+def train_here(config: Config, workdir: pathlib.Path) -> str:
     """Trains in this process; returns what was said."""
     with console.capture() as said:
         train.train_and_evaluate(config, workdir)
     return said.get()
 
 
-def make(config: ml_collections.ConfigDict, workdir: pathlib.Path):
+def make(config: Config, workdir: pathlib.Path):
     """The task of a config, and what was said while its data was prepared."""
     workdir.mkdir(parents=True, exist_ok=True)
     mesh = meshes.make_mesh(config.train.devices)
@@ -150,7 +150,7 @@ def make(config: ml_collections.ConfigDict, workdir: pathlib.Path):
     return task, said.get()
 
 
-def parameters(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list:
+def parameters(config: Config, workdir: pathlib.Path) -> list:
     """Leaves of the newest checkpoint's parameters."""
     task, _ = make(config, workdir / "again")
     mesh = meshes.make_mesh(config.train.devices)

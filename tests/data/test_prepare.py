@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,15 @@ def path(cache, tmp_path) -> pathlib.Path:
     """A file of the tiny wells table of its own."""
     tiny.wells(cache).to_parquet(tmp_path / "mine.parquet")
     return tmp_path / "mine.parquet"
+
+
+@pytest.fixture(scope="module")
+def kept(cache, tmp_path_factory) -> pathlib.Path:
+    """A cache folder that already holds the screen of `path`, to be copied."""
+    folder = tmp_path_factory.mktemp("kept")
+    tiny.wells(cache).to_parquet(folder / "mine.parquet")
+    prepare(folder / "mine.parquet", tiny.prepare_config(), cache=folder / "c")
+    return folder / "c"
 
 
 def same(a: Screen, b: Screen) -> None:
@@ -178,8 +188,9 @@ def test_a_second_call_finds_the_same_screen(cache, path, tmp_path):
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_another_parameter_is_another_screen(path, tmp_path, changes):
-    prepare(path, tiny.prepare_config(), cache=tmp_path / "c")
+def test_another_parameter_is_another_screen(kept, path, tmp_path, changes):
+    shutil.copytree(kept, tmp_path / "c")
+    assert prepare(path, tiny.prepare_config(), cache=tmp_path / "c").from_cache
     assert not prepare(path, tiny.prepare_config(**changes), cache=tmp_path / "c").from_cache
 
 
@@ -201,8 +212,8 @@ def test_another_content_is_another_screen(path, tmp_path):
     "name", ["arrays.npz", "correction.npz", "molecules.parquet", "screen.json", "rejected.csv"]
 )
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
-def test_a_damaged_cache_folder_is_named(path, tmp_path, name, damage):
-    prepare(path, tiny.prepare_config(), cache=tmp_path / "c")
+def test_a_damaged_cache_folder_is_named(kept, path, tmp_path, name, damage):
+    shutil.copytree(kept, tmp_path / "c")
     (folder,) = (tmp_path / "c").iterdir()
     content = (folder / name).read_bytes()
     (folder / name).unlink()

@@ -3,11 +3,11 @@ import pytest
 from molphenix_jax import tasks
 from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES
-from molphenix_jax.runtime.config import ConfigError
+from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.tasks.align_config import SIZES, default_config, listed, named_files, validate
 
 
-def changed(**changes):
+def changed(**changes) -> Config:
     config = default_config()
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
     return config

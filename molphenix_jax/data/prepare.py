@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import platformdirs
 
-from molphenix_jax.data.screen import FORMAT_VERSION, Screen
+from molphenix_jax.data.screen import FORMAT_VERSION, Screen, ScreenError
 from molphenix_jax.data.simulated import SimulationConfig, simulate_wells
 from molphenix_jax.data.wells import Wells, WellsError, read_wells
 from molphenix_jax.molecules import (
@@ -216,7 +216,10 @@ def _build(
     say(f"featurising {len(molecules):,} molecules: {', '.join(config.blocks)}")
     blocks = {block: featurise(molecules["smiles"].tolist(), block) for block in config.blocks}
     for block, file in config.embeddings.items():
-        blocks[block] = load_embeddings(file, molecules)
+        try:
+            blocks[block] = load_embeddings(file, molecules)
+        except (OSError, ValueError) as error:
+            raise ScreenError(f"molecules.embeddings, block {block}: {error}") from error
     return Screen(
         name=name,
         replicates=replicates.astype(np.float32),

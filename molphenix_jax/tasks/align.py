@@ -25,7 +25,7 @@ from molphenix_jax.data.screen import Screen
 from molphenix_jax.data.simulated import SimulationConfig
 from molphenix_jax.data.splits import leakage_report, make_split, molecule_groups, split_table
 from molphenix_jax.evaluation import Ranks, evaluation_record, pool
-from molphenix_jax.runtime.config import Config
+from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
 from molphenix_jax.runtime.workdir import fold_folder, write_json
@@ -125,7 +125,10 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
     if d.wells:
         prepared = prepare(d.wells, options, cache=cache, say=say)
     else:
-        simulation = SimulationConfig(**_tuples(d.simulated))
+        try:
+            simulation = SimulationConfig(**_tuples(d.simulated))
+        except ValueError as error:
+            raise ConfigError(f"data.simulated: {error}") from error
         prepared = prepare_simulated(simulation, options, cache=cache, say=say)
     _describe(prepared, workdir)
     unseen = {}

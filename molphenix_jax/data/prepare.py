@@ -197,6 +197,7 @@ def _build(
     consistency = replicate_consistency(
         replicates, perturbation, n_null=config.n_null, seed=config.seed
     )
+    notes += consistency.notes
     p_value = consistency.p_value.astype(np.float32)
     undefined = int(np.isnan(p_value).sum())
     if undefined:

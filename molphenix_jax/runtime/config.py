@@ -1,4 +1,4 @@
-"""Helpers for ml_collections configs: argument strings, schedules, JSON, differences.
+"""Helpers for ml_collections configs: argument strings, plain values, differences.
 
 A config file is `configs/<name>.py` with `get_config(arg)`. Its argument string comes after a colon
 (`--config=configs/s2l.py:wells=screen.parquet,size=paper`) and picks presets; single fields follow

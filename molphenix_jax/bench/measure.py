@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import rich
 from rich.table import Table
 
 MIB = 2**20
@@ -99,6 +100,13 @@ def table(title: str, rows: Sequence[Row]) -> Table:
         )
     result.caption = "\n".join(f"{row.case}: {row.note}" for row in rows if row.note)
     return result
+
+
+def report(title: str, rows: Sequence[Row], *, json: pathlib.Path | None) -> None:
+    """Prints the table, and writes the rows to a file where one is given."""
+    rich.print(table(f"{title}, {machine()['devices']}", rows))
+    if json:
+        write_json(json, rows)
 
 
 def write_json(path: pathlib.Path, rows: Sequence[Row]) -> None:

@@ -1,0 +1,57 @@
+"""`molphenix bench WHAT`: measure, and compare with other code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+
+from molphenix_jax.commands.arguments import positive
+
+
+def add_parser(commands) -> None:
+    """Adds `bench` and its benchmarks."""
+    bench = commands.add_parser("bench", help="measure, and compare with other code")
+    benches = bench.add_subparsers(title="benchmarks", required=True, metavar="WHAT")
+    _add_loss(benches)
+
+
+def _add_loss(benches) -> None:
+    loss = benches.add_parser("loss", help="time and memory of every loss and execution")
+    loss.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the rows here")
+    loss.add_argument("--batch", type=positive, default=8192, help="rows (default 8192)")
+    loss.add_argument("--width", type=positive, default=512, help="of embeddings (default 512)")
+    loss.add_argument("--repeats", type=positive, default=5, help="timed runs each (default 5)")
+    loss.add_argument("--losses", type=_losses, help="comma-separated names (default all)")
+    loss.set_defaults(run=_loss)
+
+
+def _loss(arguments: argparse.Namespace) -> int:
+    import jax
+
+    # Rings are compiled for eight devices; on a CPU these are simulated, before jax starts.
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", 8)
+    from molphenix_jax.bench import loss, measure
+    from molphenix_jax.losses import LOSSES
+
+    setting = loss.Setting(
+        batch=arguments.batch,
+        width=arguments.width,
+        repeats=arguments.repeats,
+        names=arguments.losses or tuple(LOSSES),
+    )
+    measure.report("losses", loss.run(setting), json=arguments.json)
+    return 0
+
+
+def _losses(text: str) -> tuple[str, ...]:
+    from molphenix_jax.losses import LOSSES
+
+    names = tuple(text.split(","))
+    unknown = [name for name in names if name not in LOSSES]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"no loss named {unknown[0]!r}; there are {', '.join(LOSSES)}"
+        )
+    return names

@@ -21,6 +21,7 @@ from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.checkpointing import Checkpoints
 from molphenix_jax.runtime.config import Config, ConfigError, differences, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
+from molphenix_jax.runtime.optimizer import make_optimizer
 from molphenix_jax.runtime.progress import Progress, say
 from molphenix_jax.runtime.step import (
     Differentiable,
@@ -29,7 +30,6 @@ from molphenix_jax.runtime.step import (
     count_parameters,
     finite_names,
     make_init,
-    make_optimizer,
     make_step,
 )
 from molphenix_jax.runtime.workdir import claim_workdir, fold_folder, read_config

@@ -1,15 +1,12 @@
-"""The pure train step: state, optimizer, one update of every ensemble member, finiteness flags."""
+"""The pure train step: state, one update of every ensemble member, finiteness flags."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-
-from molphenix_jax.runtime.config import Config, ConfigError
 
 Params = Any
 
@@ -37,33 +34,6 @@ class State(NamedTuple):
     step: jax.Array
     params: Params
     opt_state: optax.OptState
-
-
-def decay_mask(params: Params, rules: Sequence[tuple[str, bool]]) -> Params:
-    """Which parameters decay: for each the first rule whose pattern is found in its path.
-
-    Raises:
-        ConfigError: A parameter that no rule covers.
-    """
-
-    def decide(path: Any, _: Any) -> bool:
-        name = "/" + jax.tree_util.keystr(path, simple=True, separator="/")
-        for pattern, decays in rules:
-            if re.search(pattern, name):
-                return bool(decays)
-        raise ConfigError(f"train.decay_rules: no rule covers the parameter {name}")
-
-    return jax.tree_util.tree_map_with_path(decide, params)
-
-
-def make_optimizer(t: Config, params: Params) -> optax.GradientTransformation:
-    """AdamW after a gradient clip; linear warm-up, cosine decay to zero."""
-    schedule = optax.warmup_cosine_decay_schedule(0.0, t.learning_rate, t.warmup_steps, t.steps)
-    mask = decay_mask(params, t.decay_rules)
-    return optax.chain(
-        optax.clip_by_global_norm(t.grad_clip),
-        optax.adamw(schedule, weight_decay=t.weight_decay, mask=mask),
-    )
 
 
 def make_init(
@@ -98,9 +68,18 @@ def make_step(
         metrics = {**metrics, "loss": loss, "grad_norm": optax.tree.norm(grads)}
         return params, opt_state, metrics, jnp.stack(flags)
 
+    def only_member(params, opt_state, key, *rest):
+        # Without a batching rule in between: what is gathered or scattered in a loss stays simple.
+        first = jax.tree.map(lambda a: a[0], (params, opt_state, key))
+        return jax.tree.map(lambda a: a[None], member_step(*first, *rest))
+
+    all_members = (
+        only_member if members == 1 else jax.vmap(member_step, in_axes=(0, 0, 0, None, None))
+    )
+
     def step(state: State, batch: Any, tables: Any) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _LOSS), state.step)
-        params, opt_state, metrics, finite = jax.vmap(member_step, in_axes=(0, 0, 0, None, None))(
+        params, opt_state, metrics, finite = all_members(
             state.params, state.opt_state, jax.random.split(key, members), batch, tables
         )
         metrics = jax.tree.map(lambda x: x.mean(), metrics)

@@ -12,6 +12,7 @@ from molphenix_jax.losses import LOSSES, S2L_PRESETS, make_loss
 from molphenix_jax.models import CONCENTRATION_KINDS
 from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.config import Config, ConfigError, parse_arg
+from molphenix_jax.runtime.optimizer import train_fields, train_problems
 
 COLUMNS = (
     "plate",
@@ -112,23 +113,8 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
     options["s2l"].update(S2L_PRESETS[preset["s2l"]])
     s.options = ml_collections.ConfigDict(options)
 
-    c.train = t = ml_collections.ConfigDict()
-    t.steps = preset["train"]["steps"]
-    t.batch_size = preset["train"]["batch_size"]
-    # Independent models trained side by side; their cosines are averaged.
-    t.members = preset["train"]["members"]
-    t.devices = 0  # 0: all
-    t.compute_dtype = "float32"  # float32 | bfloat16; the loss is float32 in any case
-    t.learning_rate = preset["train"]["learning_rate"]
-    t.warmup_steps = t.steps // 10
-    t.weight_decay = 0.1
-    # First rule that matches decides; every parameter has to match one.
-    t.decay_rules = ((r"/kernel$", True), (r"/(bias|scale|log_scale)$", False))
-    t.grad_clip = 1.0
-    t.log_every = t.steps // 15
-    t.validate_every = t.steps // 6
-    t.checkpoint_every = t.steps // 3
-    t.keep_checkpoints = 3
+    # Cosines of the members are averaged.
+    c.train = train_fields(**preset["train"])
 
     c.eval = e = ml_collections.ConfigDict()
     e.unseen_screens = ""  # wells files, separated by commas
@@ -253,27 +239,10 @@ def validate(c: Config) -> None:
             wrong.append(f"loss.options.{s.name}: {error}")
     choice("loss.null_constant", s.null_constant, ("squared", "literal"))
     choice("loss.similarity_from", s.similarity_from, ("profile", "sample"))
-    for field in (
-        "steps",
-        "batch_size",
-        "members",
-        "log_every",
-        "validate_every",
-        "checkpoint_every",
-        "keep_checkpoints",
-    ):
-        check(t[field] >= 1, f"train.{field}={t[field]!r}: must be at least 1")
+    wrong += train_problems(t)
     check(
         t.batch_size >= 2, f"train.batch_size={t.batch_size!r}: a contrastive loss needs two pairs"
     )
-    choice("train.compute_dtype", t.compute_dtype, ("float32", "bfloat16"))
-    check(
-        t.warmup_steps < t.steps,
-        f"train.warmup_steps={t.warmup_steps} must be below train.steps={t.steps}",
-    )
-    check(t.learning_rate > 0, f"train.learning_rate={t.learning_rate!r}: must be positive")
-    check(t.weight_decay >= 0, f"train.weight_decay={t.weight_decay!r}: must not be negative")
-    check(t.grad_clip > 0, f"train.grad_clip={t.grad_clip!r}: must be positive")
     for tower in ("phenomics", "molecules"):
         for field, low in (("width", 1), ("n_blocks", 0), ("components", 0)):
             check(

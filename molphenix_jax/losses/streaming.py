@@ -262,7 +262,7 @@ def value_and_gradients(
     start = no_gradients(rows, cols)
     start = start._replace(total=(start.total, (jnp.zeros(()), jnp.zeros(()))))
     any_tile = kernel.separable == "pairs"
-    done = _sweep(
+    walked = _sweep(
         visit,
         (rows,),
         (cols,),
@@ -270,8 +270,8 @@ def value_and_gradients(
         row_tile=plan.chunk_size or (TILE if any_tile else STRIPE),
         col_tile=(plan.chunk_size or TILE) if any_tile else cols.z.shape[0],
     )
-    scalars, value = done.total
-    return value, done._replace(total=scalars)
+    scalars, value = walked.total
+    return value, walked._replace(total=scalars)
 
 
 def after(start: Any, done: Array | None) -> Any:

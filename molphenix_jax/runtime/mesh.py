@@ -30,6 +30,11 @@ def rows(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(DATA_AXIS))
 
 
+def stacked_rows(mesh: Mesh) -> NamedSharding:
+    """Sharding of batches of several steps: arrays whose second axis is spread over the mesh."""
+    return NamedSharding(mesh, P(None, DATA_AXIS))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Sharding of arrays that every device holds whole."""
     return NamedSharding(mesh, P())

@@ -88,6 +88,20 @@ def make_step(
     return step
 
 
+def make_steps(
+    step: Callable[[State, Any, Any], tuple[State, dict[str, jax.Array]]],
+) -> Callable[[State, Any, Any], tuple[State, dict[str, jax.Array]]]:
+    """Several steps in one: (state, batches, tables) → (state, metrics), pure, to be jitted.
+
+    Batches are stacked, [steps, batch, …], and so are the metrics that come back, [steps].
+    """
+
+    def steps(state: State, batches: Any, tables: Any) -> tuple[State, dict[str, jax.Array]]:
+        return jax.lax.scan(lambda s, batch: step(s, batch, tables), state, batches)
+
+    return steps
+
+
 def finite_names(params: Params) -> list[str]:
     """What the flags of `make_step` stand for: the loss, then the gradient of each parameter."""
     paths = jax.tree_util.tree_flatten_with_path(params)[0]

@@ -16,6 +16,8 @@ class EncoderConfig:
         patch: Side of a patch in pixels.
         expansion: Hidden width of a block's MLP over `width`.
         drop_path: Share of samples that skip the last block in training; rises from 0 with depth.
+        scale_init: Of the factor on each block's output (LayerScale); OpenPhenom's lets the first
+            thousands of updates pass the blocks by, so what trains briefly takes more.
         remat: Recompute activations in the backward pass in place of keeping them.
     """
 
@@ -25,6 +27,7 @@ class EncoderConfig:
     patch: int
     expansion: int = 4
     drop_path: float = 0.0
+    scale_init: float = 1e-4
     remat: bool = False
 
 
@@ -57,8 +60,12 @@ class MAEConfig:
 # "tiny" and "small" train on a CPU.
 PRESETS: Mapping[str, MAEConfig] = MappingProxyType(
     {
-        "tiny": MAEConfig(EncoderConfig(64, 2, 2, 16), channels=5, width=64, depth=1, heads=2),
-        "small": MAEConfig(EncoderConfig(128, 4, 4, 16), channels=5, width=64, depth=1, heads=2),
+        "tiny": MAEConfig(
+            EncoderConfig(64, 2, 2, 8, scale_init=0.3), channels=5, width=64, depth=1, heads=2
+        ),
+        "small": MAEConfig(
+            EncoderConfig(128, 4, 4, 8, scale_init=0.3), channels=5, width=64, depth=1, heads=2
+        ),
         "openphenom": MAEConfig(
             EncoderConfig(384, 12, 6, 16, drop_path=0.1), channels=6, width=512, depth=8, heads=16
         ),

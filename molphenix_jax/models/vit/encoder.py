@@ -63,7 +63,9 @@ class Encoder(nn.Module):
         block = nn.remat(ParallelBlock, static_argnums=(2,)) if c.remat else ParallelBlock
         for i in range(c.depth):
             rate = c.drop_path * i / max(c.depth - 1, 1)
-            x = block(c.width, c.heads, c.expansion, rate, self.dtype, name=f"block_{i}")(x, train)
+            x = block(
+                c.width, c.heads, c.expansion, rate, c.scale_init, self.dtype, name=f"block_{i}"
+            )(x, train)
         return x
 
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 LAYER_NORM_EPS = 1e-6
-SCALE_INIT = 1e-4  # of a block's output (LayerScale), as in OpenPhenom
 
 
 def layer_norm(name: str, dtype: Any) -> nn.LayerNorm:
@@ -36,6 +35,7 @@ class ParallelBlock(nn.Module):
         heads: Attention heads.
         expansion: Hidden width of the MLP over `width`.
         drop_path: Share of samples whose block is skipped in training.
+        scale_init: Initial factor on the block's output.
         dtype: Computation type; parameters stay float32.
     """
 
@@ -43,6 +43,7 @@ class ParallelBlock(nn.Module):
     heads: int
     expansion: int = 4
     drop_path: float = 0.0
+    scale_init: float = 1e-4
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -62,7 +63,7 @@ class ParallelBlock(nn.Module):
         attention = attend(per_head(q, "q_norm"), per_head(k, "k_norm"), v, heads=self.heads)
         out = nn.Dense(width, dtype=self.dtype, name="attn_out")(attention)
         out += nn.Dense(width, dtype=self.dtype, name="mlp_out")(nn.gelu(mlp, approximate=False))
-        scale = self.param("scale", nn.initializers.constant(SCALE_INIT), (width,))
+        scale = self.param("scale", nn.initializers.constant(self.scale_init), (width,))
         out *= scale.astype(out.dtype)[None, None]
         keep = 1.0 - self.drop_path
         if train and self.drop_path > 0:

@@ -7,6 +7,7 @@ import os
 import pathlib
 
 from molphenix_jax.commands.arguments import positive
+from molphenix_jax.commands.bench_scale import add_scale
 
 
 def add_parser(commands) -> None:
@@ -14,6 +15,7 @@ def add_parser(commands) -> None:
     bench = commands.add_parser("bench", help="measure, and compare with other code")
     benches = bench.add_subparsers(title="benchmarks", required=True, metavar="WHAT")
     _add_loss(benches)
+    add_scale(benches)
 
 
 def _add_loss(benches) -> None:

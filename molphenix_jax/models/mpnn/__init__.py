@@ -13,6 +13,7 @@ from molphenix_jax.models.mpnn.encoder import Encoded, MoleculeEncoder, layer_na
 from molphenix_jax.models.mpnn.graphs import GraphsTuple
 from molphenix_jax.models.mpnn.layers import Readout
 from molphenix_jax.models.mpnn.message_passing import Features, Layer, MessagePassing
+from molphenix_jax.models.mpnn.properties import HeadConfig, PropertyModel, property_lr_rules
 
 __all__ = [
     "ACTIVATIONS",
@@ -23,11 +24,14 @@ __all__ = [
     "Encoded",
     "Features",
     "GraphsTuple",
+    "HeadConfig",
     "Layer",
     "MPNNConfig",
     "MessagePassing",
     "MoleculeEncoder",
+    "PropertyModel",
     "Readout",
     "layer_names",
     "mup_lr_rules",
+    "property_lr_rules",
 ]

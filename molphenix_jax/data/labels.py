@@ -61,7 +61,8 @@ class Labels:
     """Molecules and their label groups.
 
     Attributes:
-        molecules: Columns smiles (as given), inchikey and scaffold (of the standard form).
+        molecules: Columns smiles, inchikey and scaffold of the standard form; smiles as given where
+            a table has labels of atoms.
         groups: Labels by group; none is empty.
         rejected: Columns file, row, smiles, reason.
     """
@@ -169,19 +170,17 @@ def _read(path, smiles_column, columns, losses, cache):
             f"{', '.join(map(str, table.columns[:10]))}"
         )
     standard = _standardised(table[name].tolist(), cache).assign(given=table[name].to_numpy())
-    usable = standard["error"].isna().to_numpy()
+    usable = np.asarray(standard["error"].isna())
     molecules, rejected = _split_rejected(standard, path.name)
     if not len(molecules):
         raise LabelsError(
             f"{path}: none of the {len(table)} molecules in column {name!r} can be used; the "
             f"first: {standard['error'].iloc[0] if len(standard) else 'the table is empty'}"
         )
-    # As given, since labels of atoms come in that order; the standard form only identifies.
-    molecules["smiles"] = table.loc[usable, name].to_numpy()
     chosen = [c for c in table if c != name and re.search(columns, str(c))]
     labels = {}
     for column in chosen:
-        spec = _label(path, column, table[column], usable, losses)
+        spec = _label(path, column, pd.Series(table[column]), usable, losses)
         if spec is not None:
             labels[str(column)] = spec
     if not labels:
@@ -189,6 +188,9 @@ def _read(path, smiles_column, columns, losses, cache):
             f"{path}: no label column (numbers, or lists of them, one per atom); data.columns="
             f"{columns!r} leaves {', '.join(map(str, chosen[:10])) or 'nothing'}"
         )
+    if any(level == "node" for level, *_ in labels.values()):
+        # As given: labels of atoms come in that order, and hold for that form.
+        molecules["smiles"] = table.loc[usable, name].to_numpy()
     return molecules, rejected, labels
 
 

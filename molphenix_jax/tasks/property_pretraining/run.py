@@ -244,7 +244,7 @@ class PropertyRun:
             Group → [n, k]: logits for bce, values for mae, expected classes for hybrid_ce; for the
             node level [atoms, k], molecule after molecule.
         """
-        rows: dict[str, list[Any]] = {g.name: [None] * len(ids) for g in self.labels.groups}
+        rows: dict[str, Any] = {g.name: [None] * len(ids) for g in self.labels.groups}
         for places, batch in self._batches(ids):
             out = {name: np.asarray(v) for name, v in self._predict(params, batch).items()}
             ends = np.cumsum([self.graphs[ids[p]].n_nodes for p in places])
@@ -264,7 +264,8 @@ class PropertyRun:
     def _batches(self, ids: Int[np.ndarray, " n"]) -> Iterator[tuple[np.ndarray, Any]]:
         size = max(self.batch_size // self._n_devices, 1)
         # By size, so that a batch pads little; every batch in the smallest shape that holds it.
-        order = np.argsort(np.array([-self.graphs[i].n_nodes for i in ids]), kind="stable")
+        n_nodes = np.array([self.graphs[int(i)].n_nodes for i in ids])
+        order = np.argsort(-n_nodes, kind="stable")
         for start in range(0, len(ids), size):
             places = order[start : start + size]
             yield places, self._pack(ids[places], n_devices=0).graphs

@@ -21,14 +21,14 @@ from molphenix_jax.evaluation import (
     predict_property,
     property_results,
 )
-from molphenix_jax.molecules import featurise, shipped_smiles
+from molphenix_jax.molecules import shipped_smiles
 from molphenix_jax.molecules.graphs import MolecularGraph
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import write_json
 from molphenix_jax.tasks.align_config import listed
-from molphenix_jax.tasks.molecule_encoder import graphs_of, write_featuriser
+from molphenix_jax.tasks.molecule_encoder import features_of, graphs_of, write_featuriser
 from molphenix_jax.tasks.property_pretraining.run import PropertyRun, PropertySplit
 
 MODEL = "mpnn"
@@ -108,7 +108,8 @@ class PropertyTask:
             block = PROPERTY_BASELINES[name][0]
             x = self.blocks.get(block)
             if x is None:
-                x = self._baseline_block(block)
+                smiles = self.labels.molecules["smiles"].tolist()
+                x = features_of(smiles, block, cache=cache_folder(self.config.data.cache))
             say(f"baseline {name} of {g.columns[k]}")
             found[name] = predict_property(
                 name,
@@ -120,9 +121,6 @@ class PropertyTask:
                 seed=self.config.seed,
             )
         return found
-
-    def _baseline_block(self, block: str) -> np.ndarray:
-        return featurise(self.labels.molecules["smiles"].tolist(), block)
 
     def conclude(self, results: Sequence[dict[str, Any]], workdir: pathlib.Path) -> None:
         """Writes `evaluation.json` and `report/`, prints the table."""
@@ -201,7 +199,8 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Prop
         say(f"- {g.name}: {len(g.columns):,} labels, e.g. {', '.join(g.columns[:3])}")
     groups = molecule_groups(labels.molecules, method=d.split, butina_cutoff=d.butina_cutoff)
     names = listed(config.model.head_blocks)
-    blocks = {name: featurise(labels.molecules["smiles"].tolist(), name) for name in names}
+    smiles = labels.molecules["smiles"].tolist()
+    blocks = {name: features_of(smiles, name, cache=cache) for name in names}
     return PropertyTask(config, labels, kept, blocks, groups, mesh)
 
 

@@ -168,7 +168,7 @@ class _Recorder:
         self.last_loss = float("nan")
 
     def add(self, step: int, taken: int, metrics: dict[str, jax.Array]) -> None:
-        """Notes the metrics, of which the first `taken` count, of the updates that made `step` updates done."""
+        """Notes the metrics of the updates that made `step` updates done: the first `taken`."""
         self._pending.append((step - taken, taken, metrics))
         if step // self._log_every > (step - taken) // self._log_every:
             self.flush()

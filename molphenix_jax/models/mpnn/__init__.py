@@ -3,6 +3,7 @@
 from molphenix_jax.models.mpnn.config import (
     ACTIVATIONS,
     BASE_WIDTH,
+    LAYER_RULE,
     NORMS,
     POOLINGS,
     SIZES,
@@ -23,6 +24,7 @@ __all__ = [
     "SIZES",
     "Encoded",
     "Features",
+    "LAYER_RULE",
     "GraphsTuple",
     "HeadConfig",
     "Layer",

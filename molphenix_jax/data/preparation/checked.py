@@ -1,4 +1,4 @@
-"""The rows of a screen while they are checked: what was done to each, and what speaks against it."""
+"""The rows of a screen while they are checked: what was done to each, what is against it."""
 
 import dataclasses
 

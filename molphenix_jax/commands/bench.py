@@ -7,6 +7,7 @@ import os
 import pathlib
 
 from molphenix_jax.commands.arguments import positive
+from molphenix_jax.commands.bench_scale import add_scale
 
 
 def add_parser(commands) -> None:
@@ -15,6 +16,7 @@ def add_parser(commands) -> None:
     benches = bench.add_subparsers(title="benchmarks", required=True, metavar="WHAT")
     _add_loss(benches)
     _add_step(benches)
+    add_scale(benches)
 
 
 def _add_loss(benches) -> None:

@@ -18,13 +18,13 @@ import functools
 import json
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from google.protobuf import json_format, message
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from tensorflow_datasets.proto import tf_example_pb2
 
@@ -34,10 +34,11 @@ from molphenix_jax.data.builders import (
     PerturbationSpec,
     Record,
     ScreenContent,
+    molecule_records,
     record_source,
     write_screen,
 )
-from molphenix_jax.data.screen import Screen, ScreenError
+from molphenix_jax.data.screen import PackedBlock, Screen, ScreenError
 from molphenix_jax.phenomics import Correction
 
 _CHUNK = 4096  # records read at once
@@ -46,18 +47,6 @@ _DAMAGE = (
     *(OSError, RuntimeError, ValueError, LookupError, TypeError),
     *(zipfile.BadZipFile, json_format.Error, message.Error),
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class PackedBlock:
-    """A fingerprint block: rows of `width` bits, packed as `numpy.packbits` does along the row."""
-
-    packed: UInt8[np.ndarray, "m k8"]
-    width: int
-
-    def unpack(self) -> UInt8[np.ndarray, "m k"]:
-        """One byte for each bit, 0 or 1."""
-        return np.unpackbits(self.packed, axis=1, count=self.width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,17 +311,3 @@ def _perturbation_records(screen: Screen, code: np.ndarray) -> Iterator[Record]:
         if screen.truth is not None:
             record["truth"] = screen.truth[i]
         yield i, record
-
-
-def molecule_records(
-    molecules: pd.DataFrame, blocks: Mapping[str, np.ndarray], *, first: int
-) -> Iterator[Record]:
-    """Records of the data set `molecules`, numbered from `first`; bits are packed here."""
-    packed = {
-        f"block_{name}": np.packbits(block, axis=1) if block.dtype == np.uint8 else block
-        for name, block in blocks.items()
-    }
-    columns = {name: molecules[name].tolist() for name in ("smiles", "inchikey", "scaffold")}
-    for i in range(len(molecules)):
-        text = {name: values[i] for name, values in columns.items()}
-        yield first + i, {**text, **{name: block[i] for name, block in packed.items()}}

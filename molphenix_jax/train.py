@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import jax
 import ml_collections
+import numpy as np
 
 from molphenix_jax import tasks
 from molphenix_jax.errors import InputError
@@ -167,7 +168,7 @@ class _Recorder:
         self.last_loss = float("nan")
 
     def add(self, step: int, taken: int, metrics: dict[str, jax.Array]) -> None:
-        """Notes the metrics [taken, …] of the updates that made `step` updates done."""
+        """Notes the metrics of the updates that made `step` updates done: the first `taken`."""
         self._pending.append((step - taken, taken, metrics))
         if step // self._log_every > (step - taken) // self._log_every:
             self.flush()
@@ -211,22 +212,24 @@ class _Dispatch:
                 everywhere,
                 meshes.stacked_rows(mesh),
                 jax.tree.map(lambda table: table.sharding, tables),
+                everywhere,
             ),
             out_shardings=(everywhere, everywhere),
         )
         self._compiled: dict[Any, Any] = {}
         self.seconds_compiling = 0.0
 
-    def __call__(self, state: State, batches: Any) -> tuple[State, dict[str, jax.Array]]:
-        """As many updates as there are batches [steps, batch, …]."""
+    def __call__(self, state: State, batches: Any, n: int) -> tuple[State, dict[str, jax.Array]]:
+        """One update for each of the first n batches of [most, batch, …]."""
+        count = np.int32(n)
         leaves, structure = jax.tree.flatten(batches)
         key = (structure, *((leaf.shape, leaf.dtype) for leaf in leaves))
         if key not in self._compiled:
             began = time.perf_counter()
-            lowered = self._jitted.lower(state, batches, self._tables)
+            lowered = self._jitted.lower(state, batches, self._tables, count)
             self._compiled[key] = lowered.compile()
             self.seconds_compiling += time.perf_counter() - began
-        return self._compiled[key](state, batches, self._tables)
+        return self._compiled[key](state, batches, self._tables, count)
 
 
 class _Stopwatch:
@@ -317,8 +320,8 @@ def fit(
                     checkpoints.save(step, state, run.assets, loader.position())
                 if last:
                     break
-                taken, batches = loader.take(min(most, _until_due(step, t)))
-                state, metrics = dispatch(state, batches)
+                taken, batches = loader.take(min(most, _until_due(step, t)), pad_to=most)
+                state, metrics = dispatch(state, batches, taken)
                 step += taken
                 recorder.add(step, taken, metrics)
                 progress.advance(taken)

@@ -16,6 +16,18 @@ class ScreenError(InputError):
 
 
 @dataclasses.dataclass(frozen=True)
+class PackedBlock:
+    """A fingerprint block: rows of `width` bits, packed as `numpy.packbits` does along the row."""
+
+    packed: UInt8[np.ndarray, "m k8"]
+    width: int
+
+    def unpack(self) -> UInt8[np.ndarray, "m k"]:
+        """One byte for each bit, 0 or 1."""
+        return np.unpackbits(self.packed, axis=1, count=self.width)
+
+
+@dataclasses.dataclass(frozen=True)
 class Screen:
     """A prepared data set. n wells, p perturbations, m molecules, d profile features.
 
@@ -52,6 +64,16 @@ class Screen:
     provenance: dict[str, Any]
 
     @property
+    def width(self) -> int:
+        """Features of a profile."""
+        return self.replicates.shape[1]
+
+    @property
+    def n_wells(self) -> int:
+        """Replicates of all perturbations."""
+        return len(self.replicates)
+
+    @property
     def n_perturbations(self) -> int:
         """Number of (molecule, concentration) pairs."""
         return len(self.molecule)
@@ -65,6 +87,22 @@ class Screen:
     def perturbation_of_replicate(self) -> Int[np.ndarray, " n"]:
         """Perturbation of each row of `replicates`."""
         return np.repeat(np.arange(self.n_perturbations), self.n_replicates)
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """Names of the molecule feature blocks."""
+        return tuple(self.blocks)
+
+    def packed_block(self, name: str) -> PackedBlock | Float[np.ndarray, "m k"]:
+        """A feature block, fingerprints bit-packed."""
+        block = self.blocks[name]
+        if block.dtype != np.uint8:
+            return block
+        return PackedBlock(np.packbits(block, axis=1), block.shape[1])
+
+    def wells(self, rows: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k d"]:
+        """Replicate profiles by their rows."""
+        return self.replicates[rows]
 
     def profiles(
         self, ids: Int[np.ndarray, " k"], *, wells: Bool[np.ndarray, " n"] | None = None
@@ -83,3 +121,10 @@ class Screen:
         of_replicate = position[self.perturbation_of_replicate]
         rows = of_replicate >= 0 if wells is None else (of_replicate >= 0) & wells
         return aggregate(self.replicates[rows], of_replicate[rows], len(ids))
+
+
+def unpacked_rows(block: PackedBlock | np.ndarray, rows: Int[np.ndarray, " k"]) -> np.ndarray:
+    """Rows of a block on the host: uint8 bits of 0 and 1, or floats."""
+    if isinstance(block, PackedBlock):
+        return np.unpackbits(block.packed[rows], axis=1, count=block.width)
+    return block[rows]

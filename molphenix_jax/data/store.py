@@ -24,7 +24,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 from google.protobuf import json_format, message
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from tensorflow_datasets.proto import tf_example_pb2
 
@@ -37,7 +37,7 @@ from molphenix_jax.data.builders import (
     record_source,
     write_screen,
 )
-from molphenix_jax.data.screen import Screen, ScreenError
+from molphenix_jax.data.screen import PackedBlock, Screen, ScreenError
 from molphenix_jax.phenomics import Correction
 
 _CHUNK = 4096  # records read at once
@@ -46,18 +46,6 @@ _DAMAGE = (
     *(OSError, RuntimeError, ValueError, LookupError, TypeError),
     *(zipfile.BadZipFile, json_format.Error, message.Error),
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class PackedBlock:
-    """A fingerprint block: rows of `width` bits, packed as `numpy.packbits` does along the row."""
-
-    packed: UInt8[np.ndarray, "m k8"]
-    width: int
-
-    def unpack(self) -> UInt8[np.ndarray, "m k"]:
-        """One byte for each bit, 0 or 1."""
-        return np.unpackbits(self.packed, axis=1, count=self.width)
 
 
 @dataclasses.dataclass(frozen=True)

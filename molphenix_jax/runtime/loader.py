@@ -77,15 +77,16 @@ class Loader:
         self._iterator = iter(grain.MapDataset.source(self._source).to_iter_dataset(options))
         self._iterator.set_state(dict(position))
 
-    def take(self, most: int) -> tuple[int, Any]:
+    def take(self, most: int, *, pad_to: int) -> tuple[int, Any]:
         """The batches of the next steps, on the devices.
 
         Args:
             most: At most so many steps. Fewer come where the next batch has other shapes, since
                 one dispatch runs on arrays [steps, batch, …].
+            pad_to: Length of the first axis, at least `most`: the last batch is repeated.
 
         Returns:
-            The number of steps k, and the batches stacked to [k, batch, …].
+            The number of steps n, and the batches stacked to [pad_to, batch, …].
         """
         began = time.perf_counter()
         batches = [self._one()]
@@ -96,11 +97,12 @@ class Loader:
                 self._held.append(batch)
                 break
             batches.append(batch)
-        self._next += len(batches)
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
-        placed = _spread(stacked, self._mesh)
+        n = len(batches)
+        self._next += n
+        batches += batches[-1:] * (pad_to - n)
+        placed = _spread(jax.tree.map(lambda *leaves: np.stack(leaves), *batches), self._mesh)
         self.seconds += time.perf_counter() - began
-        return len(batches), placed
+        return n, placed
 
     def close(self) -> None:
         """Ends the reading threads."""

@@ -9,17 +9,19 @@ and comes out bit for bit the same.
 
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
 import ml_collections
+import numpy as np
 
 from molphenix_jax import tasks
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.checkpointing import Checkpoints
 from molphenix_jax.runtime.config import Config, ConfigError, differences, plain
+from molphenix_jax.runtime.loader import Loader
 from molphenix_jax.runtime.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
 from molphenix_jax.runtime.optimizer import make_optimizer
 from molphenix_jax.runtime.progress import Progress, say
@@ -31,6 +33,7 @@ from molphenix_jax.runtime.step import (
     finite_names,
     make_init,
     make_step,
+    make_steps,
 )
 from molphenix_jax.runtime.workdir import claim_workdir, fold_folder, read_config
 
@@ -40,7 +43,13 @@ class NonFiniteError(InputError):
 
 
 class Run(Differentiable, Protocol):
-    """One model to train: what the loop asks for."""
+    """One model to train: what the loop asks for.
+
+    A run may have two things more. `place_tables(mesh)` gives the tables as arrays on the mesh;
+    without it every device holds them whole. `batch_rows`, the rows of a global batch, says that
+    `batch(step, rows)` computes only those that it is asked for; without it every process makes
+    the whole batch and keeps its rows.
+    """
 
     tables: Any  # arrays that live on the device for the whole run, passed to every loss call
     assets: Any  # what makes the model usable without its data; saved in each checkpoint
@@ -50,7 +59,10 @@ class Run(Differentiable, Protocol):
         ...
 
     def batch(self, step: int) -> Any:
-        """The batch of a step, as numpy arrays whose first axis is the batch."""
+        """The batch of a step, as numpy arrays whose first axis is the batch.
+
+        A function of the step alone; threads call it for several steps at once.
+        """
         ...
 
     def validate(self, params: Params) -> Mapping[str, float]:
@@ -152,13 +164,13 @@ class _Recorder:
 
     def __init__(self, file: MetricsFile, names: list[str], log_every: int):
         self._file, self._names, self._log_every = file, names, log_every
-        self._pending: list[tuple[int, dict[str, jax.Array]]] = []
+        self._pending: list[tuple[int, int, dict[str, jax.Array]]] = []
         self.last_loss = float("nan")
 
-    def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Notes the metrics of the update that made `step` updates done."""
-        self._pending.append((step, metrics))
-        if step % self._log_every == 0:
+    def add(self, step: int, taken: int, metrics: dict[str, jax.Array]) -> None:
+        """Notes the metrics of the updates that made `step` updates done: the first `taken`."""
+        self._pending.append((step - taken, taken, metrics))
+        if step // self._log_every > (step - taken) // self._log_every:
             self.flush()
 
     def flush(self) -> None:
@@ -168,19 +180,80 @@ class _Recorder:
             NonFiniteError: At the first step with a NaN or infinite value.
         """
         pending, self._pending = jax.device_get(self._pending), []
-        for step, metrics in pending:
-            finite = metrics.pop("finite")
-            if not finite.all():
-                culprits = [n for n, ok in zip(self._names, finite, strict=True) if not ok]
-                more = f" and {len(culprits) - 3} more" if len(culprits) > 3 else ""
-                raise NonFiniteError(
-                    f"update {step} is not finite: {', '.join(culprits[:3])}{more}. The newest "
-                    "checkpoint is from before; lower train.learning_rate or train.grad_clip, or "
-                    "look at the batch of that step"
-                )
-            self.last_loss = float(metrics["loss"])
-            if step % self._log_every == 0:
-                self._file.write("train", step, {k: float(v) for k, v in metrics.items()})
+        for before, taken, stacked in pending:
+            for i in range(taken):
+                self._record(before + i + 1, {k: v[i] for k, v in stacked.items()})
+
+    def _record(self, step: int, metrics: dict[str, Any]) -> None:
+        finite = metrics.pop("finite")
+        if not finite.all():
+            culprits = [n for n, ok in zip(self._names, finite, strict=True) if not ok]
+            more = f" and {len(culprits) - 3} more" if len(culprits) > 3 else ""
+            raise NonFiniteError(
+                f"update {step} is not finite: {', '.join(culprits[:3])}{more}. The newest "
+                "checkpoint is from before; lower train.learning_rate or train.grad_clip, or "
+                "look at the batch of that step"
+            )
+        self.last_loss = float(metrics["loss"])
+        if step % self._log_every == 0:
+            self._file.write("train", step, {k: float(v) for k, v in metrics.items()})
+
+
+class _Dispatch:
+    """The jitted steps, compiled once for each shape of their batches."""
+
+    def __init__(self, steps: Callable[..., Any], mesh: jax.sharding.Mesh, tables: Any):
+        everywhere = meshes.replicated(mesh)
+        self._tables = tables
+        self._jitted = jax.jit(
+            steps,
+            donate_argnums=0,
+            in_shardings=(
+                everywhere,
+                meshes.stacked_rows(mesh),
+                jax.tree.map(lambda table: table.sharding, tables),
+                everywhere,
+            ),
+            out_shardings=(everywhere, everywhere),
+        )
+        self._compiled: dict[Any, Any] = {}
+        self.seconds_compiling = 0.0
+
+    def __call__(self, state: State, batches: Any, n: int) -> tuple[State, dict[str, jax.Array]]:
+        """One update for each of the first n batches of [most, batch, …]."""
+        count = np.int32(n)
+        leaves, structure = jax.tree.flatten(batches)
+        key = (structure, *((leaf.shape, leaf.dtype) for leaf in leaves))
+        if key not in self._compiled:
+            began = time.perf_counter()
+            lowered = self._jitted.lower(state, batches, self._tables, count)
+            self._compiled[key] = lowered.compile()
+            self.seconds_compiling += time.perf_counter() - began
+        return self._compiled[key](state, batches, self._tables, count)
+
+
+class _Stopwatch:
+    """Speed of the updates between two validations, and what of their time the loop waited."""
+
+    def __init__(self, loader: Loader, dispatch: _Dispatch, step: int):
+        self._loader, self._dispatch = loader, dispatch
+        self.restart(step)
+
+    def restart(self, step: int) -> None:
+        """Begins to count."""
+        self._step, self._began = step, time.perf_counter()
+        self._data, self._compiling = self._loader.seconds, self._dispatch.seconds_compiling
+
+    def lap(self, step: int) -> dict[str, float]:
+        """A line of `timing.jsonl`; seconds are without those of compiling."""
+        compiling = self._dispatch.seconds_compiling - self._compiling
+        seconds = time.perf_counter() - self._began - compiling
+        return {
+            "seconds": round(seconds, 3),
+            "steps_per_second": round((step - self._step) / seconds, 3),
+            "data_wait_share": round((self._loader.seconds - self._data) / seconds, 5),
+            "compile_seconds": round(compiling, 3),
+        }
 
 
 def fit(
@@ -211,54 +284,75 @@ def fit(
     member_shape = jax.eval_shape(run.init, jax.random.key(0))
     tx = make_optimizer(t, member_shape)
     init = make_init(run, tx, members=t.members, seed=config.seed)
-    everywhere, spread = meshes.replicated(mesh), meshes.rows(mesh)
-    step_fn = jax.jit(
-        make_step(run, tx, members=t.members, seed=config.seed),
-        donate_argnums=0,
-        in_shardings=(everywhere, spread, everywhere),
-        out_shardings=(everywhere, everywhere),
-    )
     checkpoints = Checkpoints(workdir / "checkpoints", keep=t.keep_checkpoints)
     restored = checkpoints.restore_latest(_abstract(init, mesh), run.assets, say=say)
+    loader = Loader(run, mesh, n_steps=t.steps, prefetch=t.prefetch)
     if restored is None:
-        state, start = jax.jit(init, out_shardings=everywhere)(), None
+        state, start = jax.jit(init, out_shardings=meshes.replicated(mesh))(), None
     else:
         run.adopt(restored.assets)
+        loader.seek(restored.position)
         state, start = restored.state, restored.step
         say(f"{label}continuing after update {start:,}")
-    tables = jax.device_put(run.tables, everywhere)
-    metrics_file = MetricsFile(workdir / METRICS_FILE, restored_step=start)
-    timing_file = MetricsFile(workdir / TIMING_FILE, restored_step=start)
+    step_fn = make_step(run, tx, members=t.members, seed=config.seed)
+    dispatch = _Dispatch(make_steps(step_fn), mesh, _placed_tables(run, mesh))
+    writes = jax.process_index() == 0
+    metrics_file = MetricsFile(workdir / METRICS_FILE, restored_step=start, writes=writes)
+    timing_file = MetricsFile(workdir / TIMING_FILE, restored_step=start, writes=writes)
     recorder = _Recorder(metrics_file, finite_names(member_shape), t.log_every)
-    step = since = start or 0
-    began = time.perf_counter()
+    step = start or 0
+    stopwatch = _Stopwatch(loader, dispatch, step)
     try:
+        most = t.steps_per_dispatch or loader.auto_steps()
         with Progress(label, total=t.steps, done=step) as progress:
             while True:
                 last = step == t.steps
                 if step % t.validate_every == 0 or last:
                     recorder.flush()
-                    if step > since:
-                        timing_file.write("train", step, _speed(step - since, began))
-                    validation = run.validate(state.params)
+                    if step > (start or 0):
+                        timing_file.write("train", step, stopwatch.lap(step))
+                    validation = run.validate(_on_this_host(state.params))
                     metrics_file.write("validation", step, validation)
                     progress.note(validation, recorder.last_loss)
-                    since, began = step, time.perf_counter()
+                    stopwatch.restart(step)
                 if (step % t.checkpoint_every == 0 or last) and step != start:
                     recorder.flush()
-                    checkpoints.save(step, state, run.assets)
+                    checkpoints.save(step, state, run.assets, loader.position())
                 if last:
                     break
-                batch = jax.device_put(run.batch(step), spread)
-                state, metrics = step_fn(state, batch, tables)
-                step += 1
-                recorder.add(step, metrics)
-                progress.advance()
+                taken, batches = loader.take(min(most, _until_due(step, t)), pad_to=most)
+                state, metrics = dispatch(state, batches, taken)
+                step += taken
+                recorder.add(step, taken, metrics)
+                progress.advance(taken)
     finally:
+        loader.close()
         metrics_file.close()
         timing_file.close()
         checkpoints.close()
-    return state.params
+    return _on_this_host(state.params)
+
+
+def _until_due(step: int, t: Config) -> int:
+    """Updates until the next validation, checkpoint or end: one dispatch goes no further."""
+    return min(
+        t.steps - step,
+        t.validate_every - step % t.validate_every,
+        t.checkpoint_every - step % t.checkpoint_every,
+    )
+
+
+def _placed_tables(run: Any, mesh: jax.sharding.Mesh) -> Any:
+    if hasattr(run, "place_tables"):
+        return run.place_tables(mesh)
+    return jax.device_put(run.tables, meshes.replicated(mesh))
+
+
+def _on_this_host(params: Params) -> Params:
+    """Parameters as arrays of this process alone, where there are several."""
+    if jax.process_count() == 1:
+        return params
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
 
 
 def load_params(
@@ -293,8 +387,3 @@ def _abstract(init: Any, mesh: jax.sharding.Mesh) -> State:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         jax.eval_shape(init),
     )
-
-
-def _speed(steps: int, began: float) -> dict[str, float]:
-    seconds = time.perf_counter() - began
-    return {"seconds": round(seconds, 3), "steps_per_second": round(steps / seconds, 3)}

@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 import platformdirs
 
-from molphenix_jax.data.screen import FORMAT_VERSION, Screen, ScreenError
+from molphenix_jax.data.builders import FORMAT_VERSION
+from molphenix_jax.data.screen import Screen, ScreenError
 from molphenix_jax.data.simulated import SimulationConfig, simulate_wells
+from molphenix_jax.data.store import ScreenStore, save_screen
 from molphenix_jax.data.wells import Wells, WellsError, read_wells
 from molphenix_jax.molecules import (
     FEATURISER_VERSION,
@@ -113,9 +115,9 @@ def prepare(
     key = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache / f"{name}-{key}"
     if folder.exists():
-        screen, rejected = Screen.load(folder)
+        store = ScreenStore.open(folder)
         say(f"prepared screen found in {folder}")
-        return Prepared(screen, rejected, from_cache=True)
+        return Prepared(store.load(), store.rejected(), from_cache=True)
 
     say(f"reading {path}")
     wells = read_wells(
@@ -128,7 +130,7 @@ def prepare(
     )
     screen = _build(name, wells, config, truth_path, reference, provenance, say)
     cache.mkdir(parents=True, exist_ok=True)
-    screen.save(folder, rejected=wells.rejected)
+    save_screen(screen, folder, rejected=wells.rejected)
     say(f"prepared screen kept in {folder}")
     return Prepared(screen, wells.rejected, from_cache=False)
 

@@ -1,19 +1,25 @@
-"""Training batches as a pure function of (seed, step): unique perturbations, chosen replicates.
+"""Training batches as a pure function of (seed, step, index): unique perturbations, replicates.
 
 Nothing is iterated, so there is no iterator state to save: the position in the data is the step.
+Every number of a batch's row i is computed from the seed, the step and i alone, in time that does
+not grow with the screen, so that each of any number of hosts computes just its own rows of the
+same batch.
 """
 
 import dataclasses
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt64
 
 Averaging = Literal["random", "full", "single"]
 AVERAGING: tuple[str, ...] = get_args(Averaging)
 
 # Streams of randomness: one key each, so that adding a stream disturbs no other.
-_ORDER, _REPLICATES = 0, 1
+_ORDER, _INACTIVE, _REPLICATES, _COUNT = 0, 1, 2, 3
+
+# Mixing rounds of `permute`; four would do for large sets (Luby and Rackoff), small ones need more.
+_ROUNDS = 12
 
 
 class Batch(NamedTuple):
@@ -34,7 +40,57 @@ def undersample(
     return np.where(np.isnan(p_value), undefined == "active", p_value <= psi)
 
 
-@dataclasses.dataclass
+def random_bits(*parts: int | np.ndarray) -> UInt64[np.ndarray, "..."]:
+    """64 random bits as a function of all parts, which broadcast (SplitMix64, Steele et al. 2014).
+
+    numpy's generators draw in sequence; this one is asked for any number by its coordinates.
+    """
+    bits = np.zeros((), np.uint64)
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
+        for part in parts:
+            bits = (bits ^ np.asarray(part).astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+            bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            bits = bits ^ (bits >> np.uint64(31))
+    return bits
+
+
+def uniform(*parts: int | np.ndarray) -> Float[np.ndarray, "..."]:
+    """Numbers in [0, 1) as a function of all parts, which broadcast."""
+    return (random_bits(*parts) >> np.uint64(11)) * 2.0**-53
+
+
+def permute(index: Int[np.ndarray, " n"], size: int, *key: int) -> Int[np.ndarray, " n"]:
+    """Where a random permutation of 0..size-1 takes each index, without making the permutation.
+
+    A Feistel network on pairs (high, low) of digits, whose few values beyond `size` are permuted
+    again until they fall inside. grain.experimental.index_shuffle does the same for one index a
+    call, which at 65,536 pairs a step takes longer than a GPU's step.
+
+    Args:
+        index: In 0..size-1.
+        size: Number of elements.
+        key: Numbers that the permutation depends on.
+    """
+    n_low = int(np.ceil(np.sqrt(size)))
+    n_high = -(-size // n_low)
+    result = np.array(index, np.int64)
+    outside = np.ones(result.shape, bool)
+    while outside.any():
+        high, low = np.divmod(result[outside], n_low)
+        for turn in range(0, _ROUNDS, 2):
+            high = (high + _below(n_high, *key, turn, low)) % n_high
+            low = (low + _below(n_low, *key, turn + 1, high)) % n_low
+        result[outside] = high * n_low + low
+        outside = result >= size
+    return result
+
+
+def _below(size: int, *parts: int | np.ndarray) -> Int[np.ndarray, "..."]:
+    return (random_bits(*parts) % np.uint64(size)).astype(np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
 class Sampler:
     """Draws batches of unique training perturbations.
 
@@ -64,10 +120,6 @@ class Sampler:
     max_replicates: int
     averaging: str
     seed: int
-    _epoch: int = dataclasses.field(default=-1, init=False, repr=False)
-    _visited: np.ndarray = dataclasses.field(
-        default_factory=lambda: np.empty(0, np.int64), init=False, repr=False
-    )
 
     @property
     def n_inactive_kept(self) -> int:
@@ -75,40 +127,52 @@ class Sampler:
         return round(self.keep_inactive * len(self.inactive))
 
     @property
+    def pairs_per_epoch(self) -> int:
+        """Perturbations that one epoch visits."""
+        return len(self.active) + self.n_inactive_kept
+
+    @property
     def steps_per_epoch(self) -> int:
         """Full batches in one epoch."""
-        return (len(self.active) + self.n_inactive_kept) // self.batch_size
+        return self.pairs_per_epoch // self.batch_size
 
-    def _rng(self, stream: int, index: int) -> np.random.Generator:
-        key = np.random.SeedSequence([self.seed, stream, index])
-        return np.random.Generator(np.random.Philox(key))
+    def batch(self, step: int, rows: Int[np.ndarray, " k"] | None = None) -> Batch:
+        """The batch of one step, the same whenever and wherever it is asked for.
 
-    def batch(self, step: int) -> Batch:
-        """The batch of one step, the same whenever and wherever it is asked for."""
+        Args:
+            step: Updates done before it.
+            rows: Which rows of the batch are wanted, as a host of several does; None means all.
+        """
+        rows = np.arange(self.batch_size) if rows is None else rows
         epoch, position = divmod(step, self.steps_per_epoch)
-        visited = self._order(epoch)
-        chosen = visited[position * self.batch_size : (position + 1) * self.batch_size]
-        replicate, weight = self._replicates(chosen, self._rng(_REPLICATES, step))
-        return Batch(chosen.astype(np.int32), replicate, weight)
+        visited = self._visited(epoch, position * self.batch_size + rows)
+        replicate, weight = self._replicates(visited, step, rows)
+        return Batch(visited.astype(np.int32), replicate, weight)
 
-    def _order(self, epoch: int) -> Int[np.ndarray, " e"]:
-        """The perturbations of an epoch in order; the newest epoch is remembered."""
-        if epoch != self._epoch:
-            rng = self._rng(_ORDER, epoch)
-            kept = rng.choice(self.inactive, self.n_inactive_kept, replace=False)
-            self._visited = rng.permutation(np.concatenate([self.active, kept]))
-            self._epoch = epoch
-        return self._visited
+    def _visited(self, epoch: int, place: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
+        """The perturbations at some places of an epoch's order."""
+        n_active = len(self.active)
+        at = permute(place, self.pairs_per_epoch, self.seed, _ORDER, epoch)
+        result = np.empty(len(at), np.int64)
+        is_active = at < n_active
+        result[is_active] = self.active[at[is_active]]
+        # The first of a new order of all inactive ones: another share of them in every epoch.
+        among = permute(
+            at[~is_active] - n_active, max(len(self.inactive), 1), self.seed, _INACTIVE, epoch
+        )
+        result[~is_active] = self.inactive[among]
+        return result
 
     def _replicates(
-        self, chosen: Int[np.ndarray, " b"], rng: np.random.Generator
-    ) -> tuple[Int[np.ndarray, "b r"], Float[np.ndarray, "b r"]]:
+        self, chosen: Int[np.ndarray, " k"], step: int, rows: Int[np.ndarray, " k"]
+    ) -> tuple[Int[np.ndarray, "k r"], Float[np.ndarray, "k r"]]:
         """Draws without replacement: a random order of all replicates, of which n count."""
         available = self.offsets[chosen + 1] - self.offsets[chosen]
-        width = int((self.offsets[1:] - self.offsets[:-1]).max())
-        key = rng.random((len(chosen), width))
-        key[np.arange(width)[None, :] >= available[:, None]] = np.inf
-        r = min(width, self.max_replicates)
+        r = min(int((self.offsets[1:] - self.offsets[:-1]).max()), self.max_replicates)
+        width = max(int(available.max(initial=0)), r)
+        slots = np.arange(width)
+        key = uniform(self.seed, _REPLICATES, step, rows[:, None], slots[None, :])
+        key[slots[None, :] >= available[:, None]] = np.inf
         slot = np.argsort(key, axis=1)[:, :r]
         most = np.minimum(available, r)
         if self.averaging == "full":
@@ -116,7 +180,7 @@ class Sampler:
         elif self.averaging == "single":
             n = np.ones_like(most)
         else:
-            n = rng.integers(1, most + 1)
+            n = 1 + np.floor(uniform(self.seed, _COUNT, step, rows) * most).astype(np.int64)
         used = np.arange(r)[None, :] < n[:, None]
-        rows = self.wells[self.offsets[chosen][:, None] + np.where(used, slot, 0)]
-        return rows.astype(np.int32), (used / n[:, None]).astype(np.float32)
+        replicate = self.wells[self.offsets[chosen][:, None] + np.where(used, slot, 0)]
+        return replicate.astype(np.int32), (used / n[:, None]).astype(np.float32)

@@ -1,9 +1,6 @@
 """A screen: perturbations with their corrected replicates, molecules with feature blocks."""
 
 import dataclasses
-import json
-import pathlib
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -13,11 +10,21 @@ from jaxtyping import Bool, Float, Int, UInt8
 from molphenix_jax.errors import InputError
 from molphenix_jax.phenomics import Correction, aggregate
 
-FORMAT_VERSION = "1"
-
 
 class ScreenError(InputError):
     """A screen on disk that cannot be used, or two screens that do not fit together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedBlock:
+    """A fingerprint block: rows of `width` bits, packed as `numpy.packbits` does along the row."""
+
+    packed: UInt8[np.ndarray, "m k8"]
+    width: int
+
+    def unpack(self) -> UInt8[np.ndarray, "m k"]:
+        """One byte for each bit, 0 or 1."""
+        return np.unpackbits(self.packed, axis=1, count=self.width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +64,16 @@ class Screen:
     provenance: dict[str, Any]
 
     @property
+    def width(self) -> int:
+        """Features of a profile."""
+        return self.replicates.shape[1]
+
+    @property
+    def n_wells(self) -> int:
+        """Replicates of all perturbations."""
+        return len(self.replicates)
+
+    @property
     def n_perturbations(self) -> int:
         """Number of (molecule, concentration) pairs."""
         return len(self.molecule)
@@ -70,6 +87,22 @@ class Screen:
     def perturbation_of_replicate(self) -> Int[np.ndarray, " n"]:
         """Perturbation of each row of `replicates`."""
         return np.repeat(np.arange(self.n_perturbations), self.n_replicates)
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """Names of the molecule feature blocks."""
+        return tuple(self.blocks)
+
+    def packed_block(self, name: str) -> PackedBlock | Float[np.ndarray, "m k"]:
+        """A feature block, fingerprints bit-packed."""
+        block = self.blocks[name]
+        if block.dtype != np.uint8:
+            return block
+        return PackedBlock(np.packbits(block, axis=1), block.shape[1])
+
+    def wells(self, rows: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k d"]:
+        """Replicate profiles by their rows."""
+        return self.replicates[rows]
 
     def profiles(
         self, ids: Int[np.ndarray, " k"], *, wells: Bool[np.ndarray, " n"] | None = None
@@ -89,85 +122,9 @@ class Screen:
         rows = of_replicate >= 0 if wells is None else (of_replicate >= 0) & wells
         return aggregate(self.replicates[rows], of_replicate[rows], len(ids))
 
-    def save(self, folder: pathlib.Path, *, rejected: pd.DataFrame) -> None:
-        """Writes the screen and its rejected rows into `folder`, complete or not at all."""
-        temporary = folder.with_name(folder.name + ".tmp")
-        temporary.mkdir(parents=True, exist_ok=True)
-        arrays = {
-            "replicates": self.replicates,
-            "offsets": self.offsets,
-            "replicate_group": self.replicate_group.astype(np.str_),
-            "molecule": self.molecule,
-            "concentration_um": self.concentration_um,
-            "p_value": self.p_value,
-            **{f"block_{name}": block for name, block in self.blocks.items()},
-        }
-        if self.truth is not None:
-            arrays["truth"] = self.truth
-        np.savez(temporary / "arrays.npz", **arrays)
-        self.correction.save(temporary / "correction.npz")
-        self.molecules.to_parquet(temporary / "molecules.parquet", index=False)
-        meta = {
-            "format": FORMAT_VERSION,
-            "name": self.name,
-            "feature_names": self.feature_names,
-            "notes": self.notes,
-            "provenance": self.provenance,
-        }
-        (temporary / "screen.json").write_text(json.dumps(meta, indent=2))
-        rejected.to_csv(temporary / "rejected.csv", index=False)
-        if not folder.exists():
-            temporary.replace(folder)
 
-    @classmethod
-    def load(cls, folder: pathlib.Path) -> tuple["Screen", pd.DataFrame]:
-        """Reads a screen and its rejected rows, as `save` wrote them.
-
-        Raises:
-            ScreenError: A file is missing or damaged, or of another format version.
-        """
-        try:
-            meta = json.loads((folder / "screen.json").read_text())
-            if meta["format"] != FORMAT_VERSION:
-                raise ScreenError(
-                    f"{folder} has screen format {meta['format']}, this program reads "
-                    f"{FORMAT_VERSION}; delete the folder to prepare the screen again"
-                )
-            # Opened here: np.load leaves the file open if it is no archive.
-            with (
-                (folder / "arrays.npz").open("rb") as file,
-                np.load(file, allow_pickle=False) as arrays,
-            ):
-                loaded = {name: arrays[name] for name in arrays.files}
-            correction = Correction.load(folder / "correction.npz")
-            molecules = pd.read_parquet(folder / "molecules.parquet")
-            rejected = pd.read_csv(folder / "rejected.csv")
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            if isinstance(error, ScreenError):
-                raise
-            raise ScreenError(
-                f"the prepared screen in {folder} cannot be read ({error}); delete that folder to "
-                "prepare it again"
-            ) from error
-        blocks = {
-            name.removeprefix("block_"): array
-            for name, array in loaded.items()
-            if name.startswith("block_")
-        }
-        screen = cls(
-            name=meta["name"],
-            replicates=loaded["replicates"],
-            offsets=loaded["offsets"],
-            replicate_group=loaded["replicate_group"],
-            molecule=loaded["molecule"],
-            concentration_um=loaded["concentration_um"],
-            p_value=loaded["p_value"],
-            molecules=molecules,
-            blocks=blocks,
-            feature_names=tuple(meta["feature_names"]),
-            correction=correction,
-            truth=loaded.get("truth"),
-            notes=tuple(meta["notes"]),
-            provenance=meta["provenance"],
-        )
-        return screen, rejected
+def unpacked_rows(block: PackedBlock | np.ndarray, rows: Int[np.ndarray, " k"]) -> np.ndarray:
+    """Rows of a block on the host: uint8 bits of 0 and 1, or floats."""
+    if isinstance(block, PackedBlock):
+        return np.unpackbits(block.packed[rows], axis=1, count=block.width)
+    return block[rows]

@@ -15,12 +15,18 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold
 
-from molphenix_jax.data.screen import Screen
+from molphenix_jax.data.screen import unpacked_rows
+from molphenix_jax.data.streamed import AnyScreen
 from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import cluster_butina, tanimoto
 
 # Relative tolerance of a held-out concentration.
 SAME_DOSE = 0.05
+
+# Unseen molecules whose nearest training molecules are looked up for the report, at most, and
+# training molecules compared at once.
+LEAKAGE_MOLECULES = 2_000
+LEAKAGE_CHUNK = 50_000
 
 
 class SplitError(InputError):
@@ -94,7 +100,7 @@ def _fold_of(groups: Int[np.ndarray, " p"], n_folds: int, rng: np.random.Generat
 
 
 def make_split(
-    screen: Screen,
+    screen: AnyScreen,
     groups: Int[np.ndarray, " m"],
     *,
     fold: int,
@@ -149,14 +155,14 @@ def make_split(
     replicated = train[screen.n_replicates[train] >= 2]
     n_unseen = round(unseen_images_fraction * len(replicated))
     unseen_images = np.sort(rng.choice(replicated, n_unseen, replace=False))
-    withheld = np.zeros(len(screen.replicates), bool)
+    withheld = np.zeros(screen.n_wells, bool)
     for i in unseen_images:
         wells = np.arange(int(screen.offsets[i]), int(screen.offsets[i + 1]))
         withheld[rng.choice(wells, len(wells) // 2, replace=False)] = True
     return Split(train, rest[is_validation], ids[is_test], unseen_images, withheld, heldout)
 
 
-def split_table(screen: Screen, split: Split) -> pd.DataFrame:
+def split_table(screen: AnyScreen, split: Split) -> pd.DataFrame:
     """Molecules of each side: columns inchikey, smiles, split; to be saved and reused elsewhere."""
     sides = {"train": split.train, "validation": split.validation, "unseen_molecules": split.test}
     parts = []
@@ -166,7 +172,7 @@ def split_table(screen: Screen, split: Split) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def leakage_report(screen: Screen, split: Split) -> dict[str, float | int]:
+def leakage_report(screen: AnyScreen, split: Split) -> dict[str, float | int]:
     """How close the unseen molecules come to the training molecules (Morgan Tanimoto, r=3).
 
     The overlaps are 0 by construction; the similarity is what the split could not remove.
@@ -180,9 +186,18 @@ def leakage_report(screen: Screen, split: Split) -> dict[str, float | int]:
         "shared_inchikey_first_blocks": len(skeletons[0] & skeletons[1]),
         "shared_scaffolds": len(of("scaffold", train) & of("scaffold", test)),
     }
-    if "morgan" in screen.blocks and len(train) and len(test):
-        bits = screen.blocks["morgan"]
-        nearest = tanimoto(bits[test], bits[train]).max(axis=1)
+    if "morgan" in screen.block_names and len(train) and len(test):
+        compared = test
+        if len(test) > LEAKAGE_MOLECULES:
+            rng = np.random.default_rng(0)
+            compared = np.sort(rng.choice(test, LEAKAGE_MOLECULES, replace=False))
+            report["n_test_molecules_compared"] = LEAKAGE_MOLECULES
+        block = screen.packed_block("morgan")
+        bits = unpacked_rows(block, compared)
+        nearest = np.zeros(len(compared), np.float32)
+        for start in range(0, len(train), LEAKAGE_CHUNK):
+            others = unpacked_rows(block, train[start : start + LEAKAGE_CHUNK])
+            nearest = np.maximum(nearest, tanimoto(bits, others).max(axis=1))
         report["median_nearest_train_tanimoto"] = round(float(np.median(nearest)), 4)
         report["max_nearest_train_tanimoto"] = round(float(nearest.max()), 4)
     return report

@@ -6,23 +6,29 @@ row number and reason. Every default taken and every feature dropped is a senten
 
 import dataclasses
 import os
+import pathlib
+import tempfile
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from molphenix_jax.data import layouts
-from molphenix_jax.data.layouts import WellsError
-from molphenix_jax.phenomics import aggregate, complete_features
+from molphenix_jax.data.preparation import columns as names
+from molphenix_jax.data.preparation.columns import WellsError
+from molphenix_jax.data.preparation.matching import average_rows
+from molphenix_jax.data.preparation.source import RawWells, Sources, open_wells
+from molphenix_jax.data.preparation.spool import SpooledRows
+from molphenix_jax.phenomics import Rows, complete_features
+from molphenix_jax.phenomics.rows import chunk_rows
 
-__all__ = ["Wells", "WellsError", "read_wells"]
+__all__ = ["Wells", "WellsError", "read_wells", "scan_wells"]
 
-DEFAULT_CONCENTRATION_UM = 10.0  # the customary dose of a one-dose screen
 UNKNOWN = "unknown"
 GROUP_CONTROLS = 8  # control wells that make a plate a correction group of its own
+_TEXT = ("plate", "well", "batch", "smiles")
 GROUP_COVERAGE = 0.9  # share of treated wells that must lie on such plates
 
 _DMSO = frozenset(
@@ -48,15 +54,18 @@ _CONTROL_COLUMNS = (
 )
 
 
+Checker = Callable[[Sequence[str]], Sequence[str | None]]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Wells:
-    """The usable wells of one file.
+    """The usable wells of one screen.
 
     Attributes:
-        path: the file as given.
-        table: one row per well: row (1-based data row in the file), plate, well, batch, smiles (as
+        path: the files as given.
+        table: one row per well: row (1-based data row in its file), plate, well, batch, smiles (as
             given), concentration_um (µM, 0 for controls), is_control.
-        embedding: features of these wells, all finite, [n, d].
+        embedding: features of these wells, all finite, [n, d]: an array, or rows on disk.
         feature_names: column of each feature; feature_0, feature_1, … for a list column.
         rejected: one row per bad row: file, row, field (the file's column), value, reason.
         group_by: the column of `table` that names the correction batch, plate or batch.
@@ -65,7 +74,7 @@ class Wells:
 
     path: str
     table: pd.DataFrame
-    embedding: Float[np.ndarray, "n d"]
+    embedding: Rows
     feature_names: tuple[str, ...]
     rejected: pd.DataFrame
     group_by: str
@@ -73,21 +82,52 @@ class Wells:
 
 
 def read_wells(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Sources,
     *,
     columns: Mapping[str, str] = types.MappingProxyType({}),
     features: str = "",
-    check_smiles: Callable[[Sequence[str]], Sequence[str | None]] | None,
+    check_smiles: Checker | None,
     group_by: str = "auto",
     feature_names: Sequence[str] = (),
 ) -> Wells:
-    """Reads a wells table and checks every row.
+    """Reads a wells table into memory; arguments and errors are those of `scan_wells`."""
+    with tempfile.TemporaryDirectory(prefix="molphenix-") as work:
+        wells = scan_wells(
+            Sources.of(path),
+            pathlib.Path(work),
+            columns=columns,
+            features=features,
+            check_smiles=check_smiles,
+            group_by=group_by,
+            feature_names=feature_names,
+        )
+        text = {name: wells.table[name].astype("str") for name in _TEXT}
+        return dataclasses.replace(
+            wells,
+            table=wells.table.assign(**text),
+            embedding=wells.embedding[np.arange(len(wells.table))],
+        )
+
+
+def scan_wells(
+    sources: Sources,
+    work: pathlib.Path,
+    *,
+    columns: Mapping[str, str] = types.MappingProxyType({}),
+    features: str = "",
+    check_smiles: Checker | None,
+    group_by: str = "auto",
+    feature_names: Sequence[str] = (),
+    beam_options: Sequence[str] = (),
+) -> Wells:
+    """Reads a wells table and checks every row; the embeddings stay on disk, in `work`.
 
     Columns are found by name, with or without `Metadata_`, in any case, and by the names that
-    people use (`layouts.ALIASES`). Rejected are: an unparsable SMILES, or none on a treated well;
-    on a treated well a concentration that is missing, no number, infinite, negative or 0; NaN or
-    infinite features; an unknown plate or batch where correction groups by it; a second row for
-    the same well of a plate (rows that differ in a site column are averaged to wells instead).
+    people use (`columns.ALIASES`). Rejected are: an unparsable SMILES, or none on a treated well;
+    on a treated well a concentration that is missing, no number, infinite, negative or 0, or off
+    the grid of the layout; NaN or infinite features; an unknown plate or batch where correction
+    groups by it; a second row for the same well of a plate (rows that differ in a site column are
+    averaged to wells instead).
 
     Features with gaps: a gap in up to 3 wells, or 1% of them, is the wells' fault and costs these
     wells. Where more wells are concerned, features are given up, most gaps first, as far as keeps
@@ -101,19 +141,21 @@ def read_wells(
     does not group by (or, with group_by auto, missing in over 10% of wells), "unknown".
 
     Args:
-        path: Parquet or CSV, or "metadata,embeddings" (see `layouts`).
+        sources: the files (see `source`).
+        work: an empty folder; with Beam on several machines all of them see it.
         columns: our name (plate, well, batch, smiles, concentration_um, is_control, embedding,
             site) -> the file's.
-        features: regular expression for feature columns; "" finds them (`layouts.find_features`).
+        features: regular expression for feature columns; "" finds them (`columns.find_features`).
         check_smiles: gives for each SMILES the reason why it is unusable, None if it is fine. With
             None in its place only empty SMILES are rejected.
         group_by: what correction groups by: plate, batch, or auto: plate where it is known for 90%
             of wells and 90% of treated ones lie on plates with 8 controls or more, else batch.
         feature_names: exactly these features in this order, none dropped: for a screen that has to
             match another one.
+        beam_options: pipeline options of Beam.
 
     Returns:
-        The usable wells and the rejected rows.
+        The usable wells and the rejected rows. Text columns of the table are categories.
 
     Raises:
         WellsError: the file cannot be read, has no SMILES or feature column, or no usable treated
@@ -122,55 +164,55 @@ def read_wells(
     """
     if group_by not in ("auto", "plate", "batch"):
         raise ValueError(f"group_by is auto, plate or batch, got {group_by!r}")
-    raw = layouts.open_table(path)
-    names = raw.table.column_names
-    found, column_notes = layouts.find_columns(raw.path, names, columns)
-    if "smiles" not in found:
-        raise WellsError(
-            f"{raw.path}: no SMILES column{layouts.near('smiles', names)}; "
-            "name it with columns={'smiles': ...}"
-        )
-    chosen, rule = layouts.find_features(raw.path, raw.table.schema, found, features, feature_names)
-    notes = [*raw.notes, *column_notes]
-
-    rows = _Rows(raw, found)
+    raw = open_wells(
+        sources,
+        work,
+        columns=columns,
+        features=features,
+        feature_names=feature_names,
+        beam_options=beam_options,
+    )
+    notes = list(raw.notes)
+    rows = _Rows(raw)
     rows.reject(raw.without_embedding, "embedding", "", "no embedding for this key")
-    if n_genes := rows.leave_out(layouts.gene_wells(raw.table)):
+    if n_genes := rows.leave_out(names.gene_wells(raw.table)):
         notes.append(f"{n_genes} rows left out: gene perturbations have no molecule")
     wells = _treatments(rows, notes)
     _reject_smiles(rows, wells, check_smiles)
-    _reject_concentrations(rows, wells)
+    _reject_concentrations(rows, wells, notes)
     group_by = _groups(rows, wells, group_by, notes)
 
-    matrix, labels, fits = layouts.feature_matrix(raw.path, raw.table, chosen, feature_names)
-    rows.reject(~fits, chosen[0], "", f"not a list of {len(labels)} numbers")
+    labels = np.array(raw.plan.names, object)
+    rows.reject(~raw.fits, raw.plan.columns[0], "", f"not a list of {len(labels)} numbers")
+    used = np.arange(len(labels))
     if not feature_names:
-        complete = complete_features(matrix[rows.kept])
+        complete = complete_features(SpooledRows(raw.spool, raw.row[rows.kept]))
         _note_dropped(notes, labels, ~complete, "missing or infinite in too many wells")
-        matrix, labels = matrix[:, complete], labels[complete]
-    _reject_gaps(rows, matrix, labels)
+        used = used[complete]
+    _reject_gaps(rows, used, labels)
     _reject_duplicates(rows, wells)
-    _average_sites(rows, wells, matrix, notes)
+    row = _average_sites(rows, wells, work, notes)
 
     kept = rows.kept
     if not (kept & ~wells.is_control).any():
         raise WellsError(rows.why_none())
-    embedding = matrix[kept]
-    varies = (embedding != embedding[0]).any(axis=0)
-    if len(embedding) > 1 and not feature_names:
+    embedding = SpooledRows(raw.spool, row[kept], used)
+    if len(embedding.rows) > 1 and not feature_names:
+        varies = _varying(embedding)
         if not varies.any():
             raise WellsError(
-                f"{raw.path}: all {len(labels)} features ({rule}) are constant; "
+                f"{raw.path}: all {len(used)} features ({raw.rule}) are constant; "
                 "choose others with features=..."
             )
-        _note_dropped(notes, labels, ~varies, "constant")
-        embedding, labels = np.ascontiguousarray(embedding[:, varies]), labels[varies]
-    notes.append(f"{len(labels)} features: {rule}")
+        _note_dropped(notes, labels[used], ~varies, "constant")
+        embedding = dataclasses.replace(embedding, columns=used[varies])
+    labels = labels[embedding.columns]
+    notes.append(f"{len(labels)} features: {raw.rule}")
     if not wells.is_control[kept].any():
         notes.append("no control wells")
     return Wells(
         path=raw.path,
-        table=wells.table(kept),
+        table=wells.table(kept, rows.numbers(np.flatnonzero(kept))),
         embedding=embedding,
         feature_names=tuple(labels.tolist()),
         rejected=rows.rejected(),
@@ -191,17 +233,17 @@ class _Treatments:
     concentration_um: Float[np.ndarray, "n"]
     is_control: Bool[np.ndarray, "n"]
 
-    def table(self, kept: Bool[np.ndarray, "n"]) -> pd.DataFrame:
-        """The kept rows as `Wells.table`."""
+    def table(self, kept: Bool[np.ndarray, "n"], numbers: Int[np.ndarray, "k"]) -> pd.DataFrame:
+        """The kept rows as `Wells.table`, with their row numbers."""
         text = {
-            name: pd.Series(np.where(values == "", UNKNOWN, values)[kept], dtype="str")
+            name: pd.Categorical(np.where(values == "", UNKNOWN, values)[kept])
             for name, values in (("plate", self.plate), ("well", self.well), ("batch", self.batch))
         }
         return pd.DataFrame(
             {
-                "row": np.flatnonzero(kept) + 1,
+                "row": numbers,
                 **text,
-                "smiles": pd.Series(self.smiles[kept], dtype="str"),
+                "smiles": pd.Categorical(self.smiles[kept]),
                 "concentration_um": self.concentration_um[kept],
                 "is_control": self.is_control[kept],
             }
@@ -209,29 +251,39 @@ class _Treatments:
 
 
 class _Rows:
-    """The file's rows and, for each, the first reason against it."""
+    """The rows of all files and, for each, the first reason against it."""
 
-    def __init__(self, raw: layouts.RawTable, found: Mapping[str, str]):
-        self.path, self.raw, self.found = raw.path, raw.table, found
-        n = raw.table.num_rows
-        self.kept = np.ones(n, bool)
-        self._field, self._value, self._reason = (np.full(n, "", object) for _ in range(3))
+    def __init__(self, raw: RawWells):
+        self.path, self.raw, self.found = raw.path, raw, raw.found
+        self.kept = np.ones(raw.table.num_rows, bool)
+        self._against: list[pd.DataFrame] = []
 
     def text(self, field: str) -> np.ndarray:
         """The column of one of our names as text, "" throughout where the file has none."""
         if field not in self.found:
             return np.full(len(self.kept), "", object)
-        return layouts.as_text(self.raw.column(self.found[field]))
+        return names.as_text(self.raw.table.column(self.found[field]))
 
     def reject(
-        self, mask: ArrayLike, field: ArrayLike, value: ArrayLike, reason: ArrayLike
+        self,
+        mask: ArrayLike,
+        field: ArrayLike,
+        value: ArrayLike,
+        reason: ArrayLike,
     ) -> None:
         """Rejects the rows in mask that are still kept; the rest one for all, or one per row."""
         new = np.asarray(mask, bool) & self.kept
+        at = np.flatnonzero(new)
+        if not len(at):
+            return
         if isinstance(field, str):
             field = self.found.get(field, field)
-        for held, given in ((self._field, field), (self._value, value), (self._reason, reason)):
-            held[new] = np.broadcast_to(np.asarray(given, object), new.shape)[new]
+        held = {"field": field, "value": value, "reason": reason}
+        rows = {
+            name: np.broadcast_to(np.asarray(given, object), new.shape)[new]
+            for name, given in held.items()
+        }
+        self._against.append(pd.DataFrame({"at": at, **rows}))
         self.kept &= ~new
 
     def leave_out(self, mask: Bool[np.ndarray, "n"]) -> int:
@@ -240,24 +292,37 @@ class _Rows:
         self.kept &= ~new
         return int(new.sum())
 
+    def numbers(self, at: Int[np.ndarray, "k"]) -> Int[np.ndarray, "k"]:
+        """Rows by their number in their own file, from 1."""
+        start = np.array(self.raw.file_start)
+        return at - start[np.searchsorted(start, at, side="right") - 1] + 1
+
+    def _bad(self) -> pd.DataFrame:
+        blank = pd.DataFrame({"at": [], "field": [], "value": [], "reason": []})
+        frames = self._against or [blank.astype({"at": int})]
+        return pd.concat(frames, ignore_index=True).sort_values("at", ignore_index=True)
+
     def rejected(self) -> pd.DataFrame:
-        """One row per rejected row of the file."""
-        bad = np.flatnonzero(self._reason != "")
-        held = {"field": self._field, "value": self._value, "reason": self._reason}
-        text = {name: pd.Series(values[bad], dtype="str") for name, values in held.items()}
-        return pd.DataFrame({"file": self.path, "row": bad + 1, **text})
+        """One row per rejected row of the files."""
+        bad, start = self._bad(), np.array(self.raw.file_start)
+        at = bad["at"].to_numpy(np.int64)
+        files = np.array(self.raw.files, object)
+        # A screen in two files that were joined goes by the name that it was asked for.
+        file = files[np.searchsorted(start, at, "right") - 1] if len(files) > 1 else self.path
+        text = {name: pd.Series(bad[name], dtype="str") for name in ("field", "value", "reason")}
+        return pd.DataFrame({"file": file, "row": self.numbers(at), **text})
 
     def why_none(self) -> str:
         """The error for a file with no usable treated well."""
-        bad = np.flatnonzero(self._reason != "")
+        bad = self._bad()
         if not len(bad):
             return f"{self.path}: every row counts as a control; check the column for is_control"
         causes = []
-        for field in dict.fromkeys(self._field[bad]):
-            rows = bad[self._field[bad] == field]
+        for field, rows in bad.groupby("field", sort=False):
+            first = rows.iloc[0]
             causes.append(
-                f"{len(rows)} x {field}: {self._reason[rows[0]]} "
-                f"(first: row {rows[0] + 1}, {self._value[rows[0]]!r})"
+                f"{len(rows)} x {field}: {first['reason']} "
+                f"(first: row {first['at'] + 1}, {first['value']!r})"
             )
         return (
             f"{self.path}: no usable treated well among {len(self.kept)} rows: "
@@ -275,18 +340,19 @@ def _treatments(rows: _Rows, notes: list[str]) -> _Treatments:
         text["batch"][:] = "0"
     dose = np.full(len(rows.kept), np.nan)
     if name := rows.found.get("concentration_um"):
-        dose = layouts.as_number(rows.raw.column(name))
+        dose = names.as_number(rows.raw.table.column(name))
         if dose.dtype != np.float64:
             # 0.37 held as float32 is 0.37 to its owner, not 0.37000000477: doses are compared.
             dose = dose.astype(str).astype(np.float64)
-        unit = layouts.concentration_unit(name)
+        unit = names.concentration_unit(name)
         dose = dose / 1000 if unit == "nM" else dose
         notes.append(f"concentration_um: the numbers in {name!r} are taken as {unit}")
     is_control, note = _controls(rows, text["smiles"], dose)
     notes.append(note)
     if "concentration_um" not in rows.found:
-        dose[:] = DEFAULT_CONCENTRATION_UM
-        notes.append(f"no concentration column: treated wells are at {DEFAULT_CONCENTRATION_UM} µM")
+        default = rows.raw.layout.default_um
+        dose[:] = default
+        notes.append(f"no concentration column: treated wells are at {default} µM")
     return _Treatments(
         **text, concentration_um=np.where(is_control, 0.0, dose), is_control=is_control
     )
@@ -303,10 +369,10 @@ def _controls(
         unclear = ~is_control & ~_among(label, _TREATED)
         rows.reject(unclear, "is_control", given, "neither true nor false")
         return is_control, f"controls: column {name!r}"
-    by_normal = {layouts.normal(name): name for name in rows.raw.column_names}
+    by_normal = {names.normal(name): name for name in rows.raw.table.column_names}
     for normal, values in _CONTROL_COLUMNS:
         if normal in by_normal:
-            given = layouts.as_text(rows.raw.column(by_normal[normal]))
+            given = names.as_text(rows.raw.table.column(by_normal[normal]))
             is_control = _among(np.array([text.lower() for text in given], object), values)
             if is_control.any():
                 return is_control, f"controls: {by_normal[normal]!r} is {' or '.join(values)}"
@@ -318,11 +384,7 @@ def _controls(
     )
 
 
-def _reject_smiles(
-    rows: _Rows,
-    wells: _Treatments,
-    check_smiles: Callable[[Sequence[str]], Sequence[str | None]] | None,
-) -> None:
+def _reject_smiles(rows: _Rows, wells: _Treatments, check_smiles: Checker | None) -> None:
     treated = ~wells.is_control
     rows.reject(treated & (wells.smiles == ""), "smiles", "", "no SMILES on a treated well")
     if check_smiles is None:
@@ -335,7 +397,7 @@ def _reject_smiles(
     rows.reject(reason != "", "smiles", wells.smiles, reason)
 
 
-def _reject_concentrations(rows: _Rows, wells: _Treatments) -> None:
+def _reject_concentrations(rows: _Rows, wells: _Treatments, notes: list[str]) -> None:
     field, given = "concentration_um", rows.text("concentration_um")
     treated, dose = ~wells.is_control, wells.concentration_um
     rows.reject(treated & np.isnan(dose) & (given == ""), field, "", "no concentration")
@@ -343,6 +405,11 @@ def _reject_concentrations(rows: _Rows, wells: _Treatments) -> None:
     rows.reject(treated & np.isinf(dose), field, given, "concentration is infinite")
     rows.reject(treated & (dose < 0), field, given, "concentration is negative")
     rows.reject(treated & (dose == 0), field, given, "concentration is 0 on a treated well")
+    moved, off = rows.raw.layout.on_grid(dose)
+    rows.reject(treated & off, field, given, "concentration is not one of this screen's doses")
+    if n_moved := int((treated & rows.kept & (moved != dose)).sum()):
+        notes.append(f"{n_moved} wells were moved to the nearest of the screen's doses")
+    dose[treated] = moved[treated]
 
 
 def _groups(rows: _Rows, wells: _Treatments, group_by: str, notes: list[str]) -> str:
@@ -385,12 +452,30 @@ def _distinguish_plates(wells: _Treatments, notes: list[str]) -> None:
         notes.append("plate labels recur in several batches: a plate is named <batch>/<plate>")
 
 
-def _reject_gaps(rows: _Rows, matrix: Float[np.ndarray, "n d"], labels: np.ndarray) -> None:
-    gap = ~np.isfinite(matrix)
-    count, first = gap.sum(axis=1), gap.argmax(axis=1)
-    value = matrix[np.arange(len(matrix)), first]
-    reason = [f"{k} of {len(labels)} features are missing, NaN or infinite" for k in count]
-    rows.reject(count > 0, labels[first], value.astype(str), reason)
+def _reject_gaps(rows: _Rows, used: Int[np.ndarray, "d"], labels: np.ndarray) -> None:
+    at, first, count, value = [], [], [], []
+    kept = np.flatnonzero(rows.kept)
+    step = chunk_rows(rows.raw.spool.width)
+    for start in range(0, len(kept), step):
+        part = kept[start : start + step]
+        x = rows.raw.spool[rows.raw.row[part]][:, used]
+        gap = ~np.isfinite(x)
+        (bad,) = np.nonzero(gap.any(axis=1))
+        where = gap[bad].argmax(axis=1)
+        at.append(part[bad])
+        first.append(where)
+        count.append(gap[bad].sum(axis=1))
+        value.append(x[bad, where].astype(str))
+    if not sum(map(len, at)):
+        return
+    bad = np.concatenate(at)
+    fields, values, reasons = (np.full(len(rows.kept), "", object) for _ in range(3))
+    fields[bad] = labels[used][np.concatenate(first)]
+    values[bad] = np.concatenate(value)
+    reasons[bad] = [
+        f"{k} of {len(used)} features are missing, NaN or infinite" for k in np.concatenate(count)
+    ]
+    rows.reject(reasons != "", fields, values, reasons)
 
 
 def _reject_duplicates(rows: _Rows, wells: _Treatments) -> None:
@@ -399,28 +484,50 @@ def _reject_duplicates(rows: _Rows, wells: _Treatments) -> None:
     _, first, group = np.unique(place, return_index=True, return_inverse=True)
     origin = np.arange(len(rows.kept))
     origin[known] = known[first][group]
-    rows.reject(
-        origin != np.arange(len(origin)),
-        "well",
-        wells.plate + " " + wells.well,
-        [f"same well as row {row + 1}" for row in origin],
-    )
+    again = np.flatnonzero(origin != np.arange(len(origin)))
+    if not len(again):
+        return
+    values, reasons = (np.full(len(origin), "", object) for _ in range(2))
+    values[again] = wells.plate[again] + " " + wells.well[again]
+    numbers = rows.numbers(origin[again])
+    reasons[again] = [f"same well as row {number}" for number in numbers]
+    rows.reject(reasons != "", "well", values, reasons)
 
 
 def _average_sites(
-    rows: _Rows, wells: _Treatments, matrix: Float[np.ndarray, "n d"], notes: list[str]
-) -> None:
-    """Averages the sites of a well into its first row, in place, and leaves out the others."""
+    rows: _Rows, wells: _Treatments, work: pathlib.Path, notes: list[str]
+) -> Int[np.ndarray, "n"]:
+    """Averages the sites of a well into its first row, and leaves out the others.
+
+    Returns:
+        The row in the spool of each well.
+    """
     known = np.flatnonzero(rows.kept & (wells.plate != "") & (wells.well != ""))
     place = _codes(wells.batch, wells.plate, wells.well)[known]
     _, first, group = np.unique(place, return_index=True, return_inverse=True)
+    row = rows.raw.row.copy()
     if len(first) == len(known):
-        return
-    matrix[known[first]] = aggregate(matrix[known], group, len(first))
+        return row
+    several = np.bincount(group)[group] > 1
+    row[known] = average_rows(
+        rows.raw.spool, row[known], np.where(several, group, -1), work / "sites.f32"
+    )
     others = np.ones(len(known), bool)
     others[first] = False
-    rows.leave_out(np.isin(np.arange(len(matrix)), known[others]))
+    rows.leave_out(np.isin(np.arange(len(row)), known[others]))
     notes.append(f"{len(known)} sites were averaged to {len(first)} wells")
+    return row
+
+
+def _varying(x: SpooledRows) -> Bool[np.ndarray, "d"]:
+    """Features that are not the same in all rows; done once every feature has varied."""
+    first, varies = x[:1], np.zeros(x.shape[1], bool)
+    step = chunk_rows(x.shape[1])
+    for start in range(0, x.shape[0], step):
+        varies |= (x[start : start + step] != first).any(axis=0)
+        if varies.all():
+            break
+    return varies
 
 
 def _among(values: np.ndarray, wanted: Collection[str]) -> Bool[np.ndarray, "n"]:

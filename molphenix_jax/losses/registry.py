@@ -113,22 +113,9 @@ def _cloome(*, beta: float) -> Evaluate:
 
 
 def _retrieved(kernel: SoftmaxKernel, *, beta: float) -> Evaluate:
-    """ℓ(p_xx, p_xy) + ℓ(p_yy, p_yx), see `hopfield`."""
     if not beta > 0.0:
         raise ValueError(f"beta must be positive, got {beta}")
-    retrieval = hopfield.RetrievalKernel(beta)
-
-    def evaluate(rows, cols, shared, plan):
-        def half(anchor: blocks.Side, other: blocks.Side, shared: blocks.Shared) -> Summed:
-            def recall(state: blocks.Side) -> blocks.Side:
-                stats = streaming.reduce(retrieval, state, anchor, shared, plan)
-                return state._replace(z=hopfield.normalise(stats.rows.mean))
-
-            return streaming.summed(kernel, recall(anchor), recall(other), shared, plan)
-
-        return streaming.summed_both_ways(half, rows, cols, shared, plan)
-
-    return evaluate
+    return hopfield.RetrievedLoss(kernel, beta)
 
 
 def _times_temperature(evaluate: Evaluate) -> Evaluate:

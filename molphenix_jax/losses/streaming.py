@@ -128,34 +128,31 @@ def summed(
     return kernel.finish(reduce(kernel, rows, cols, shared, plan))
 
 
-def summed_both_ways(
-    half: Callable[..., Summed],
-    rows: blocks.Side,
-    cols: blocks.Side,
-    shared: blocks.Shared,
-    plan: Plan,
-) -> Summed:
-    """half(rows, cols, shared) + half(cols, rows, shared).
-
-    For a half that holds much between value and gradient (`hopfield`): a chunked one takes the
-    gradient of each half before it begins the other, and keeps only the sum.
-    """
-    if plan.execution == "chunked":
-        return _in_turn(half, rows, cols, shared)
-    return _both_ways(half, rows, cols, shared)
-
-
 # Two walks: statistics, then gradients. -----------------------------------------------------------
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _streamed(kernel: blocks.Kernel, plan: Plan, rows, cols, shared) -> blocks.Stats:
+    return statistics(kernel, rows, cols, shared, plan)
+
+
+def statistics(
+    kernel: blocks.Kernel,
+    rows: blocks.Side,
+    cols: blocks.Side,
+    shared: blocks.Shared,
+    plan: Plan,
+    *,
+    done: Array | None = None,
+) -> blocks.Stats:
+    """The first walk, begun after `done` (see `after`); not to be differentiated."""
+
     def walk(rows, cols, shared):
         def visit(rows, cols, stats):
             (row_side,), (col_side,) = rows, cols
             return kernel.merge(stats, kernel.partial(row_side, col_side, shared))
 
-        return _travel(visit, (rows,), (cols,), kernel.empty(rows, cols), plan)
+        return _travel(visit, (rows,), (cols,), after(kernel.empty(rows, cols), done), plan)
 
     return _on_devices(walk, plan)(rows, cols, shared)
 
@@ -168,6 +165,33 @@ def _streamed_fwd(kernel: blocks.Kernel, plan: Plan, rows, cols, shared):
 def _streamed_bwd(kernel: blocks.Kernel, plan: Plan, residuals, cotangent: blocks.Stats):
     rows, cols, shared, stats = residuals
     recap = kernel.recap(stats, cotangent)
+    return cotangents(pulled_back(kernel, rows, cols, shared, recap, plan), rows, cols)
+
+
+_streamed.defvjp(_streamed_fwd, _streamed_bwd)
+
+
+def pulled_back(
+    kernel: blocks.Kernel,
+    rows: blocks.Side,
+    cols: blocks.Side,
+    shared: blocks.Shared,
+    recap: blocks.Stats,
+    plan: Plan,
+    *,
+    start: blocks.Stats | None = None,
+) -> blocks.Stats:
+    """The second walk: gradients of z by row and by column, of scale and bias in `total`.
+
+    Args:
+        kernel: the block mathematics.
+        rows: as in the first walk.
+        cols: as in the first walk.
+        shared: as in the first walk.
+        recap: what `kernel.recap` made of the final statistics and their cotangents.
+        plan: how to walk.
+        start: gradients to add to, for a chunked walk; None starts from zero.
+    """
 
     def walk(rows, cols, shared, total):
         def visit(rows, cols, gradients):
@@ -182,13 +206,10 @@ def _streamed_bwd(kernel: blocks.Kernel, plan: Plan, residuals, cotangent: block
             here = jax.grad(pullback, argnums=(0, 1, 2, 3))(*_inputs(row_side, col_side, shared))
             return jax.tree.map(jnp.add, gradients, blocks.Stats(here[0], here[1], here[2:]))
 
-        return _travel(visit, rows, cols, _no_gradients(rows[0], cols[0]), plan)
+        so_far = no_gradients(rows[0], cols[0]) if start is None else start
+        return _travel(visit, rows, cols, so_far, plan)
 
-    gradients = _on_devices(walk, plan)((rows, recap.rows), (cols, recap.cols), shared, recap.total)
-    return _cotangents(gradients, rows, cols)
-
-
-_streamed.defvjp(_streamed_fwd, _streamed_bwd)
+    return _on_devices(walk, plan)((rows, recap.rows), (cols, recap.cols), shared, recap.total)
 
 
 # One walk: value and gradient together. -----------------------------------------------------------
@@ -200,6 +221,32 @@ def _at_once(kernel: SummedKernel, plan: Plan, rows, cols, shared) -> Summed:
 
 
 def _at_once_fwd(kernel: SummedKernel, plan: Plan, rows, cols, shared):
+    value, gradients = value_and_gradients(kernel, rows, cols, shared, plan)
+    return value, (gradients, rows, cols)
+
+
+def _at_once_bwd(kernel: SummedKernel, plan: Plan, residuals, cotangent: Summed):
+    del kernel, plan
+    return scaled_cotangents(residuals, cotangent)
+
+
+_at_once.defvjp(_at_once_fwd, _at_once_bwd)
+
+
+def value_and_gradients(
+    kernel: SummedKernel,
+    rows: blocks.Side,
+    cols: blocks.Side,
+    shared: blocks.Shared,
+    plan: Plan,
+    *,
+    done: Array | None = None,
+) -> tuple[Summed, blocks.Stats]:
+    """What `summed` gives, and its gradients, in a single chunked walk; not for separable "no".
+
+    It begins after `done`, see `after`.
+    """
+
     def visit(rows, cols, so_far):
         (row_side,), (col_side,) = rows, cols
 
@@ -212,66 +259,32 @@ def _at_once_fwd(kernel: SummedKernel, plan: Plan, rows, cols, shared):
         here = blocks.Stats(here[0], here[1], (here[2:], value_here))
         return jax.tree.map(jnp.add, so_far, here)
 
-    start = _no_gradients(rows, cols)
+    start = no_gradients(rows, cols)
     start = start._replace(total=(start.total, (jnp.zeros(()), jnp.zeros(()))))
     any_tile = kernel.separable == "pairs"
-    done = _sweep(
+    walked = _sweep(
         visit,
         (rows,),
         (cols,),
-        start,
+        after(start, done),
         row_tile=plan.chunk_size or (TILE if any_tile else STRIPE),
         col_tile=(plan.chunk_size or TILE) if any_tile else cols.z.shape[0],
     )
-    scalars, value = done.total
-    return value, (done._replace(total=scalars), rows, cols)
+    scalars, value = walked.total
+    return value, walked._replace(total=scalars)
 
 
-def _at_once_bwd(kernel: SummedKernel, plan: Plan, residuals, cotangent: Summed):
-    del kernel, plan
-    return _scaled_cotangents(residuals, cotangent)
+def after(start: Any, done: Array | None) -> Any:
+    """The same start of a walk, but not made before the scalar `done` is known.
 
-
-_at_once.defvjp(_at_once_fwd, _at_once_bwd)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _in_turn(half: Callable[..., Summed], rows, cols, shared) -> Summed:
-    return _both_ways(half, rows, cols, shared)
-
-
-def _in_turn_fwd(half: Callable[..., Summed], rows, cols, shared):
-    def step(_, state):
-        one, other, gradient_one, gradient_other, rest = state
-
-        def value(*inputs):
-            return half(*_with_inputs(one, other, shared, inputs))
-
-        value_here, here = jax.value_and_grad(value, argnums=(0, 1, 2, 3), has_aux=True)(
-            *_inputs(one, other, shared)
-        )
-        rest = jax.tree.map(jnp.add, rest, (here[2:], value_here))
-        return other, one, gradient_other + here[1], gradient_one + here[0], rest
-
-    # A loop, since the compiler would otherwise work on both halves at the same time.
-    none = _no_gradients(rows, cols)
-    start = (rows, cols, none.rows, none.cols, (none.total, (jnp.zeros(()), jnp.zeros(()))))
-    *_, for_rows, for_cols, (scalars, value) = jax.lax.fori_loop(0, 2, step, start)
-    return value, (blocks.Stats(for_rows, for_cols, scalars), rows, cols)
-
-
-def _in_turn_bwd(half: Callable[..., Summed], residuals, cotangent: Summed):
-    del half
-    return _scaled_cotangents(residuals, cotangent)
-
-
-_in_turn.defvjp(_in_turn_fwd, _in_turn_bwd)
-
-
-def _both_ways(half: Callable[..., Summed], rows, cols, shared) -> Summed:
-    first, w_first = half(rows, cols, shared)
-    second, w_second = half(cols, rows, shared)
-    return first + second, w_first + w_second
+    The compiler puts work in the order that it likes, and makes the zeros that all walks start from
+    before the first of them: as many arrays at once as there are walks. What is added here is 0,
+    and no simplification finds out.
+    """
+    if done is None:
+        return start
+    zero = (done > 0.0).astype(jnp.int32) >> 1
+    return jax.tree.map(lambda a: a + zero.astype(a.dtype), start)
 
 
 # What is differentiated: z of both sides, scale and bias; all else is frozen. ---------------------
@@ -286,13 +299,13 @@ def _with_inputs(rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared, in
     return rows._replace(z=z_row), cols._replace(z=z_col), shared._replace(scale=scale, bias=bias)
 
 
-def _scaled_cotangents(residuals, cotangent: Summed):
+def scaled_cotangents(residuals, cotangent: Summed):
     """Gradients known at cotangent 1; the sum of w has none."""
     gradients, rows, cols = residuals
-    return _cotangents(jax.tree.map(lambda g: cotangent[0] * g, gradients), rows, cols)
+    return cotangents(jax.tree.map(lambda g: cotangent[0] * g, gradients), rows, cols)
 
 
-def _no_gradients(rows: blocks.Side, cols: blocks.Side) -> blocks.Stats:
+def no_gradients(rows: blocks.Side, cols: blocks.Side) -> blocks.Stats:
     """Zero gradients of z (in float32, whatever z is), of scale and of bias."""
     return blocks.Stats(
         jnp.zeros(rows.z.shape, jnp.float32),
@@ -301,7 +314,7 @@ def _no_gradients(rows: blocks.Side, cols: blocks.Side) -> blocks.Stats:
     )
 
 
-def _cotangents(gradients: blocks.Stats, rows: blocks.Side, cols: blocks.Side):
+def cotangents(gradients: blocks.Stats, rows: blocks.Side, cols: blocks.Side):
     """Gradients in the shape of the arguments; None, which custom_vjp takes for 0, where frozen."""
     frozen: Any = None
 

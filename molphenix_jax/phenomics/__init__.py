@@ -1,6 +1,13 @@
 """Wells to corrected, averaged profiles with a replicate-consistency p-value."""
 
-from molphenix_jax.phenomics.activity import ReplicateConsistency, replicate_consistency
+from molphenix_jax.phenomics.activity import (
+    ReplicateConsistency,
+    ReplicateDraw,
+    consistency_of,
+    draw_replicates,
+    null_statistics,
+    replicate_consistency,
+)
 from molphenix_jax.phenomics.aggregation import aggregate
 from molphenix_jax.phenomics.completeness import complete_features
 from molphenix_jax.phenomics.correction import Correction, Method, fit_correction
@@ -13,6 +20,7 @@ from molphenix_jax.phenomics.crops import (
     field_crops,
 )
 from molphenix_jax.phenomics.intensity import intensity_features
+from molphenix_jax.phenomics.rows import Rows, RowsOnDisk
 
 __all__ = [
     "STANDARDISE",
@@ -21,12 +29,18 @@ __all__ = [
     "CropError",
     "Method",
     "ReplicateConsistency",
+    "ReplicateDraw",
+    "Rows",
+    "RowsOnDisk",
     "aggregate",
     "block_mean",
     "complete_features",
+    "consistency_of",
     "crops_shape",
+    "draw_replicates",
     "field_crops",
     "fit_correction",
     "intensity_features",
+    "null_statistics",
     "replicate_consistency",
 ]

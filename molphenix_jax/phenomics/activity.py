@@ -10,6 +10,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Int
 
+from molphenix_jax.phenomics.rows import Rows
+
 # Beyond this many replicates the mean cosine hardly moves, while the null costs in proportion.
 MAX_REPLICATES = 32
 
@@ -70,73 +72,116 @@ def replicate_consistency(
         raise ValueError(
             f"expected x [n, d] and perturbation [n], got {x.shape} and {perturbation.shape}"
         )
-    if len(x) and perturbation.min() < 0:
+    draw = draw_replicates(perturbation, n_null=n_null, seed=seed)
+    ids = np.arange(len(draw.counts))
+    statistic, p_value = consistency_of(x, ids, draw, null_statistics(x, draw))
+    return ReplicateConsistency(statistic, p_value, draw.counts, n_null, draw.notes)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReplicateDraw:
+    """Every random choice behind the p-values of a screen; made without looking at embeddings.
+
+    Attributes:
+        counts: wells of each perturbation, [p].
+        order: wells sorted by perturbation, in random order within each, [n].
+        starts: where each perturbation starts in `order`, [p].
+        used: wells of each perturbation that are tested, [p]; 0 or 1 is not tested.
+        null_wells: wells of the null groups, nested: the first r of a row make a group of size r.
+        n_null: number of null groups.
+        notes: what was limited, in one sentence each.
+    """
+
+    counts: Int[np.ndarray, "p"]
+    order: Int[np.ndarray, "n"]
+    starts: Int[np.ndarray, "p"]
+    used: Int[np.ndarray, "p"]
+    null_wells: Int[np.ndarray, "m r"]
+    n_null: int
+    notes: tuple[str, ...]
+
+
+def draw_replicates(perturbation: Int[np.ndarray, "n"], *, n_null: int, seed: int) -> ReplicateDraw:
+    """Draws the wells that are tested and those of the null (see `replicate_consistency`).
+
+    Raises:
+        ValueError: an id is negative, or n_null is below 1.
+    """
+    if len(perturbation) and perturbation.min() < 0:
         raise ValueError(f"perturbation ids start at 0, got {perturbation.min()}")
     if n_null < 1:
         raise ValueError(f"n_null must be at least 1, got {n_null}")
     counts = np.bincount(perturbation)
-    statistic = np.full(len(counts), np.nan)
-    p_value = np.full(len(counts), np.nan)
     present = np.flatnonzero(counts)
     limit = min(MAX_REPLICATES, len(present))
     notes = _limit_notes(counts, limit)
-    if limit < 2 or counts.max() < 2:
-        return ReplicateConsistency(statistic, p_value, counts, n_null, notes)
-
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(x))
-    order = shuffled[np.argsort(perturbation[shuffled], kind="stable")]
     starts = np.cumsum(counts) - counts
+    if limit < 2 or counts.max() < 2:
+        nothing = np.zeros((0, 0), np.int64)
+        used = np.minimum(counts, 1)
+        return ReplicateDraw(counts, np.arange(0), starts, used, nothing, n_null, notes)
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(perturbation))
+    order = shuffled[np.argsort(perturbation[shuffled], kind="stable")]
     used = np.minimum(counts, limit)
-    norms = _norms(x)
-
-    tested = np.flatnonzero(used > 1)
-    replicate_counts = np.unique(used[tested])
-    null = _null_statistics(
-        x, norms, order, starts[present], used[present], replicate_counts, n_null, rng
-    )
-    for r in replicate_counts:
-        ids = tested[used[tested] == r]
-        for part in np.array_split(ids, -(-len(ids) * r * x.shape[1] // _CHUNK_VALUES)):
-            wells = order[starts[part][:, None] + np.arange(r)]
-            units = _units(x, norms, wells)
-            statistic[part] = _mean_cosine(units.sum(axis=1), _square_sum(units), r)
-        below = np.searchsorted(null[r], statistic[ids], side="left")
-        p_value[ids] = (1 + n_null - below) / (1 + n_null)
-    return ReplicateConsistency(statistic, p_value, counts, n_null, notes)
+    drawn = _distinct(len(present), n_null, int(used.max()), rng)
+    slot = (rng.random(drawn.shape) * used[present][drawn]).astype(np.int64)
+    null_wells = order[starts[present][drawn] + slot]
+    return ReplicateDraw(counts, order, starts, used, null_wells, n_null, notes)
 
 
-def _null_statistics(
-    x: Float[np.ndarray, "n d"],
-    norms: Float[np.ndarray, "n"],
-    order: Int[np.ndarray, "n"],
-    starts: Int[np.ndarray, "q"],
-    used: Int[np.ndarray, "q"],
-    replicate_counts: Int[np.ndarray, "c"],
-    n_null: int,
-    rng: np.random.Generator,
-) -> dict[int, Float[np.ndarray, "m"]]:
-    """Sorted null statistics of each replicate count.
+def null_statistics(x: Rows, draw: ReplicateDraw) -> dict[int, Float[np.ndarray, "m"]]:
+    """Sorted null statistics of each replicate count that is tested.
 
     The groups are nested: the first r wells of one sequence make the group of size r, so that all
     counts together cost no more than the largest.
     """
-    largest = int(replicate_counts.max())
-    drawn = _distinct(len(starts), n_null, largest, rng)
-    wells = order[starts[drawn] + (rng.random(drawn.shape) * used[drawn]).astype(np.int64)]
-    null = {int(r): np.empty(n_null) for r in replicate_counts}
+    n, largest = draw.null_wells.shape
+    null = {int(r): np.empty(n) for r in np.unique(draw.used) if 1 < r <= largest}
     step = max(1, _CHUNK_VALUES // max(1, x.shape[1]))
-    for begin in range(0, n_null, step):
+    for begin in range(0, n, step):
+        wells = draw.null_wells[begin : begin + step]
         part = slice(begin, begin + step)
-        total = np.zeros((len(wells[part]), x.shape[1]), np.float32)
-        squares = np.zeros(len(total))
+        sums = np.zeros((len(wells), x.shape[1]), np.float32)
+        squares = np.zeros(len(sums))
         for r in range(1, largest + 1):
-            units = _units(x, norms, wells[part, r - 1])
-            total += units
+            units = _units(x[wells[:, r - 1]])
+            sums += units
             squares += np.einsum("nd,nd->n", units, units)
             if r in null:
-                null[r][part] = _mean_cosine(total, squares, r)
+                null[r][part] = _mean_cosine(sums, squares, r)
     return {r: np.sort(values) for r, values in null.items()}
+
+
+def consistency_of(
+    x: Rows,
+    ids: Int[np.ndarray, "q"],
+    draw: ReplicateDraw,
+    null: dict[int, Float[np.ndarray, "m"]],
+    *,
+    first_well: int = 0,
+) -> tuple[Float[np.ndarray, "q"], Float[np.ndarray, "q"]]:
+    """Statistic and p-value of some perturbations, NaN where they are not tested.
+
+    Args:
+        x: embeddings; row i is well `first_well` + i.
+        ids: perturbations, all of whose wells are in x.
+        draw: from `draw_replicates`.
+        null: from `null_statistics`.
+        first_well: see x.
+    """
+    statistic, p_value = np.full(len(ids), np.nan), np.full(len(ids), np.nan)
+    for r in np.unique(draw.used[ids]):
+        if r < 2:
+            continue
+        at = np.flatnonzero(draw.used[ids] == r)
+        for part in np.array_split(at, -(-len(at) * r * x.shape[1] // _CHUNK_VALUES)):
+            wells = draw.order[draw.starts[ids[part]][:, None] + np.arange(r)] - first_well
+            units = _units(x[wells])
+            statistic[part] = _mean_cosine(units.sum(axis=1), _square_sum(units), r)
+        below = np.searchsorted(null[int(r)], statistic[at], side="left")
+        p_value[at] = (1 + draw.n_null - below) / (1 + draw.n_null)
+    return statistic, p_value
 
 
 def _distinct(n: int, n_rows: int, size: int, rng: np.random.Generator) -> Int[np.ndarray, "m r"]:
@@ -152,19 +197,10 @@ def _distinct(n: int, n_rows: int, size: int, rng: np.random.Generator) -> Int[n
         drawn[again] = rng.integers(n, size=(int(again.sum()), size))
 
 
-def _norms(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
-    step = max(1, _CHUNK_VALUES // max(1, x.shape[1]))
-    parts = [
-        np.linalg.norm(x[i : i + step].astype(np.float64), axis=1) for i in range(0, len(x), step)
-    ]
-    norms = np.concatenate(parts)
-    return np.where(norms > 0, norms, 1.0)
-
-
-def _units(
-    x: Float[np.ndarray, "n d"], norms: Float[np.ndarray, "n"], wells: np.ndarray
-) -> np.ndarray:
-    return (x[wells] / norms[wells][..., None]).astype(np.float32)
+def _units(x: Float[np.ndarray, "*n d"]) -> Float[np.ndarray, "*n d"]:
+    """Embeddings of length 1 (0 where they are all zero)."""
+    norms = np.linalg.norm(x.astype(np.float64), axis=-1)
+    return (x / np.where(norms > 0, norms, 1.0)[..., None]).astype(np.float32)
 
 
 def _square_sum(units: Float[np.ndarray, "p r d"]) -> Float[np.ndarray, "p"]:

@@ -1,13 +1,15 @@
 """Features with gaps: which to drop, so that few wells are lost."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
+
+from molphenix_jax.phenomics.rows import Rows, chunked, total
 
 _FREE_ROWS = 3
 _FREE_SHARE = 0.01
 
 
-def complete_features(x: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, "d"]:
+def complete_features(x: Rows) -> Bool[np.ndarray, "d"]:
     """Which features to keep where some are NaN or infinite in some wells.
 
     A well with a gap in any kept feature is lost. A gap in up to 3 wells (a quarter of a small
@@ -16,7 +18,7 @@ def complete_features(x: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, "d"]:
     those few) is largest.
 
     Args:
-        x: embeddings with gaps.
+        x: embeddings with gaps; read once, and once more if there are any.
 
     Returns:
         True for each feature to keep.
@@ -24,12 +26,12 @@ def complete_features(x: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, "d"]:
     n, d = x.shape
     if not n:
         return np.ones(d, bool)
-    gaps = np.array([n - int(np.isfinite(x[:, j]).sum()) for j in range(d)])
+    bad = chunked(x, np.arange(n), lambda rows: ~np.isfinite(rows))
+    _, gaps = total(bad)
+    if not gaps.any():
+        return np.ones(d, bool)
     # A well is lost once any feature with a gap there is kept: first the one with fewest gaps.
-    lost_at = np.full(n, n + 1)
-    for j in np.flatnonzero(gaps):
-        bad = ~np.isfinite(x[:, j])
-        lost_at[bad] = np.minimum(lost_at[bad], gaps[j])
+    lost_at = np.concatenate([np.where(b, gaps[None], n + 1).min(axis=1) for b in bad()])
     most = np.unique(gaps)
     n_lost = np.searchsorted(np.sort(lost_at), most, side="right")
     n_features = np.searchsorted(np.sort(gaps), most, side="right")

@@ -12,6 +12,7 @@ A second screen reuses the rotation of the first (`Correction.extend`): both the
 
 import dataclasses
 import os
+import pathlib
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
@@ -20,7 +21,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from molphenix_jax.phenomics.whitening import CORAL_RIDGE, center_scale, coral, whitening
+from molphenix_jax.phenomics.coral import CORAL_RIDGE, Axes, Scatter, scatter_of, write_npy
+from molphenix_jax.phenomics.rows import Rows, RowsOnDisk, chunked, mean_and_spread, total
+from molphenix_jax.phenomics.whitening import center_scale, whitening
 
 Method = Literal["none", "centerscale", "pca_cs", "tvn"]
 
@@ -56,7 +59,8 @@ class Correction:
         entry: row of the group arrays for each group, [g].
         group_center: [e, k].
         group_scale: [e, k].
-        coral_axes: principal axes of each entry's controls, stacked, [r, k].
+        coral_axes: principal axes of each entry's controls, stacked, [r, k]: as many as there are
+            controls, so that for a large screen they stay on disk.
         coral_gain: (variance + 0.5)^-1/2 - 0.5^-1/2 of each axis, [r].
         coral_start: first axis of each entry, and the end, [e + 1].
         notes: one sentence for each fallback taken.
@@ -72,7 +76,7 @@ class Correction:
     entry: Int[np.ndarray, "g"]
     group_center: Float[np.ndarray, "e k"]
     group_scale: Float[np.ndarray, "e k"]
-    coral_axes: Float[np.ndarray, "r k"]
+    coral_axes: Float[np.ndarray, "r k"] | RowsOnDisk
     coral_gain: Float[np.ndarray, "r"]
     coral_start: Int[np.ndarray, "e1"]
     notes: tuple[str, ...] = ()
@@ -93,7 +97,7 @@ class Correction:
             ValueError: shapes disagree, a value is not finite, or a group was not seen by
                 `fit_correction` or `extend`.
         """
-        x, names = _checked(x, group)
+        x, names = np.asarray(x), _checked(x, group)
         if self.method == "none":
             return x.astype(np.float32)
         if x.shape[1] != len(self.center):
@@ -117,9 +121,11 @@ class Correction:
 
     def extend(
         self,
-        x: Float[np.ndarray, "n d"],
+        x: Rows,
         group: Sequence[str] | np.ndarray,
         is_control: Bool[np.ndarray, "n"] | Sequence[bool],
+        *,
+        axes_path: pathlib.Path | None = None,
     ) -> "Correction":
         """Fits the group stage on another screen and keeps the PCA, so that both share one space.
 
@@ -132,6 +138,7 @@ class Correction:
             x: embeddings of the other screen, same features.
             group: correction batch of each well.
             is_control: which wells are controls.
+            axes_path: see `fit_correction`.
 
         Returns:
             A correction for the groups of the other screen only.
@@ -139,8 +146,8 @@ class Correction:
         Raises:
             ValueError: shapes disagree or a value is not finite.
         """
-        x, names = _checked(x, group)
-        is_control = _checked_mask(is_control, len(x))
+        names = _checked(x, group)
+        is_control = _checked_mask(is_control, x.shape[0])
         if self.method == "none":
             return self
         if x.shape[1] != len(self.center):
@@ -150,19 +157,25 @@ class Correction:
             )
         if is_control.sum() < _MIN_TO_CENTER:
             return self._without_controls(x, names)
-        screen = self
-        if is_control.sum() >= _MIN_TO_REFIT:
-            center, scale, _ = center_scale(x[is_control])
+        screen, controls = self, np.flatnonzero(is_control)
+        if len(controls) >= _MIN_TO_REFIT:
+            center, scale, _ = center_scale(chunked(x, controls))
             screen = dataclasses.replace(self, center=center, scale=scale)
-        return _with_groups(screen, x, names, is_control, _MIN_TO_CENTER, ())
+        return _with_groups(screen, x, names, controls, _MIN_TO_CENTER, (), axes_path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes all statistics to one NumPy archive (no pickle), exactly as they are held."""
-        fields = {f.name: np.asarray(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name in ("groups", "notes"):
-            fields[name] = np.array(getattr(self, name), dtype=np.str_)
-        with open(path, "wb") as file:
-            np.savez(file, **fields)  # pyright: ignore[reportArgumentType]
+            fields[name] = np.array(fields[name], dtype=np.str_)
+        # As np.savez, but without gathering the axes in memory.
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for name, value in fields.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    if isinstance(value, RowsOnDisk):
+                        write_npy(file, value)
+                    else:
+                        np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Correction":
@@ -188,10 +201,10 @@ class Correction:
             }
         )
 
-    def _without_controls(self, x: Float[np.ndarray, "n d"], names: np.ndarray) -> "Correction":
+    def _without_controls(self, x: Rows, names: np.ndarray) -> "Correction":
         screen, note = self, "no controls to fit on: the statistics of the first screen are used"
-        if len(x) >= _MIN_WELLS:
-            center, scale, _ = center_scale(x)
+        if x.shape[0] >= _MIN_WELLS:
+            center, scale, _ = center_scale(chunked(x, np.arange(x.shape[0])))
             screen = dataclasses.replace(self, center=center, scale=scale)
             note = "no controls to fit on: the screen is centred and scaled on all its wells"
         groups = tuple(sorted(set(names.tolist())))
@@ -218,12 +231,13 @@ class Correction:
 
 
 def fit_correction(
-    x: Float[np.ndarray, "n d"],
+    x: Rows,
     group: Sequence[str] | np.ndarray,
     is_control: Bool[np.ndarray, "n"] | Sequence[bool],
     *,
     method: Method,
     clip: float = CLIP_SD,
+    axes_path: pathlib.Path | None = None,
 ) -> Correction:
     """Fits a batch correction on control wells (SPEC section 8).
 
@@ -247,6 +261,7 @@ def fit_correction(
         is_control: which wells are controls; no other well is looked at if there are two.
         method: see above.
         clip: bound in control SDs, before the PCA (centre-scale: on the result); 0 for none.
+        axes_path: a new file that takes `coral_axes`; without one they are held in memory.
 
     Returns:
         The fitted correction, with a note for each fallback.
@@ -258,9 +273,9 @@ def fit_correction(
         raise ValueError(f"unknown correction {method!r}; known: {', '.join(get_args(Method))}")
     if not clip >= 0:
         raise ValueError(f"clip is a number of SDs, 0 for none; got {clip}")
-    x, names = _checked(x, group)
-    is_control = _checked_mask(is_control, len(x))
-    d = x.shape[1]
+    names = _checked(x, group)
+    n, d = x.shape
+    is_control = _checked_mask(is_control, n)
     blank = Correction(
         method=method,
         clip=float(clip),
@@ -278,67 +293,80 @@ def fit_correction(
     )
     if method == "none":
         return blank
-    if not len(x):
+    if not n:
         raise ValueError("a correction cannot be fitted on no wells")
-    reference, minimum, notes = is_control, _MIN_TO_CENTER, ()
-    if is_control.sum() < _MIN_TO_CENTER:
-        reference, minimum = np.ones(len(x), bool), _MIN_WELLS
+    reference, minimum, notes = np.flatnonzero(is_control), _MIN_TO_CENTER, ()
+    if len(reference) < _MIN_TO_CENTER:
         notes = (
-            f"{is_control.sum()} control wells: nothing could be corrected against controls; "
+            f"{len(reference)} control wells: nothing could be corrected against controls; "
             f"{method} became centre and scale on all wells",
         )
+        reference, minimum = np.arange(n), _MIN_WELLS
         method = "centerscale"
-    center, scale, n_constant = center_scale(x[reference])
+    center, scale, n_constant = center_scale(chunked(x, reference))
     if n_constant:
         notes += (f"{n_constant} features are constant on the controls: centred, not scaled",)
     screen = dataclasses.replace(blank, method=method, center=center, scale=scale)
     if method in ("pca_cs", "tvn"):
-        rotation, above_floor = whitening(_clipped((x[reference] - center) / scale, screen.clip))
+        z = chunked(x, reference, lambda rows: _clipped((rows - center) / scale, screen.clip))
+        rotation, above_floor = whitening(z)
         screen = dataclasses.replace(screen, rotation=rotation, rescaled=above_floor)
         if not above_floor.all():
             notes += (
                 f"{d - int(above_floor.sum())} of {d} PCA axes vary too little among the "
-                f"{int(reference.sum())} controls to be whitened fully",
+                f"{len(reference)} controls to be whitened fully",
             )
-    return _with_groups(screen, x, names, reference, minimum, notes)
+    return _with_groups(screen, x, names, reference, minimum, notes, axes_path)
 
 
 def _with_groups(
     screen: Correction,
-    x: Float[np.ndarray, "n d"],
+    x: Rows,
     names: np.ndarray,
-    reference: Bool[np.ndarray, "n"],
+    reference: Int[np.ndarray, "c"],
     minimum: int,
     notes: tuple[str, ...],
+    axes_path: pathlib.Path | None,
 ) -> Correction:
     """Fits the group stage on the reference wells of each group with at least `minimum` of them."""
-    y = screen._screen_stage(x[reference])
-    members = {name: rows for name, rows in _rows_of(names[reference]) if len(rows) >= minimum}
-    within = np.concatenate([y[rows] - y[rows].mean(0) for rows in members.values()] or [y])
+    rows_of = {name: reference[rows] for name, rows in _rows_of(names[reference])}
+    members = {name: rows for name, rows in rows_of.items() if len(rows) >= minimum}
+    chunks_of = lambda rows: chunked(x, rows, screen._screen_stage)  # noqa: E731
+    k = screen.rotation.shape[1] or x.shape[1]
+    means, sums, within = {}, np.zeros(k), Scatter(k)
+    for name, rows in rows_of.items():
+        chunks = chunks_of(rows)
+        n, own = total(chunks)
+        sums, means[name] = sums + own, own / n
+        if name in members:
+            for chunk in chunks():
+                within.add(chunk - means[name])
+    mean = sums / len(reference)
     if not members:
-        within = y - y.mean(0)
-    usual = _nonzero(within.std(axis=0))
+        for chunk in chunks_of(reference)():
+            within.add(chunk - mean)
+    usual = _nonzero(np.sqrt(within.squares / within.n))
     scaling = screen.method != "tvn"
     groups = tuple(sorted(set(names.tolist())))
 
-    centers, scales = [y.mean(axis=0)], [np.where(screen.rescaled, usual, 1.0)]
-    blocks = [within] if screen.method == "tvn" else []
+    axes = Axes(axes_path, k)
+    centers, scales = [mean], [np.where(screen.rescaled, usual, 1.0)]
+    if not scaling:
+        axes.add(within)
     entry = np.zeros(len(groups), np.int64)
     for i, name in enumerate(groups):
         if name not in members:
             continue
-        own = y[members[name]]
         entry[i] = len(centers)
-        centers.append(own.mean(axis=0))
-        spread = own.std(axis=0)
-        usable = (spread > _DEGENERATE * usual) & (len(own) >= _MIN_TO_SCALE)
-        scales.append(np.where(screen.rescaled, np.where(usable, spread, usual), 1.0))
-        if screen.method == "tvn":
-            blocks.append(own - own.mean(axis=0))
+        centers.append(means[name])
+        chunks = chunks_of(members[name])
+        if scaling:
+            spread = mean_and_spread(chunks)[1]
+            usable = (spread > _DEGENERATE * usual) & (len(members[name]) >= _MIN_TO_SCALE)
+            scales.append(np.where(screen.rescaled, np.where(usable, spread, usual), 1.0))
+        else:
+            axes.add(scatter_of(lambda: (c - means[name] for c in chunks()), k))  # noqa: B023
 
-    aligned = [coral(block) for block in blocks]
-    gains = [gain for _, gain in aligned]
-    k = y.shape[1]
     kind = "controls" if minimum == _MIN_TO_CENTER else "wells"
     without = [name for name in groups if name not in members]
     if without:
@@ -358,25 +386,22 @@ def _with_groups(
         entry=entry,
         group_center=np.stack(centers),
         group_scale=np.stack(scales) if scaling else np.ones((len(centers), k)),
-        coral_axes=np.concatenate([axes for axes, _ in aligned] or [np.zeros((0, k))]),
-        coral_gain=np.concatenate(gains or [np.zeros(0)]),
-        coral_start=np.cumsum([0, *(len(g) for g in gains or [np.zeros(0)])]),
         notes=notes,
+        **axes.fields(),
     )
 
 
-def _checked(
-    x: ArrayLike, group: Sequence[str] | np.ndarray
-) -> tuple[Float[np.ndarray, "n d"], np.ndarray]:
-    x, names = np.asarray(x), np.asarray(group, dtype=np.str_)
-    if x.ndim != 2 or names.shape != x.shape[:1]:
+def _checked(x: Rows, group: Sequence[str] | np.ndarray) -> np.ndarray:
+    """The names of the groups, once x is known to be usable."""
+    names = np.asarray(group, dtype=np.str_)
+    if len(x.shape) != 2 or names.shape != x.shape[:1]:
         raise ValueError(f"expected x [n, d] and group [n], got {x.shape} and {names.shape}")
-    for start in range(0, len(x), _CHUNK):
+    for start in range(0, len(x) if isinstance(x, np.ndarray) else 0, _CHUNK):
         bad = ~np.isfinite(x[start : start + _CHUNK]).all(axis=1)
         if bad.any():
             row = start + int(bad.argmax())
             raise ValueError(f"embedding {row} has NaN or infinite values: reject such wells first")
-    return x, names
+    return names
 
 
 def _checked_mask(is_control: ArrayLike, n: int) -> Bool[np.ndarray, "n"]:

@@ -7,7 +7,7 @@ and the position in the data. Checkpoint k means: k updates done, batch k not ye
 import logging
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,11 +22,12 @@ class CheckpointError(InputError):
 
 
 class Restored(NamedTuple):
-    """What a checkpoint held."""
+    """What a checkpoint held; `position` is where the data continues."""
 
     step: int
     state: Any
     assets: Any
+    position: Mapping[str, Any]
 
 
 class Checkpoints:
@@ -40,8 +41,11 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(self._folder, options=self._options)
 
-    def save(self, step: int, state: Any, assets: Any) -> None:
-        """Starts writing (asynchronously) the state after `step` updates, unless it is there."""
+    def save(self, step: int, state: Any, assets: Any, position: Mapping[str, Any]) -> None:
+        """Starts writing (asynchronously) the state after `step` updates, unless it is there.
+
+        `position` is what the data continues from, as JSON types.
+        """
         if step in self._manager.all_steps():
             return
         self._manager.save(
@@ -49,7 +53,7 @@ class Checkpoints:
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state),
                 assets=ocp.args.StandardSave(assets),
-                position=ocp.args.JsonSave({"step": step}),
+                position=ocp.args.JsonSave({"step": step, "data": dict(position)}),
             ),
             force=True,
         )
@@ -118,7 +122,10 @@ class Checkpoints:
             raise CheckpointError(
                 f"checkpoint {step} in {self._folder} cannot be read ({reason})"
             ) from error
-        return Restored(restored["position"]["step"], restored["state"], restored["assets"])
+        position = restored["position"]
+        # Checkpoints of earlier versions hold the step alone, which says as much.
+        data = position.get("data", {"next_index": position["step"]})
+        return Restored(position["step"], restored["state"], restored["assets"], data)
 
     def _set_aside(self, step: int) -> None:
         path = self._folder / f"step_{step}"

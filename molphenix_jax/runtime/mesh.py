@@ -3,13 +3,22 @@
 Its axis is of type Auto: Linen dropout and jraph.segment_sum raise under JAX's default, Explicit.
 """
 
+import os
+from collections.abc import Callable
+from typing import Any
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Int, Shaped
 
 from molphenix_jax.runtime.config import ConfigError
 
 DATA_AXIS = "data"
+# Of tables that a run gathers from: on the devices, or read by the host for each batch.
+PLACEMENTS = ("auto", "device", "stream")
 
 
 def make_mesh(n_devices: int = 0) -> Mesh:
@@ -30,6 +39,11 @@ def rows(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(DATA_AXIS))
 
 
+def stacked_rows(mesh: Mesh) -> NamedSharding:
+    """Sharding of batches of several steps: arrays whose second axis is spread over the mesh."""
+    return NamedSharding(mesh, P(None, DATA_AXIS))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Sharding of arrays that every device holds whole."""
     return NamedSharding(mesh, P())
@@ -39,3 +53,73 @@ def describe(mesh: Mesh) -> str:
     """One line for the terminal: how many devices of what kind."""
     device = mesh.devices.flat[0]
     return f"{mesh.devices.size} × {device.device_kind} ({device.platform})"
+
+
+def place_rows(
+    read: Callable[[int, int], np.ndarray], shape: tuple[int, ...], dtype: np.dtype, mesh: Mesh
+) -> jax.Array:
+    """A table whose rows are spread over the mesh: each device holds 1/size of them.
+
+    Args:
+        read: Gives rows start to stop of the table; asked only for rows of this process's devices.
+        shape: Of the table; its rows are padded with zeros to a multiple of the mesh's size.
+        dtype: Of the table.
+        mesh: Devices.
+    """
+    padded = -(-shape[0] // mesh.devices.size) * mesh.devices.size
+
+    def part(index: Any) -> np.ndarray:
+        start, stop, _ = index[0].indices(padded)
+        rows = read(start, min(stop, shape[0])) if start < shape[0] else np.zeros((0, *shape[1:]))
+        missing = stop - start - len(rows)
+        if not missing:
+            return np.asarray(rows, dtype)
+        return np.concatenate([rows, np.zeros((missing, *shape[1:]))]).astype(dtype)
+
+    return jax.make_array_from_callback((padded, *shape[1:]), rows(mesh), part)
+
+
+def take_rows(
+    table: Shaped[Array, "n ..."], index: Int[Array, "b ..."], mesh: Mesh
+) -> Shaped[Array, "b ..."]:
+    """table[index] for a table from `place_rows` and an index whose first axis is spread as well.
+
+    XLA would gather every row of the global batch on every device and then sum. Here each device's
+    request passes around the ring, every device on its way fills in the rows that it holds, and
+    after a full turn it is home: no device ever holds more than its share of table and batch.
+    """
+    n = mesh.devices.size
+    if n == 1:
+        return table[index]
+    onward = [(i, (i + 1) % n) for i in range(n)]
+
+    def local(block: jax.Array, wanted: jax.Array) -> jax.Array:
+        first = jax.lax.axis_index(DATA_AXIS) * block.shape[0]
+
+        def visit(_: int, travelling: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            wanted, found = travelling
+            at = wanted - first
+            here = (at >= 0) & (at < block.shape[0])
+            mine = block[jnp.where(here, at, 0)]
+            here = here.reshape(here.shape + (1,) * (mine.ndim - here.ndim))
+            found = jnp.where(here, mine, found)
+            return jax.lax.ppermute((wanted, found), DATA_AXIS, onward)
+
+        # Of the block's own values, so that shard_map knows that it differs between devices.
+        nothing = jnp.zeros_like(block[jnp.zeros_like(wanted)])
+        return jax.lax.fori_loop(0, n, visit, (wanted, nothing))[1]
+
+    spread = P(DATA_AXIS)
+    return jax.shard_map(local, mesh=mesh, in_specs=(spread, spread), out_specs=spread)(
+        table, index
+    )
+
+
+def memory_per_device(mesh: Mesh) -> int:
+    """Bytes of memory of one device; devices of a CPU share the system's."""
+    device = mesh.local_mesh.devices.flat[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    system = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return system // mesh.local_mesh.devices.size

@@ -16,14 +16,18 @@ TIMING_FILE = "timing.jsonl"
 class MetricsFile:
     """Appends metrics; opened for a restart it drops what the restored state has yet to redo."""
 
-    def __init__(self, path: pathlib.Path, *, restored_step: int | None):
+    def __init__(self, path: pathlib.Path, *, restored_step: int | None, writes: bool = True):
         """Opens the file.
 
         Args:
             path: The `.jsonl` file.
             restored_step: Updates done by the restored state; None starts an empty file. Lines of
                 later steps go, and validation lines of this step, since the loop evaluates first.
+            writes: False in all but one of the processes that share a workdir: nothing is opened.
         """
+        self._file = None
+        if not writes:
+            return
         kept = []
         if restored_step is not None and path.exists():
             kept = [line for line in read_metrics(path) if _is_final(line, restored_step)]
@@ -35,12 +39,14 @@ class MetricsFile:
 
     def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         """Appends one line: kind (`train` or `validation`), step, then the values."""
-        self._file.write(_dump({"kind": kind, "step": step, **values}))
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(_dump({"kind": kind, "step": step, **values}))
+            self._file.flush()
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def _is_final(line: Mapping[str, Any], step: int) -> bool:

@@ -27,6 +27,8 @@ def train_fields(*, steps: int, batch_size: int, learning_rate: float, members: 
     t.batch_size = batch_size
     t.members = members  # independent models trained side by side
     t.devices = 0  # 0: all
+    t.steps_per_dispatch = 0  # updates that the host starts at once; 0 chooses; changes no result
+    t.prefetch = 2  # batches read ahead in threads; 0 reads when the loop asks
     t.compute_dtype = "float32"  # float32 | bfloat16; the loss is float32 in any case
     t.optimizer = "adamw"  # adamw | adam (no decay) | lion
     t.learning_rate = learning_rate
@@ -62,6 +64,11 @@ def train_problems(t: Config) -> list[str]:
             "keep_checkpoints",
         )
         if t[field] < 1
+    ]
+    wrong += [
+        f"train.{field}={t[field]!r}: must not be negative"
+        for field in ("steps_per_dispatch", "prefetch")
+        if t[field] < 0
     ]
     for field, known in (
         ("compute_dtype", ("float32", "bfloat16")),

@@ -23,7 +23,7 @@ class Progress:
     def __init__(self, label: str, *, total: int, done: int):
         """Starts at `done` of `total` updates; `label` stands before the bar."""
         self._label, self._total, self._done, self._first = label, total, done, done
-        self._text = ""
+        self._text, self._compiled = "", False
         self._began = self._said = time.monotonic()
         self._bar = rich.progress.Progress(
             rich.progress.TextColumn(label or "training"),
@@ -43,17 +43,17 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def advance(self) -> None:
-        """One update more."""
-        self._done += 1
-        self._bar.advance(self._task)
+    def advance(self, steps: int = 1) -> None:
+        """So many updates more."""
+        self._done += steps
+        self._bar.advance(self._task, steps)
         now = time.monotonic()
-        taken = self._done - self._first
-        if taken == 1:  # the first update compiles; its time says nothing of the others
-            self._began = now
+        if not self._compiled:  # the first updates compile; their time says nothing of the others
+            self._compiled, self._began, self._first = True, now, self._done
         elif not console.is_terminal and now - self._said > _PLAIN_INTERVAL_S:
             self._said = now
-            left = (now - self._began) / (taken - 1) * (self._total - self._done)
+            done = self._done - self._first
+            left = (now - self._began) / done * (self._total - self._done)
             say(
                 f"{self._label}update {self._done:,}/{self._total:,}, {left:.0f} s left{self._text}"
             )

@@ -88,6 +88,40 @@ def make_step(
     return step
 
 
+def make_steps(
+    step: Callable[[State, Any, Any], tuple[State, dict[str, jax.Array]]],
+) -> Callable[[State, Any, Any, jax.Array], tuple[State, dict[str, jax.Array]]]:
+    """Several steps in one: (state, batches, tables, n) → (state, metrics), pure, to be jitted.
+
+    Batches are stacked, [most, batch, …], and so are the metrics that come back, [most]; the first
+    n of both count. The loop's length is an argument, not a constant: a single program serves any
+    n, and since XLA cannot unroll it for some n and not for others, an update gives the same bits
+    however many are dispatched with it.
+    """
+
+    def steps(
+        state: State, batches: Any, tables: Any, n: jax.Array
+    ) -> tuple[State, dict[str, jax.Array]]:
+        def batch_of(i: Any) -> Any:
+            # Between barriers, so that XLA moves no part of an update out of the loop where `most`
+            # is 1 and the batch does not seem to depend on i.
+            i, stacked = jax.lax.optimization_barrier((i, batches))
+            return jax.lax.optimization_barrier(jax.tree.map(lambda a: a[i], stacked))
+
+        most = jax.tree.leaves(batches)[0].shape[0]
+        shapes = jax.eval_shape(step, state, batch_of(0), tables)[1]
+        metrics = jax.tree.map(lambda m: jnp.zeros((most, *m.shape), m.dtype), shapes)
+
+        def one(i: jax.Array, carry: Any) -> Any:
+            state, metrics = carry
+            state, new = step(state, batch_of(i), tables)
+            return state, jax.tree.map(lambda all_, m: all_.at[i].set(m), metrics, new)
+
+        return jax.lax.fori_loop(0, n, one, (state, metrics))
+
+    return steps
+
+
 def finite_names(params: Params) -> list[str]:
     """What the flags of `make_step` stand for: the loss, then the gradient of each parameter."""
     paths = jax.tree_util.tree_flatten_with_path(params)[0]

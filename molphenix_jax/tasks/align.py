@@ -6,24 +6,26 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import jax
 import numpy as np
+import pandas as pd
 from jaxtyping import Int
 
 from molphenix_jax import reporting
+from molphenix_jax.data.builders import HEADER
 from molphenix_jax.data.prepare import (
     PrepareConfig,
-    Prepared,
     cache_folder,
     prepare,
     prepare_simulated,
 )
-from molphenix_jax.data.screen import Screen
 from molphenix_jax.data.simulated import SimulationConfig
 from molphenix_jax.data.splits import leakage_report, make_split, molecule_groups, split_table
+from molphenix_jax.data.store import ScreenStore
+from molphenix_jax.data.streamed import AnyScreen, StreamedScreen
 from molphenix_jax.evaluation import Ranks, evaluation_record, pool
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
@@ -44,8 +46,8 @@ class AlignTask:
     """Prepared screens and the groups of their molecules, shared by all folds."""
 
     config: Config
-    screen: Screen
-    unseen: dict[str, Screen]
+    screen: AnyScreen
+    unseen: Mapping[str, AnyScreen]
     groups: Int[np.ndarray, " m"]
     mesh: jax.sharding.Mesh
 
@@ -122,6 +124,10 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         seed=config.seed,
     )
     cache = cache_folder(d.cache)
+    if d.wells and (pathlib.Path(d.wells) / HEADER).is_file():
+        screen, rejected = _opened(pathlib.Path(d.wells), config)
+        _describe(screen, rejected, workdir)
+        return _task(config, screen, options, mesh)
     if d.wells:
         prepared = prepare(d.wells, options, cache=cache, say=say)
     else:
@@ -130,33 +136,52 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         except ValueError as error:
             raise ConfigError(f"data.simulated: {error}") from error
         prepared = prepare_simulated(simulation, options, cache=cache, say=say)
-    _describe(prepared, workdir)
+    _describe(prepared.screen, prepared.rejected, workdir)
+    return _task(config, prepared.screen, options, mesh)
+
+
+def _opened(folder: pathlib.Path, config: Config) -> tuple[StreamedScreen, pd.DataFrame]:
+    """A prepared screen as it lies on disk, with the molecule features that the config names."""
+    store = ScreenStore.open(folder)
+    names = (*listed(config.molecules.blocks), *named_files(config.molecules.embeddings))
+    missing = [name for name in names if name not in store.block_names]
+    if missing:
+        raise ConfigError(
+            f"the prepared screen {folder} has no molecule features {', '.join(missing)}; set "
+            f"molecules.blocks to some of {','.join(store.block_names)}, or prepare it with them"
+        )
+    return StreamedScreen(store, names), store.rejected()
+
+
+def _task(
+    config: Config, screen: AnyScreen, options: PrepareConfig, mesh: jax.sharding.Mesh
+) -> AlignTask:
+    """The task on a screen, with the unseen screens prepared as that one was."""
+    d = config.data
+    cache = cache_folder(d.cache)
     unseen = {}
     for path in listed(config.eval.unseen_screens):
-        other = prepare(path, options, cache=cache, reference=prepared.screen, say=say)
+        other = prepare(path, options, cache=cache, reference=cast(Any, screen), say=say)
         for note in other.screen.notes:
             say(f"- {other.screen.name}: {note}")
         unseen[other.screen.name] = other.screen
-    groups = molecule_groups(
-        prepared.screen.molecules, method=d.split, butina_cutoff=d.butina_cutoff
-    )
-    return AlignTask(config, prepared.screen, unseen, groups, mesh)
+    groups = molecule_groups(screen.molecules, method=d.split, butina_cutoff=d.butina_cutoff)
+    return AlignTask(config, screen, unseen, groups, mesh)
 
 
-def _describe(prepared: Prepared, workdir: pathlib.Path) -> None:
+def _describe(screen: AnyScreen, rejected: pd.DataFrame, workdir: pathlib.Path) -> None:
     """Says what the screen holds and what was decided; keeps what a reader will ask for later."""
-    screen = prepared.screen
     for note in screen.notes:
         say(f"- {note}")
-    if len(prepared.rejected):
+    if len(rejected):
         path = workdir / "rejected.csv"
-        prepared.rejected.to_csv(path, index=False)
-        say(f"- {len(prepared.rejected):,} rows were rejected: {path} has each with its reason")
+        rejected.to_csv(path, index=False)
+        say(f"- {len(rejected):,} rows were rejected: {path} has each with its reason")
     screen.correction.save(workdir / "correction.npz")
     (workdir / "screen.json").write_text(json.dumps(screen.provenance, indent=2) + "\n")
     doses = np.unique(screen.concentration_um)
     say(
-        f"screen {screen.name}: {len(screen.replicates):,} treated wells, "
+        f"screen {screen.name}: {screen.n_wells:,} treated wells, "
         f"{screen.n_perturbations:,} perturbations of {len(screen.molecules):,} molecules at "
         f"{len(doses)} doses ({doses[0]:g} to {doses[-1]:g} µM)"
     )

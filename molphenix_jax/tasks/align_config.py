@@ -12,6 +12,7 @@ from molphenix_jax.losses import LOSSES, S2L_PRESETS, make_loss
 from molphenix_jax.models import CONCENTRATION_KINDS
 from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.config import Config, ConfigError, parse_arg
+from molphenix_jax.runtime.mesh import PLACEMENTS
 from molphenix_jax.runtime.optimizer import train_fields, train_problems
 
 COLUMNS = (
@@ -82,6 +83,9 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
     d.test_fraction = 0.2  # with folds=1
     d.validation_fraction = 0.1  # of what is not test
     d.unseen_images_fraction = 0.1  # training pairs half of whose wells are withheld
+    # Where profiles and molecule features live: device | stream | auto (device where they fit).
+    d.placement = "auto"
+    d.device_memory_gib = 0.0  # memory of a device, for auto; 0 asks the device
     d.averaging = "random"  # random | full | single replicates in a training step
     d.max_replicates = 8
     d.simulated = ml_collections.ConfigDict(_simulation_fields())
@@ -122,6 +126,7 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
     e.psi = (0.01, 0.1)
     e.baselines = "knn,ridge,physchem"  # chance always stands beside them
     e.n_bootstrap = 1_000
+    e.validation_pairs = 10_000  # ranked at each validation, at most
     return c
 
 
@@ -208,6 +213,15 @@ def validate(c: Config) -> None:
     check(d.clip >= 0, f"data.clip={d.clip!r}: must be 0 (off) or positive")
     check(d.folds >= 1, f"data.folds={d.folds!r}: must be 1 (a single split) or more")
     check(d.n_null >= 100, f"data.n_null={d.n_null!r}: below 100 no p-value can reach 0.01")
+    choice("data.placement", d.placement, PLACEMENTS)
+    check(
+        d.device_memory_gib >= 0,
+        f"data.device_memory_gib={d.device_memory_gib!r}: must be positive, or 0 to ask the device",
+    )
+    check(
+        e.validation_pairs >= 2,
+        f"eval.validation_pairs={e.validation_pairs!r}: recall needs two pairs",
+    )
     check(d.max_replicates >= 1, f"data.max_replicates={d.max_replicates!r}: must be positive")
     check(
         bool(c.molecules.blocks or c.molecules.embeddings),

@@ -1,12 +1,13 @@
 """The protocol of SPEC §5 on a trained run: model, baselines and oracle ranked on each split."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from molphenix_jax.data.screen import Screen
+from molphenix_jax.data.streamed import AnyScreen
 from molphenix_jax.evaluation import (
     BASELINES,
     BaselineData,
@@ -26,12 +27,12 @@ class _Split(NamedTuple):
     """Perturbations of a screen that are ranked together, and the profiles that search."""
 
     name: str
-    screen: Screen
+    screen: AnyScreen
     ids: Int[np.ndarray, " n"]
     profile: Float[np.ndarray, "n d"]
 
 
-def rank_run(run: AlignRun, params: Any, unseen: dict[str, Screen]) -> Ranks:
+def rank_run(run: AlignRun, params: Any, unseen: Mapping[str, AnyScreen]) -> Ranks:
     """Ranks every split of a fold under the model, the configured baselines and the oracle.
 
     Args:
@@ -96,11 +97,11 @@ def _predictions(run: AlignRun, splits: list[_Split]) -> dict[str, Prediction]:
         train_bits=train_bits,
         train_physchem=train_physchem,
         train_log_dose=train_log_dose,
-        train_profile=run.train_profile[train],
+        train_profile=run.train_profiles(train),
         validation_bits=validation_bits,
         validation_physchem=validation_physchem,
         validation_log_dose=validation_log_dose,
-        validation_profile=run.train_profile[validation],
+        validation_profile=run.train_profiles(validation),
         test_bits=test_bits,
         test_physchem=test_physchem,
         test_log_dose=test_log_dose,
@@ -109,7 +110,7 @@ def _predictions(run: AlignRun, splits: list[_Split]) -> dict[str, Prediction]:
 
 
 def _molecule_inputs(
-    screen: Screen, ids: Int[np.ndarray, " n"]
+    screen: AnyScreen, ids: Int[np.ndarray, " n"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fingerprint bits, physico-chemical descriptors and log10 dose of perturbations.
 
@@ -126,7 +127,7 @@ def _molecule_inputs(
     return fingerprint[molecule], descriptors[molecule], log_dose
 
 
-def _splits(run: AlignRun, unseen: dict[str, Screen]) -> list[_Split]:
+def _splits(run: AlignRun, unseen: Mapping[str, AnyScreen]) -> list[_Split]:
     """Every split of the protocol, empty ones too."""
     screen, split = run.screen, run.split
     splits = [
@@ -149,7 +150,7 @@ def _splits(run: AlignRun, unseen: dict[str, Screen]) -> list[_Split]:
     return splits
 
 
-def _novel(run: AlignRun, other: Screen) -> Int[np.ndarray, " n"]:
+def _novel(run: AlignRun, other: AnyScreen) -> Int[np.ndarray, " n"]:
     """Perturbations of another screen whose molecule, stereo ignored, training has not seen."""
     seen = set(run.screen.molecules["inchikey"].str[:14].iloc[run.screen.molecule[run.split.train]])
     known = other.molecules["inchikey"].str[:14].isin(seen).to_numpy()

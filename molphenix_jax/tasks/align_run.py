@@ -13,8 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from molphenix_jax import losses
 from molphenix_jax.data.sampling import Batch, Sampler, undersample
-from molphenix_jax.data.screen import Screen, ScreenError
+from molphenix_jax.data.screen import ScreenError, unpacked_rows
 from molphenix_jax.data.splits import Split
+from molphenix_jax.data.streamed import AnyScreen
 from molphenix_jax.evaluation import rank_of_positive, recall_at
 from molphenix_jax.models import (
     ConcentrationEncoding,
@@ -26,16 +27,17 @@ from molphenix_jax.models import (
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.tasks.align_config import loss_options
 from molphenix_jax.tasks.align_inputs import InputScaling, fit_scaling
+from molphenix_jax.tasks.align_tables import (
+    Feed,
+    Pairs,
+    Tables,
+    choose_placement,
+    gather,
+    table_bytes,
+)
 
-
-class Tables(NamedTuple):
-    """What the loss gathers from, on the device. n wells, p perturbations, m molecules."""
-
-    replicates: Any  # [n, d]
-    profile: Any  # [p, d]
-    molecule: Any  # [p]
-    concentration_um: Any  # [p]
-    blocks: Any  # name → [m, k]
+# Pairs that input scaling and null constant are fitted on, at most; drawn with the run's seed.
+FIT_PAIRS = 50_000
 
 
 class Assets(NamedTuple):
@@ -54,14 +56,14 @@ class AlignRun:
     def __init__(
         self,
         config: Config,
-        screen: Screen,
+        screen: AnyScreen,
         split: Split,
         mesh: jax.sharding.Mesh,
     ):
         d = config.data
-        self.config, self.screen, self.split = config, screen, split
+        self.config, self.screen, self.split, self.mesh = config, screen, split, mesh
         seen = undersample(screen.p_value[split.train], psi=d.psi, undefined=d.undefined_p)
-        self.blocks = tuple(sorted(screen.blocks))
+        self.blocks = tuple(sorted(screen.block_names))
         self.active, self.inactive = split.train[seen], split.train[~seen]
         # The pairs that training may visit at all; the baselines learn from the same.
         self.visited = split.train if d.keep_inactive > 0 else self.active
@@ -89,22 +91,29 @@ class AlignRun:
             averaging=d.averaging,
             seed=config.seed,
         )
-        # Profiles as training sees them; withheld wells count only for the unseen-images split.
-        self.train_profile = screen.profiles(
-            np.arange(screen.n_perturbations), wells=~split.withheld
+        self.batch_rows = batch_size
+        s = config.loss
+        with_profile = "profile" in losses.LOSSES[s.name].uses and s.similarity_from == "profile"
+        blocks = {name: screen.packed_block(name) for name in self.blocks}
+        placement, where = choose_placement(
+            d.placement,
+            table_bytes(screen, blocks, with_profile=with_profile),
+            mesh,
+            device_memory_gib=d.device_memory_gib,
         )
-        self.notes = self._describe()
+        self.feed = Feed(
+            screen=screen,
+            seen=~split.withheld,
+            sampler=self.sampler,
+            blocks=blocks,
+            with_profile=with_profile,
+            placement=placement,
+        )
+        self.notes = (*self._describe(), where)
         self.encoding = ConcentrationEncoding.fit(
             screen.concentration_um[self.visited], kind=config.model.concentration
         )
         self.assets = self._fit_assets()
-        self.tables = Tables(
-            replicates=screen.replicates,
-            profile=self.train_profile,
-            molecule=screen.molecule.astype(np.int32),
-            concentration_um=screen.concentration_um,
-            blocks=screen.blocks,
-        )
         self.model = MolPhenix(
             phenomics=_tower(config.model.phenomics),
             molecules=_tower(config.model.molecules),
@@ -115,7 +124,6 @@ class AlignRun:
             bias_init=config.model.bias_init or -float(np.log(batch_size - 1)),
             dtype=jnp.dtype(config.train.compute_dtype),
         )
-        s = config.loss
         self._loss = losses.make_loss(
             s.name,
             execution=s.execution,
@@ -159,12 +167,16 @@ class AlignRun:
         return tuple(notes)
 
     def _fit_assets(self) -> Assets:
-        profile = self.train_profile[self.visited]
-        molecules = np.unique(self.screen.molecule[self.visited])
+        fitted = self.visited
+        if len(fitted) > FIT_PAIRS:
+            rng = np.random.default_rng(self.config.seed)
+            fitted = np.sort(rng.choice(fitted, FIT_PAIRS, replace=False))
+        profile = self.train_profiles(fitted)
+        molecules = np.unique(self.screen.molecule[fitted])
         h = self.config.model
         c = losses.null_constant(
             profile,
-            self.visited,
+            fitted,
             n_pairs=100_000,
             seed=self.config.seed,
             literal=self.config.loss.null_constant == "literal",
@@ -172,7 +184,7 @@ class AlignRun:
         return Assets(
             fit_scaling([profile], components=h.phenomics.components, whiten=h.phenomics.whiten),
             fit_scaling(
-                [self.screen.blocks[name][molecules] for name in self.blocks],
+                [self.feed.rows(name, molecules) for name in self.blocks],
                 components=h.molecules.components,
                 whiten=h.molecules.whiten,
             ),
@@ -207,30 +219,35 @@ class AlignRun:
                 )
         self.assets = assets
 
-    def batch(self, step: int) -> Batch:
-        """Indices of the batch of one step."""
-        return self.sampler.batch(step)
+    def batch(self, step: int, rows: Int[np.ndarray, " k"] | None = None) -> Batch | Pairs:
+        """The batch of one step, or some of its rows: indices, or the data where it streams."""
+        return self.feed.batch(step, rows)
+
+    @property
+    def tables(self) -> Tables:
+        """What a batch of indices points into, as NumPy arrays for one device."""
+        return self.feed.host_tables()
+
+    def place_tables(self, mesh: jax.sharding.Mesh) -> Any:
+        """The tables on the devices, rows spread over them; nothing where the data streams."""
+        return self.feed.place(mesh)
 
     def loss(
-        self, params: Any, batch: Batch, tables: Tables, key: jax.Array
+        self, params: Any, batch: Batch | Pairs, tables: Any, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Gathers a batch, embeds both sides and applies the configured loss."""
-        sample = jnp.einsum("br,brd->bd", batch.weight, tables.replicates[batch.replicate])
-        molecule = tables.molecule[batch.perturbation]
-        blocks = {name: block[molecule] for name, block in tables.blocks.items()}
+        pairs = batch if isinstance(batch, Pairs) else gather(batch, tables, self.mesh)
+        sample = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
+        blocks = {name: self.feed.unpack(name, block) for name, block in pairs.blocks.items()}
         out = self.model.apply(
             params,
             self.assets.profile(sample),
-            self.molecule_input(blocks, tables.concentration_um[batch.perturbation]),
+            self.molecule_input(blocks, pairs.concentration_um),
             train=True,
             rngs={"dropout": key},
         )
         z_x, z_m, scale, bias = cast(Embeddings, out)
-        frozen = (
-            tables.profile[batch.perturbation]
-            if self.config.loss.similarity_from == "profile"
-            else sample
-        )
+        frozen = sample if pairs.profile is None else pairs.profile
         value, metrics = self._loss(
             z_x,
             z_m,
@@ -242,11 +259,15 @@ class AlignRun:
         return value, {**metrics, "scale": scale, "bias": bias}
 
     def validate(self, params: Any) -> dict[str, float]:
-        """Recall on the validation molecules, profile → molecule, all pairs of the split."""
+        """Recall on the validation molecules, profile → molecule, all pairs or a sample of them."""
         ids = self.split.validation
+        limit = self.config.eval.validation_pairs
+        if len(ids) > limit:
+            rng = np.random.default_rng(self.config.seed)
+            ids = np.sort(rng.choice(ids, limit, replace=False))
         n = len(ids)
         rank = rank_of_positive(
-            self.embed_profiles(params, self.train_profile[ids]),
+            self.embed_profiles(params, self.train_profiles(ids)),
             self.embed_perturbations(params, self.screen, ids),
             np.arange(n),
         ).pessimistic
@@ -258,6 +279,10 @@ class AlignRun:
         }
 
     # Inputs and embeddings.
+
+    def train_profiles(self, ids: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k d"]:
+        """Profiles as training sees them: withheld wells count only for unseen images."""
+        return self.screen.profiles(ids, wells=~self.split.withheld)
 
     def molecule_input(
         self, blocks: dict[str, Array], concentration_um: Float[Array, " n"]
@@ -276,12 +301,14 @@ class AlignRun:
         )
 
     def embed_perturbations(
-        self, params: Any, screen: Screen, ids: Int[np.ndarray, " n"]
+        self, params: Any, screen: AnyScreen, ids: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n e"]:
         """z_m of perturbations of a screen with the same blocks."""
+        packed = {name: screen.packed_block(name) for name in self.blocks}
 
         def embed(rows: np.ndarray) -> Array:
-            blocks = {n: jnp.asarray(b[screen.molecule[rows]]) for n, b in screen.blocks.items()}
+            molecule = screen.molecule[rows]
+            blocks = {n: jnp.asarray(unpacked_rows(b, molecule)) for n, b in packed.items()}
             dose = jnp.asarray(screen.concentration_um[rows])
             return joint_embedding(self._embed_m(params, self.molecule_input(blocks, dose)))
 

@@ -209,12 +209,22 @@ def test_another_content_is_another_screen(path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["arrays.npz", "correction.npz", "molecules.parquet", "screen.json", "rejected.csv"]
+    "name",
+    [
+        "index.npz",
+        "correction.npz",
+        "screen.json",
+        "rejected.csv",
+        "perturbations/1.0.0/dataset_info.json",
+        "perturbations/1.0.0/perturbations-screen.array_record-00000-of-00001",
+        "molecules/1.0.0/features.json",
+        "molecules/1.0.0/molecules-screen.array_record-00000-of-00001",
+    ],
 )
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_a_damaged_cache_folder_is_named(kept, path, tmp_path, name, damage):
     shutil.copytree(kept, tmp_path / "c")
-    (folder,) = (tmp_path / "c").iterdir()
+    (folder,) = (tmp_path / "c").glob("mine-*")
     content = (folder / name).read_bytes()
     (folder / name).unlink()
     if damage == "truncated":

@@ -11,8 +11,12 @@ EXECUTIONS = {
     "chunked-divides": {"execution": "chunked", "chunk_size": 8},
     "chunked-uneven": {"execution": "chunked", "chunk_size": 7},
     "ring-1": {"execution": "ring", "devices": 1},
+    "ring-1-divides": {"execution": "ring", "devices": 1, "chunk_size": 12},
+    "ring-1-uneven": {"execution": "ring", "devices": 1, "chunk_size": 7},
+    "ring-2-divides": {"execution": "ring", "devices": 2, "chunk_size": 4},
     "ring-2-uneven": {"execution": "ring", "devices": 2, "chunk_size": 5},
     "ring-8": {"execution": "ring", "devices": 8},
+    "ring-8-divides": {"execution": "ring", "devices": 8, "chunk_size": 1},
     "ring-8-uneven": {"execution": "ring", "devices": 8, "chunk_size": 2},
 }
 

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from molphenix_jax.losses import make_loss
+from molphenix_jax.losses import blocks, make_loss, streaming
 from molphenix_jax.losses.sigmoid import mixture_pairs, weighted_pairs
+from molphenix_jax.losses.similarity import Identity
+from molphenix_jax.losses.softmax import SoftmaxKernel
 from tests.losses import cases
 
 
@@ -51,6 +53,30 @@ def test_cwcl_with_identity_similarity_is_one_direction_of_clip():
     back = evaluate("cwcl", z_m, z_x, profile=profile)
     assert forth + back == pytest.approx(evaluate("clip", z_x, z_m), rel=1e-5)
     assert forth != pytest.approx(back, rel=1e-3)
+
+
+@pytest.mark.parametrize("execution", ["dense", "chunked"])
+def test_cwcl_with_identity_similarity_is_half_of_clip(real, execution):
+    """No profiles of more than two rows make cosines of w = I, so it is put in the kernel."""
+    plan = streaming.Plan(execution, chunk_size=8 if execution == "chunked" else 0)
+    kernel = SoftmaxKernel(Identity(), columns=False)
+
+    def cwcl(z_x, z_m):
+        n = len(z_x)
+        x, m = (
+            blocks.Side(jnp.asarray(z), None, jnp.arange(n), jnp.ones(n, bool)) for z in (z_x, z_m)
+        )
+        shared = blocks.Shared(jnp.float32(cases.SCALE), jnp.float32(0.0), None, None)
+        return float(streaming.summed(kernel, x, m, shared, plan)[0]) / n
+
+    clip = evaluate("clip", real.z_x, real.z_m)
+    forth, back = cwcl(real.z_x, real.z_m), cwcl(real.z_m, real.z_x)
+    assert forth + back == pytest.approx(clip, rel=1e-6)
+    assert forth != pytest.approx(back, rel=1e-3)
+    # Where both directions see the same logits each is exactly half.
+    assert cwcl(real.z_x, real.z_x) == pytest.approx(
+        evaluate("clip", real.z_x, real.z_x) / 2, rel=1e-6
+    )
 
 
 def test_infoloob_is_dcl_times_temperature(real):

@@ -14,7 +14,7 @@ def state(step):
 def saved(folder, steps, keep=3):
     checkpoints = Checkpoints(folder, keep=keep)
     for step in steps:
-        checkpoints.save(step, state(step), ASSETS)
+        checkpoints.save(step, state(step), ASSETS, {"next_index": step})
     checkpoints.close()
 
 
@@ -38,6 +38,7 @@ def test_round_trip_of_the_newest_and_of_a_chosen_step(tmp_path):
     for wanted, step in ((None, 2), (1, 1)):
         restored, said = restore(tmp_path, wanted)
         assert restored.step == step
+        assert restored.position == {"next_index": step}
         np.testing.assert_array_equal(restored.state["w"], state(step)["w"])
         np.testing.assert_array_equal(restored.assets["mean"], ASSETS["mean"])
         assert not said

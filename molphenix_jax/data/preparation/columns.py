@@ -1,25 +1,18 @@
-"""How the files that people have are laid out: formats, column names, which columns are features.
+"""What the columns of people's tables are called, which are features, and their values as arrays.
 
-A wells table is one Parquet or CSV file, or two files that share key columns: metadata first,
-embeddings second ("metadata_rxrx3_core.csv,OpenPhenom_rxrx3_core_embeddings.parquet"). Understood
-without options: pycytominer's `Metadata_` columns beside CellProfiler features, RxRx3-core, and the
-index files of CLOOME's Bray2017 with embeddings keyed by SAMPLE_KEY.
+Understood without options: pycytominer's `Metadata_` columns beside CellProfiler features,
+RxRx3-core, and the index files of CLOOME's Bray2017 with embeddings keyed by SAMPLE_KEY.
 """
 
 import dataclasses
 import difflib
-import gzip
-import os
-import pathlib
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Bool, Float
 
 from molphenix_jax.errors import InputError
@@ -45,6 +38,11 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "embedding": ("embedding", "embeddings", "phenoembedding", "emb"),
     "site": ("site", "siteid", "field", "fieldid", "fov"),
 }
+# Read besides these: what tells controls, genes and compounds.
+_WORDS = frozenset(
+    ("controltype", "perttype", "treatment", "pertiname", "broadsample", "compoundname")
+    + ("perturbationtype", "samplekey", "broadid", "jcp2022", "inchikey")
+)
 _NANOMOLAR = ("concentrationnm", "concnm", "dosenm")
 
 _COMPARTMENT = re.compile(r"^((Mean|Median|Std|Mad)_)?(Cells?|Cytoplasm|Nuclei|Image)_")
@@ -65,41 +63,6 @@ _DESCRIPTIVE = re.compile(
 
 class WellsError(InputError):
     """A wells table that cannot be used at all; the message names file, field and remedy."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RawTable:
-    """A table as found.
-
-    Attributes:
-        path: what was asked for.
-        table: all columns of all rows.
-        without_embedding: rows whose key the embeddings file lacks, [n].
-        notes: what was joined, averaged or left out.
-    """
-
-    path: str
-    table: pa.Table
-    without_embedding: Bool[np.ndarray, "n"]
-    notes: tuple[str, ...] = ()
-
-
-def open_table(path: str | os.PathLike[str]) -> RawTable:
-    """Opens a wells table: one file, or two as "metadata,embeddings".
-
-    Raises:
-        WellsError: a file is missing, empty, of another format, or shares no key with the other.
-    """
-    name = os.fspath(path)
-    files = [pathlib.Path(name)]
-    if "," in name and not files[0].exists():
-        files = [pathlib.Path(part.strip()) for part in name.split(",")]
-    if len(files) == 1:
-        table = _read_file(files[0])
-        return RawTable(name, table, np.zeros(table.num_rows, bool))
-    if len(files) != 2:
-        raise WellsError(f"{name}: give one table, or two as 'metadata,embeddings'")
-    return _join(name, files, _read_file(files[0]), _read_file(files[1]))
 
 
 def find_columns(
@@ -185,7 +148,7 @@ def find_features(
         return lists, f"list column {lists[0]!r}"
     if len(lists) > 1:
         raise WellsError(
-            f"{path}: list columns {_short(lists)}; name one: columns={{'embedding': …}}"
+            f"{path}: list columns {short(lists)}; name one: columns={{'embedding': …}}"
         )
     compartments = [n for n in free if _COMPARTMENT.match(n) and not _BOOKKEEPING.search(n)]
     if len(compartments) > 1:
@@ -206,10 +169,16 @@ def find_features(
     plain = [n for n in numeric if not _DESCRIPTIVE.match(n) and normal(n) not in aliases]
     if not plain:
         raise WellsError(
-            f"{path}: no feature columns among {_short(schema.names)}: name them with the regular "
+            f"{path}: no feature columns among {short(schema.names)}: name them with the regular "
             "expression features=..., or a list column with columns={'embedding': ...}"
         )
     return plain, "all numeric columns that describe neither well nor treatment"
+
+
+def is_text(name: str) -> bool:
+    """Whether a column names a well or its treatment: words, where "01" is not 1."""
+    plain = normal(name)
+    return plain in _WORDS or any(plain in group for group in ALIASES.values())
 
 
 def gene_wells(table: pa.Table) -> Bool[np.ndarray, "n"]:
@@ -243,18 +212,29 @@ def near(wanted: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(normal(wanted), by_normal, n=3, cutoff=0.5)
     if close:
         return f" (nearest: {', '.join(by_normal[name] for name in close)})"
-    return f" (columns: {_short(list(by_normal.values()))})"
+    return f" (columns: {short(list(by_normal.values()))})"
 
 
 def as_text(column: pa.ChunkedArray) -> np.ndarray:
-    """A column as stripped str objects; "" where missing; whole numbers without a decimal point."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    """A column as stripped str objects; "" where missing; whole numbers without a decimal point.
+
+    Equal values share one object, so that a column of millions of wells costs 8 bytes a row.
+    """
+    column = pa.chunked_array(column) if isinstance(column, pa.Array) else column
     if pa.types.is_floating(column.type):
         values, code = np.unique(column.to_numpy(), return_inverse=True)
         return np.array(["" if np.isnan(v) else f"{v:.15g}" for v in values], object)[code]
-    filled = pc.fill_null(pc.cast(column, pa.string()), "").to_numpy()
-    return np.array([re.sub(r"^(\d+)\.0$", r"\1", text.strip()) for text in filled], object)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    encoded = column.unify_dictionaries()
+    if not encoded.num_chunks:
+        return np.zeros(0, object)
+    values = pc.fill_null(pc.cast(encoded.chunk(0).dictionary, pa.string()), "").to_pylist()
+    text = np.array(
+        [*(re.sub(r"^(\d+)\.0$", r"\1", value.strip()) for value in values), ""], object
+    )
+    codes = [pc.fill_null(chunk.indices, len(values)).to_numpy() for chunk in encoded.chunks]
+    return text[np.concatenate(codes)]
 
 
 def as_number(column: pa.ChunkedArray) -> np.ndarray:
@@ -266,61 +246,95 @@ def as_number(column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(pd.to_numeric(pd.Series(as_text(column)), errors="coerce"), np.float64)
 
 
-def feature_matrix(
-    path: str, table: pa.Table, chosen: Sequence[str], required: Sequence[str] = ()
-) -> tuple[Float[np.ndarray, "n d"], np.ndarray, Bool[np.ndarray, "n"]]:
-    """The chosen columns as one float32 matrix.
+@dataclasses.dataclass(frozen=True)
+class FeaturePlan:
+    """How the rows of a table become rows of a matrix.
 
-    Returns:
-        The matrix, NaN where there is no number; the names of its columns (feature_0, feature_1, …
-        for a list column); and which rows hold a list of the usual width (all without lists).
+    Attributes:
+        columns: the feature columns; a single list column stands for all its values.
+        names: name of each feature of the matrix.
+        width: numbers in a list; 0 for plain columns.
+        take: position in the list, or in `columns`, of each feature.
+    """
+
+    columns: tuple[str, ...]
+    names: tuple[str, ...]
+    width: int
+    take: tuple[int, ...]
+
+    def matrix(self, table: pa.Table) -> tuple[Float[np.ndarray, "n d"], Bool[np.ndarray, "n"]]:
+        """The features of some rows as float32, NaN where there is no number; which rows fit.
+
+        A row fits unless it holds a list of another length.
+        """
+        if self.width:
+            matrix, fits = as_matrix(table.column(self.columns[0]), self.width)
+            if self.take != tuple(range(self.width)):
+                matrix = np.ascontiguousarray(matrix[:, list(self.take)])
+            return matrix, fits
+        matrix = np.empty((table.num_rows, len(self.take)), np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and reported as that
+            for j, at in enumerate(self.take):
+                matrix[:, j] = as_number(table.column(self.columns[at]))
+        return matrix, np.ones(table.num_rows, bool)
+
+
+def plan_features(
+    path: str, first_rows: pa.Table, chosen: Sequence[str], required: Sequence[str] = ()
+) -> FeaturePlan:
+    """Settles the features of a table from its first rows; lists are as long as most of these are.
 
     Raises:
         WellsError: a required feature is not there.
     """
-    column = table.column(chosen[0])
-    if len(chosen) > 1 or is_number(column.type):
-        names, fits = list(chosen), np.ones(table.num_rows, bool)
-        matrix = np.empty((table.num_rows, len(chosen)), np.float32)
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, and reported as that
-            for j, name in enumerate(chosen):
-                matrix[:, j] = as_number(table.column(name))
-    else:
-        matrix, fits = as_matrix(column)
-        names = [f"feature_{j}" for j in range(matrix.shape[1])]
-    if required and names != list(required):
-        at = {name: j for j, name in enumerate(names)}
-        missing = [name for name in required if name not in at]
-        if missing:
-            raise WellsError(
-                f"{path}: lacks {len(missing)} of {len(required)} features of the other screen, "
-                f"{missing[0]!r} first{near(missing[0], names)}"
-            )
-        matrix, names = matrix[:, [at[name] for name in required]], list(required)
-    return matrix, np.array(names, object), fits
+    width, names = 0, list(chosen)
+    if len(chosen) == 1 and not is_number(first_rows.schema.field(chosen[0]).type):
+        width = _usual_length(_as_lists(first_rows.column(chosen[0])))
+        names = [f"feature_{j}" for j in range(width)]
+    wanted = list(required) or names
+    at = {name: j for j, name in enumerate(names)}
+    missing = [name for name in wanted if name not in at]
+    if missing:
+        raise WellsError(
+            f"{path}: lacks {len(missing)} of {len(required)} features of the other screen, "
+            f"{missing[0]!r} first{near(missing[0], names)}"
+        )
+    return FeaturePlan(tuple(chosen), tuple(wanted), width, tuple(at[name] for name in wanted))
 
 
 def as_matrix(
-    column: pa.ChunkedArray,
+    column: pa.ChunkedArray, width: int
 ) -> tuple[Float[np.ndarray, "n d"], Bool[np.ndarray, "n"]]:
     """A column of number lists (or of text such as "[0.1, 0.2]") as one float32 matrix.
 
     Returns:
-        The matrix, as wide as most lists are (NaN in other rows), and which rows are so wide.
+        The matrix, NaN in rows whose list is not `width` long, and which rows are so wide.
     """
-    if not is_list(column.type):
-        parsed = [_parse_list(text) for text in as_text(column)]
-        column = pa.chunked_array([pa.array(parsed, pa.list_(pa.float64()))])
-    array = column.combine_chunks()
-    lengths = pc.call_function("list_value_length", [array])
-    lengths = pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
-    width = int(np.bincount(lengths[lengths > 0]).argmax()) if lengths.any() else 0
-    fits = (lengths == width) & (width > 0)
+    array = _as_lists(column)
+    fits = (_lengths(array) == width) & (width > 0)
     values = array.filter(pa.array(fits)).flatten()
-    matrix = np.full((len(lengths), width), np.nan, np.float32)
+    matrix = np.full((len(fits), width), np.nan, np.float32)
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and reported as that
         matrix[fits] = values.to_numpy(zero_copy_only=False).reshape(-1, width or 1)[:, :width]
     return matrix, fits
+
+
+def _as_lists(column: pa.ChunkedArray) -> pa.Array:
+    if not is_list(column.type):
+        parsed = [_parse_list(text) for text in as_text(column)]
+        return pa.array(parsed, pa.list_(pa.float64()))
+    combined = column.combine_chunks()
+    return combined.combine_chunks() if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _lengths(lists: pa.Array) -> np.ndarray:
+    lengths = pc.call_function("list_value_length", [lists])
+    return pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
+
+
+def _usual_length(lists: pa.Array) -> int:
+    lengths = _lengths(lists)
+    return int(np.bincount(lengths[lengths > 0]).argmax()) if lengths.any() else 0
 
 
 def _parse_list(text: str) -> list[float] | None:
@@ -328,111 +342,6 @@ def _parse_list(text: str) -> list[float] | None:
         return [float(value) for value in text.strip("[]()").replace(",", " ").split()]
     except ValueError:
         return None
-
-
-def _read_file(path: pathlib.Path) -> pa.Table:
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except OSError as error:
-        raise WellsError(f"{path}: cannot be read ({error.strerror})") from error
-    if not head:
-        raise WellsError(f"{path}: the file is empty")
-    if head.startswith(b"PAR1"):
-        try:
-            table = pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
-            raise WellsError(f"{path}: damaged Parquet file ({error})") from error
-    elif path.suffix.lower() in (".parquet", ".pq"):
-        raise WellsError(f"{path}: not a Parquet file, whatever its name; write it again")
-    elif head.startswith(b"\x1f\x8b"):
-        with gzip.open(path) as file:
-            table = _read_csv(path, file.read(4096))
-    else:
-        table = _read_csv(path, head)
-    if not table.num_rows:
-        raise WellsError(f"{path}: the table has columns but no rows")
-    return table
-
-
-def _read_csv(path: pathlib.Path, head: bytes) -> pa.Table:
-    if b"\0" in head:
-        raise WellsError(
-            f"{path}: neither Parquet nor CSV; export the table as one of these"
-            + (" (HDF5: write embeddings with their keys to Parquet)" if b"HDF" in head else "")
-        )
-    header = head.decode("utf-8-sig", errors="replace").splitlines()[0]
-    separator = max(",\t;", key=header.count)
-    try:
-        names = pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns
-        # What names a well stays text: "01" is not 1.
-        text = {name: str for name in names if any(normal(name) in a for a in ALIASES.values())}
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                path,
-                sep=separator,
-                dtype=text,  # pyright: ignore[reportArgumentType]
-                index_col=False,
-                low_memory=False,
-                encoding="utf-8-sig",
-            )
-    except (ValueError, pd.errors.ParserWarning, EOFError, OSError) as error:
-        raise WellsError(f"{path}: not a readable CSV file ({error})") from error
-    for name in frame.columns.difference(list(text)):
-        if not pd.api.types.is_numeric_dtype(frame[name]):
-            # A feature with a stray word in it is still a feature; the word is a gap.
-            numbers = np.asarray(pd.to_numeric(frame[name], errors="coerce"), np.float64)
-            if np.isfinite(numbers).sum() > 0.9 * frame[name].notna().to_numpy().sum():
-                frame[name] = numbers
-    return pa.Table.from_pandas(frame, preserve_index=False)
-
-
-def _join(name: str, files: Sequence[pathlib.Path], left: pa.Table, right: pa.Table) -> RawTable:
-    """Puts the embeddings beside their metadata row, by all columns that both files have."""
-    keys = [c for c in left.column_names if c in right.column_names]
-    if not keys:
-        raise WellsError(
-            f"{name}: no column in common: {files[0].name} has {_short(left.column_names)}, "
-            f"{files[1].name} has {_short(right.column_names)}; rename the key column"
-        )
-    left_key, right_key = (
-        pd.MultiIndex.from_arrays([as_text(table.column(k)) for k in keys]).to_flat_index()
-        for table in (left, right)
-    )
-    notes = [f"joined {files[0].name} and {files[1].name} on {', '.join(keys)}"]
-    if not right_key.is_unique:
-        n_before = right.num_rows
-        right, right_key = _averaged(right, right_key, keys)
-        notes.append(f"{n_before - len(right_key)} repeated keys in {files[1].name} were averaged")
-    at = right_key.get_indexer(left_key)
-    if unused := len(right_key) - len(np.unique(at[at >= 0])):
-        notes.append(f"{unused} embeddings in {files[1].name} have no metadata and are left out")
-    beside = right.drop_columns(keys).take(pa.array(at, mask=at < 0))
-    for column in beside.column_names:
-        left = left.append_column(beside.schema.field(column), beside.column(column))
-    return RawTable(name, left, at < 0, tuple(notes))
-
-
-def _averaged(table: pa.Table, key: pd.Index, keys: list[str]) -> tuple[pa.Table, pd.Index]:
-    """Mean of the numeric columns over rows with the same key; the first row's for the others."""
-    first = pd.Series(np.arange(len(key))).groupby(key.to_numpy(), sort=False)
-    code, rows = first.ngroup().to_numpy(), first.first().to_numpy()
-    counts = np.bincount(code)
-    columns = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if name not in keys and is_number(column.type):
-            columns[name] = np.bincount(code, weights=as_number(column)) / counts
-        elif is_list(column.type):
-            values, _ = as_matrix(column)
-            sums = np.zeros((len(rows), values.shape[1]), np.float64)
-            np.add.at(sums, code, values)
-            means = pa.array((sums / counts[:, None]).astype(np.float32).ravel())
-            columns[name] = pa.FixedSizeListArray.from_arrays(means, values.shape[1])
-        else:
-            columns[name] = column.take(pa.array(rows))
-    return pa.table(columns), key[rows]
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -446,6 +355,7 @@ def is_list(kind: pa.DataType) -> bool:
     return (is_some_list or pa.types.is_large_list(kind)) and is_number(kind.value_type)
 
 
-def _short(names: Sequence[str], limit: int = 12) -> str:
+def short(names: Sequence[str], limit: int = 12) -> str:
+    """The first few names, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

@@ -1,0 +1,24 @@
+"""TFDS builders of a screen: perturbations and molecules, as ArrayRecord, without TensorFlow."""
+
+from molphenix_jax.data.builders.molecules import Molecules
+from molphenix_jax.data.builders.perturbations import Perturbations, PerturbationSpec, Record, Shard
+from molphenix_jax.data.builders.write import (
+    FORMAT_VERSION,
+    HEADER,
+    ScreenContent,
+    record_source,
+    write_screen,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "HEADER",
+    "Molecules",
+    "PerturbationSpec",
+    "Perturbations",
+    "Record",
+    "ScreenContent",
+    "Shard",
+    "record_source",
+    "write_screen",
+]

@@ -1,0 +1,132 @@
+"""Writing the folder of a screen with its two data sets, and reading raw records back."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow_datasets as tfds
+
+from molphenix_jax.data.builders.molecules import Molecules
+from molphenix_jax.data.builders.perturbations import Perturbations, PerturbationSpec, Shard
+from molphenix_jax.phenomics import Correction
+
+FORMAT_VERSION = "2"
+HEADER = "screen.json"
+SPLIT = "screen"
+
+
+@dataclasses.dataclass(frozen=True)
+class ScreenContent:
+    """All that goes into the folder of a screen.
+
+    Attributes:
+        name: Short name, from the source file.
+        spec: What the perturbation records look like.
+        perturbations: Shards of perturbation records.
+        molecules: Shards of molecule records.
+        blocks: Columns of each molecule feature block.
+        bits: Names of the blocks that are fingerprints.
+        index: Asked for once the shards are written: offsets, molecule, concentration_um, p_value.
+        feature_names: Names of the source's features, before correction.
+        correction: The fitted batch correction.
+        rejected: Rows of the source that could not be used.
+        notes: What was decided while preparing, one sentence each.
+        provenance: What the screen was computed from.
+    """
+
+    name: str
+    spec: PerturbationSpec
+    perturbations: Sequence[Shard]
+    molecules: Sequence[Shard]
+    blocks: Mapping[str, int]
+    bits: frozenset[str]
+    index: Callable[[], Mapping[str, np.ndarray]]
+    feature_names: Sequence[str]
+    correction: Correction
+    rejected: pd.DataFrame
+    notes: Sequence[str]
+    provenance: Mapping[str, Any]
+
+
+def write_screen(
+    content: ScreenContent, folder: pathlib.Path, *, beam_options: Sequence[str] = ()
+) -> None:
+    """Writes a screen into `folder`, complete or not at all; an existing folder stays as it is.
+
+    Args:
+        content: What to write.
+        folder: Not there yet.
+        beam_options: See `build`.
+    """
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    molecules = Molecules(
+        description=f"Molecules of {content.spec.description}",
+        widths=content.blocks,
+        bits=content.bits,
+        shards=content.molecules,
+        data_dir=temporary,
+    )
+    build(molecules, beam_options=beam_options)
+    perturbations = Perturbations(
+        spec=content.spec, shards=content.perturbations, data_dir=temporary
+    )
+    build(perturbations, beam_options=beam_options)
+    np.savez(temporary / "index.npz", **content.index())  # pyright: ignore[reportArgumentType]
+    content.correction.save(temporary / "correction.npz")
+    content.rejected.to_csv(temporary / "rejected.csv", index=False)
+    header = {
+        "format": FORMAT_VERSION,
+        "name": content.name,
+        "width": content.spec.width,
+        "groups": content.spec.groups,
+        "has_truth": content.spec.has_truth,
+        "blocks": content.blocks,
+        "bits": sorted(content.bits),
+        "feature_names": list(content.feature_names),
+        "notes": list(content.notes),
+        "provenance": content.provenance,
+    }
+    (temporary / HEADER).write_text(json.dumps(header, indent=2))
+    if not folder.exists():
+        temporary.replace(folder)
+
+
+def build(builder: tfds.core.DatasetBuilder, *, beam_options: Sequence[str] = ()) -> None:
+    """Writes the data set of a builder.
+
+    Args:
+        builder: Its folder must not exist yet.
+        beam_options: Pipeline options of Beam, `("--runner=DirectRunner",)` for one machine: shards
+            are its elements. Without options they are written one by one in this process.
+    """
+    config = tfds.download.DownloadConfig()
+    if beam_options:
+        from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+        options = PipelineOptions(list(beam_options))
+        config.beam_options = options
+        config.beam_runner = options.view_as(StandardOptions).runner or "DirectRunner"
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints that nothing is downloaded
+        builder.download_and_prepare(download_config=config)
+
+
+def record_source(folder: pathlib.Path, name: str) -> Any:
+    """The raw records of data set `name` under `folder`: an ArrayRecordDataSource.
+
+    Raises:
+        OSError, ValueError: There is no such data set, or its files are damaged.
+    """
+    versions = sorted((folder / name).glob("*.*.*"))
+    if not versions:
+        raise FileNotFoundError(f"no data set {name} in {folder}")
+    builder: Any = tfds.builder_from_directory(versions[-1])
+    return builder.as_data_source(split=SPLIT).data_source

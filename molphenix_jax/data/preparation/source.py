@@ -1,0 +1,249 @@
+"""The wells of one screen, from one file or many: metadata in memory, embeddings on disk.
+
+Tables of the same columns are put below each other. Embeddings in a file of their own, and further
+tables (compounds by broad_sample, wells by plate and position), are put beside them by the columns
+that both have.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Int
+
+from molphenix_jax.data.preparation.columns import (
+    FeaturePlan,
+    WellsError,
+    find_columns,
+    find_features,
+    is_text,
+    near,
+    plan_features,
+    short,
+)
+from molphenix_jax.data.preparation.ingest import Ingest, stacked
+from molphenix_jax.data.preparation.layouts import LAYOUTS, Layout
+from molphenix_jax.data.preparation.matching import (
+    Pairs,
+    average_repeats,
+    columns_at,
+    compound_columns,
+    first_match,
+    key_columns,
+    unmatched,
+)
+from molphenix_jax.data.preparation.spool import Spool
+from molphenix_jax.data.preparation.tables import TableFile, open_file
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """The files of one screen.
+
+    Attributes:
+        tables: wells tables, or their metadata.
+        embeddings: files that hold the embeddings of these wells; none if the tables do.
+        join: tables to put beside the metadata, one after the other.
+        layout: a key of `LAYOUTS`.
+    """
+
+    tables: tuple[pathlib.Path, ...]
+    embeddings: tuple[pathlib.Path, ...] = ()
+    join: tuple[pathlib.Path, ...] = ()
+    layout: str = "wells"
+
+    @classmethod
+    def of(cls, path: "str | os.PathLike[str] | Sources") -> "Sources":
+        """One table, or two as "metadata,embeddings"."""
+        if isinstance(path, Sources):
+            return path
+        name = os.fspath(path)
+        files = [pathlib.Path(name)]
+        if "," in name and not files[0].exists():
+            files = [pathlib.Path(part.strip()) for part in name.split(",")]
+        if len(files) > 2:
+            raise WellsError(f"{name}: give one table, or two as 'metadata,embeddings'")
+        return cls((files[0],), tuple(files[1:]))
+
+    @property
+    def files(self) -> tuple[pathlib.Path, ...]:
+        """All of them."""
+        return self.tables + self.embeddings + self.join
+
+    def __str__(self):
+        return ",".join(str(path) for path in self.tables + self.embeddings)
+
+
+@dataclasses.dataclass(frozen=True)
+class RawWells:
+    """A screen as found: nothing checked yet. n rows.
+
+    Attributes:
+        path: what was asked for.
+        table: the columns that tell what was done to a well, [n].
+        spool: all embeddings.
+        row: row of `spool` of each well; 0 where there is none, [n].
+        without_embedding: wells whose key the embeddings lack, [n].
+        fits: wells whose list of numbers is as long as the others, [n].
+        plan: what the features are; `names` in the order of the spool's columns.
+        rule: how they were found, in words.
+        found: our name → the table's column.
+        files: the wells tables.
+        file_start: first row of each, and the end.
+        layout: see `LAYOUTS`.
+        notes: what was joined, averaged or left out.
+    """
+
+    path: str
+    table: pa.Table
+    spool: Spool
+    row: Int[np.ndarray, " n"]
+    without_embedding: Bool[np.ndarray, " n"]
+    fits: Bool[np.ndarray, " n"]
+    plan: FeaturePlan
+    rule: str
+    found: Mapping[str, str]
+    files: tuple[str, ...]
+    file_start: tuple[int, ...]
+    layout: Layout
+    notes: tuple[str, ...]
+
+
+def open_wells(
+    sources: Sources,
+    work: pathlib.Path,
+    *,
+    columns: Mapping[str, str],
+    features: str,
+    feature_names: Sequence[str],
+    beam_options: Sequence[str] = (),
+) -> RawWells:
+    """Reads a screen: metadata into memory, embeddings into part files in `work`.
+
+    Args:
+        sources: the files.
+        work: folder that all workers see.
+        columns: our column name → the file's.
+        features: regular expression for feature columns; "" finds them.
+        feature_names: exactly these features, for a screen that has to match another one.
+        beam_options: of the stage that reads.
+
+    Raises:
+        WellsError: a file cannot be read, or there is no SMILES or feature column.
+    """
+    path, layout = str(sources), LAYOUTS[sources.layout]
+    tables = [open_file(file) for file in sources.tables]
+    joins = [open_file(file) for file in sources.join]
+    holders = [open_file(file) for file in sources.embeddings] or tables
+    notes: list[str] = []
+    schema = _common(tables, notes)
+    holder_schema = _common(holders, notes) if sources.embeddings else schema
+    pairs: Pairs = []
+    if sources.embeddings:
+        what = (path, sources.tables[0].name, sources.embeddings[0].name)
+        pairs = key_columns(what, schema.names, holder_schema.names)
+    keys = {right for _, right in pairs}
+    own = [
+        n
+        for n in holder_schema.names
+        if n not in keys and (holders is tables or n not in schema.names)
+    ]
+
+    described = dict.fromkeys([*schema.names, *own, *(n for j in joins for n in j.schema.names)])
+    names = layout.with_derived(list(described))
+    found, column_notes = find_columns(path, names, columns)
+    notes += column_notes
+    if "smiles" not in found:
+        raise WellsError(
+            f"{path}: no SMILES column{near('smiles', names)}; "
+            "name it with columns={'smiles': ...}"
+        )
+    candidates = pa.schema([holder_schema.field(name) for name in own])
+    chosen, rule = find_features(path, candidates, found, features, feature_names)
+    plan = plan_features(path, holders[0].head(chosen), chosen, feature_names)
+
+    kept = {*found.values(), *filter(is_text, names), *(left for left, _ in pairs)} - set(chosen)
+    held = [name for name in holder_schema.names if name in kept | keys]
+    ingested = Ingest(work, "wells", tuple(holders), tuple(held), plan).run(beam_options)
+    if holders is tables:
+        table, row = ingested.table, np.arange(ingested.table.num_rows)
+        missing, file_rows = np.zeros(len(row), bool), ingested.file_rows
+    else:
+        read = [name for name in schema.names if name in kept]
+        parts = [file.read(read) for file in tables]
+        table, file_rows = stacked(parts, read), tuple(part.num_rows for part in parts)
+        at, first = first_match(table, ingested.table, pairs, layout.key)
+        notes += _match_notes(sources, pairs, at, first)
+        missing, row = at < 0, average_repeats(ingested.spool, first, work)[at]
+        more = [name for name in held if name in own]
+        for name, values in zip(more, columns_at(ingested.table, more, at).columns, strict=True):
+            table = table.append_column(name, values)
+        row = np.where(missing, 0, row)
+        ingested = dataclasses.replace(ingested, fits=ingested.fits[at] | missing)
+    table = layout.derived(table)
+    for file in joins:
+        table = _beside(path, table, file, kept, notes)
+    return RawWells(
+        path=path,
+        table=table,
+        spool=ingested.spool,
+        row=row,
+        without_embedding=missing,
+        fits=ingested.fits,
+        plan=plan,
+        rule=rule,
+        found=found,
+        files=tuple(str(file) for file in sources.tables),
+        file_start=tuple(np.cumsum([0, *file_rows]).tolist()),
+        layout=layout,
+        notes=tuple(notes),
+    )
+
+
+def _common(files: Sequence[TableFile], notes: list[str]) -> pa.Schema:
+    """The columns that all files have; feature columns of some only are told and left out.
+
+    A column that names a well or treatment may be missing in some: it is null there.
+    """
+    names = [set(file.schema.names) for file in files]
+    common = set.intersection(*names)
+    fields = {field.name: field for file in files for field in file.schema}
+    kept = [field for name, field in fields.items() if name in common or is_text(name)]
+    if dropped := [name for name in fields if name not in {field.name for field in kept}]:
+        notes.append(
+            f"{len(dropped)} columns are not in all {len(files)} files: {short(dropped, 5)}"
+        )
+    return pa.schema(kept)
+
+
+def _match_notes(sources: Sources, pairs: Pairs, at: np.ndarray, first: np.ndarray) -> list[str]:
+    embeddings = ", ".join(file.name for file in sources.embeddings)
+    tables = ", ".join(file.name for file in sources.tables)
+    notes = [f"joined {tables} and {embeddings} on {', '.join(left for left, _ in pairs)}"]
+    if repeated := int((first != np.arange(len(first))).sum()):
+        notes.append(f"{repeated} repeated keys in {embeddings} were averaged")
+    if unused := unmatched(first, at):
+        notes.append(f"{unused} embeddings in {embeddings} have no metadata and are left out")
+    return notes
+
+
+def _beside(
+    path: str, table: pa.Table, file: TableFile, kept: Collection[str], notes: list[str]
+) -> pa.Table:
+    """The table with the columns of another one put beside it."""
+    names = file.schema.names
+    pairs = compound_columns((path, "the wells", file.path.name), table.column_names, names)
+    keys = [right for _, right in pairs]
+    more = [n for n in names if n in kept and n not in keys and n not in table.column_names]
+    other = file.read([*keys, *more])
+    at, _ = first_match(table, other, pairs)
+    notes.append(
+        f"joined {file.path.name} on {', '.join(left for left, _ in pairs)}: "
+        f"{int((at >= 0).sum())} of {len(at)} rows found"
+    )
+    for name, values in zip(more, columns_at(other, more, at).columns, strict=True):
+        table = table.append_column(name, values)
+    return table

@@ -1,0 +1,41 @@
+"""A stage: one function over numbered items, spread out by Beam.
+
+Items are parts of files, not wells: what a stage reads and writes are files in a work folder that
+all workers see (a local disk, or a shared file system), and only numbers travel through Beam. A
+shuffle of wells would keep them in memory with the DirectRunner, and send every embedding over the
+network several times elsewhere.
+"""
+
+from collections.abc import Callable, Sequence
+
+ONE_MACHINE = ("--runner=DirectRunner",)
+
+
+def options_for(n_items: int, beam_options: Sequence[str]) -> tuple[str, ...]:
+    """Beam's options for a stage: those given, else this machine; none where Beam has no use."""
+    if beam_options:
+        return tuple(beam_options)
+    return ONE_MACHINE if n_items > 1 else ()
+
+
+def run_stage(
+    function: Callable[[int], None], n_items: int, *, beam_options: Sequence[str] = ()
+) -> None:
+    """Calls `function(0)` to `function(n_items - 1)`, in any order, on any machine.
+
+    Args:
+        function: Picklable; what it makes are files.
+        n_items: How often it is called.
+        beam_options: Pipeline options of Beam; none mean the DirectRunner, or no Beam for one item.
+    """
+    options = options_for(n_items, beam_options)
+    if not options:
+        for i in range(n_items):
+            function(i)
+        return
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+        numbers = pipeline | beam.Create(range(n_items)) | beam.Reshuffle()
+        _ = numbers | beam.Map(function)

@@ -1,0 +1,33 @@
+"""MPNN++: the molecule encoder of MolGPS (SPEC §10), as modules over padded graph batches."""
+
+from molphenix_jax.models.mpnn.config import (
+    ACTIVATIONS,
+    BASE_WIDTH,
+    NORMS,
+    POOLINGS,
+    SIZES,
+    MPNNConfig,
+    mup_lr_rules,
+)
+from molphenix_jax.models.mpnn.encoder import Encoded, MoleculeEncoder, layer_names
+from molphenix_jax.models.mpnn.graphs import GraphsTuple
+from molphenix_jax.models.mpnn.layers import Readout
+from molphenix_jax.models.mpnn.message_passing import Features, Layer, MessagePassing
+
+__all__ = [
+    "ACTIVATIONS",
+    "BASE_WIDTH",
+    "NORMS",
+    "POOLINGS",
+    "SIZES",
+    "Encoded",
+    "Features",
+    "GraphsTuple",
+    "Layer",
+    "MPNNConfig",
+    "MessagePassing",
+    "MoleculeEncoder",
+    "Readout",
+    "layer_names",
+    "mup_lr_rules",
+]

@@ -1,0 +1,98 @@
+"""Channel-agnostic ViT encoder (CA-MAE; OpenPhenom, Phenom1 family; SPEC §9).
+
+Each channel is cut into patches by one shared projection, and all tokens attend to each other; no
+token is told its channel. So an encoder takes any number of channels, and images of any size that
+its patches divide.
+
+    embed = jax.jit(functools.partial(embed_images, config))
+    z = embed(params, images)                       # uint8 [n, c, h, w] -> [n, width]
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Shaped
+
+from molphenix_jax.models.vit.config import EncoderConfig
+from molphenix_jax.models.vit.layers import ParallelBlock
+from molphenix_jax.models.vit.tokens import patchify, position_encoding, standardise
+
+
+class Encoder(nn.Module):
+    """The encoder: standardised images to tokens.
+
+    Attributes:
+        config: Sizes.
+        dtype: Computation type; parameters stay float32.
+    """
+
+    config: EncoderConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "n c h w"],
+        visible: Int[Array, "n k"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "n t d"]:
+        """Tokens of the last block, the class token first.
+
+        OpenPhenom pools the mean of the patch tokens and puts no norm after the last block, so
+        there is none here (SPEC §9, "second trap").
+
+        Args:
+            images: Standardised images.
+            visible: Patch tokens that the blocks see, for each image; None means all.
+            train: Whether blocks are dropped at random; needs the rng "dropout" then.
+        """
+        c = self.config
+        n, channels, height, width = images.shape
+        tokens = nn.Dense(c.width, dtype=self.dtype, name="patch_embed")(
+            patchify(images, patch=c.patch)
+        )
+        place = position_encoding(c.width, height // c.patch, width // c.patch)
+        tokens += jnp.tile(jnp.asarray(place, self.dtype), (channels, 1))[None]
+        if visible is not None:
+            tokens = jnp.take_along_axis(tokens, visible[..., None], axis=1)
+        first = self.param("class_token", nn.initializers.normal(0.02), (c.width,))
+        first = jnp.broadcast_to(first.astype(self.dtype), (n, 1, c.width))
+        x = jnp.concatenate([first, tokens], axis=1)
+        block = nn.remat(ParallelBlock, static_argnums=(2,)) if c.remat else ParallelBlock
+        for i in range(c.depth):
+            rate = c.drop_path * i / max(c.depth - 1, 1)
+            x = block(
+                c.width, c.heads, c.expansion, rate, c.scale_init, self.dtype, name=f"block_{i}"
+            )(x, train)
+        return x
+
+
+def embed_images(
+    config: EncoderConfig,
+    params: Any,
+    images: Shaped[Array, "n c h w"],
+    *,
+    channelwise: bool = False,
+    dtype: Any = jnp.float32,
+) -> Float[Array, "n d"]:
+    """Embeddings of images: the mean of their patch tokens.
+
+    Args:
+        config: Sizes of the encoder.
+        params: Its parameters, as `Encoder.init` or `load_encoder` gives them.
+        images: Intensities on the 8-bit scale, 0 to 255, uint8 or float; standardised here.
+        channelwise: Means of each channel's tokens side by side, [n, c·width], instead of the mean
+            over all, [n, width].
+        dtype: Computation type; embeddings leave as float32.
+
+    Raises:
+        ValueError: Height or width is no multiple of the patch size.
+    """
+    n, channels = images.shape[:2]
+    out: Any = Encoder(config, dtype).apply(params, standardise(images))
+    tokens = out[:, 1:].astype(jnp.float32)
+    if channelwise:
+        return tokens.reshape(n, channels, -1, config.width).mean(2).reshape(n, -1)
+    return tokens.mean(1)

@@ -1,0 +1,62 @@
+"""A masked autoencoder in a folder: `mae.json` (sizes, source) and `params.safetensors`."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from molphenix_jax.errors import InputError
+from molphenix_jax.models.vit.config import EncoderConfig, MAEConfig
+
+CONFIG_FILE, PARAMS_FILE = "mae.json", "params.safetensors"
+
+
+class EncoderFileError(InputError):
+    """Weights that cannot be used; the message names the file, the entry and the remedy."""
+
+
+def save_folder(
+    folder: pathlib.Path, config: MAEConfig, params: Mapping[str, Any], *, source: str
+) -> None:
+    """Writes sizes and parameters.
+
+    Args:
+        folder: Made where it is missing.
+        config: Sizes.
+        params: As `MAE.init` gives them.
+        source: Where the parameters come from, for who finds the folder later.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = traverse_util.flatten_dict(dict(params), sep="/")
+    save_file(
+        {name: np.ascontiguousarray(value) for name, value in flat.items()}, folder / PARAMS_FILE
+    )
+    # Last: its presence says that the folder is whole.
+    text = json.dumps({"source": source, "sizes": dataclasses.asdict(config)}, indent=2)
+    (folder / CONFIG_FILE).write_text(text + "\n")
+
+
+def load_folder(folder: pathlib.Path) -> tuple[MAEConfig, dict[str, Any], str]:
+    """Sizes, parameters as `MAE.init` gives them, and their source.
+
+    Raises:
+        EncoderFileError: A file is missing or damaged.
+    """
+    try:
+        told = json.loads((folder / CONFIG_FILE).read_text())
+        sizes = told["sizes"]
+        config = MAEConfig(**{**sizes, "encoder": EncoderConfig(**sizes["encoder"])})
+        flat = load_file(folder / PARAMS_FILE)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise EncoderFileError(
+            f"{folder} does not hold a readable {CONFIG_FILE} and {PARAMS_FILE} ({reason}); make "
+            "it again, e.g. by `molphenix convert-openphenom`"
+        ) from error
+    return config, traverse_util.unflatten_dict(flat, sep="/"), str(told.get("source", ""))

@@ -1,0 +1,76 @@
+"""Positional encodings of connected graphs, many at once: random walks and the Laplacian.
+
+Graphs of one size are stacked, so that a few calls of NumPy do the work of thousands.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from molphenix_jax.molecules.graphs.vocabulary import N_EIGENVECTORS, RANDOM_WALK_STEPS
+
+
+def encode_positions(
+    adjacency: Sequence[Float[np.ndarray, "n n"]],
+) -> list[Float[np.ndarray, "n w"]]:
+    """Encodings of the atoms of connected graphs.
+
+    Args:
+        adjacency: Symmetric matrices of 0 and 1, zero diagonal, of any sizes; each graph is
+            connected.
+
+    Returns:
+        For each graph `random_walks`, eigenvectors and eigenvalues side by side, float32.
+    """
+    encoded: list[np.ndarray] = [np.empty(0)] * len(adjacency)
+    by_size: dict[int, list[int]] = {}
+    for i, matrix in enumerate(adjacency):
+        by_size.setdefault(len(matrix), []).append(i)
+    for members in by_size.values():
+        stacked = np.stack([adjacency[i] for i in members])
+        vectors, values = laplacian(stacked)
+        values = np.broadcast_to(values[:, None, :], vectors.shape)
+        together = np.concatenate([random_walks(stacked), vectors, values], axis=2)
+        for i, rows in zip(members, together.astype(np.float32), strict=True):
+            encoded[i] = rows
+    return encoded
+
+
+def random_walks(adjacency: Float[np.ndarray, "g n n"]) -> Float[np.ndarray, "g n w"]:
+    """Probability to be back after 1 to 16 steps (RWSE, Dwivedi et al., arXiv 2110.07875).
+
+    The walk's matrix D⁻¹A and the symmetric S = D^-½ A D^-½ have the same powers on the diagonal,
+    and that of S^(a+b) is the row sum of S^a ∘ S^b: half the products suffice.
+    """
+    degree = adjacency.sum(axis=2)
+    if adjacency.shape[1] == 1:  # nowhere to go: the walk stays
+        return np.ones((len(adjacency), 1, RANDOM_WALK_STEPS))
+    scale = degree**-0.5
+    step = adjacency * scale[:, :, None] * scale[:, None, :]
+    powers = [step]
+    for _ in range(1, RANDOM_WALK_STEPS // 2):
+        powers.append(powers[-1] @ step)
+    back = [np.diagonal(step, axis1=1, axis2=2)]
+    for k in range(2, RANDOM_WALK_STEPS + 1):
+        a, b = powers[k // 2 - 1], powers[k - k // 2 - 1]
+        back.append(np.einsum("gij,gij->gi", a, b))
+    return np.stack(back, axis=2)
+
+
+def laplacian(
+    adjacency: Float[np.ndarray, "g n n"],
+) -> tuple[Float[np.ndarray, "g n k"], Float[np.ndarray, "g k"]]:
+    """The 8 lowest eigenvectors and eigenvalues of D - A, zeros where a graph has fewer."""
+    n_graphs, n, _ = adjacency.shape
+    matrix = -adjacency.astype(np.float64)
+    matrix[:, np.arange(n), np.arange(n)] = adjacency.sum(axis=2)
+    all_values, all_vectors = np.linalg.eigh(matrix)
+    kept = min(n, N_EIGENVECTORS)
+    vectors = np.zeros((n_graphs, n, N_EIGENVECTORS))
+    values = np.zeros((n_graphs, N_EIGENVECTORS))
+    vectors[:, :, :kept] = all_vectors[:, :, :kept]
+    values[:, :kept] = all_values[:, :kept]
+    # Known exactly in a connected graph, and so free of rounding.
+    vectors[:, :, 0], values[:, 0] = n**-0.5, 0.0
+    return vectors, values

@@ -1,0 +1,205 @@
+"""SMILES to graphs, in processes where there are many."""
+
+import functools
+from collections.abc import Sequence
+
+import datamol as dm
+import numpy as np
+import pandas as pd
+from jaxtyping import Float16, Int16, UInt8
+from rdkit import Chem
+
+from molphenix_jax.molecules.graphs.encodings import encode_positions
+from molphenix_jax.molecules.graphs.record import MolecularGraph, check_indices, decode, encode
+from molphenix_jax.molecules.graphs.vocabulary import (
+    BOND_TYPE_CODES,
+    EDGE_COLUMNS,
+    ELEMENT_CODES,
+    N_EIGENVECTORS,
+    NODE_COLUMNS,
+    RANDOM_WALK_STEPS,
+    STEREO_CODES,
+)
+from molphenix_jax.molecules.parallel import map_distinct
+
+MAX_ATOMS = 128
+_PLACEHOLDER = Chem.MolFromSmarts("[#0]")
+_INDEX_LIMIT = np.iinfo(np.int16).max
+# The columns that are numbers, and their limits.
+_NUMBERS = NODE_COLUMNS[4:]
+_LOWEST = np.array([column.lowest for column in _NUMBERS])
+_LAST = np.array([column.size - 1 for column in _NUMBERS])
+_VALENCE = NODE_COLUMNS[3]
+# Where the columns of random walks, eigenvectors and eigenvalues end.
+_SPLIT = np.cumsum([RANDOM_WALK_STEPS, N_EIGENVECTORS, N_EIGENVECTORS])
+
+
+def featurise_graphs(
+    smiles: Sequence[str], *, max_atoms: int = MAX_ATOMS
+) -> tuple[list[MolecularGraph | None], pd.DataFrame]:
+    """The graph of each molecule.
+
+    Args:
+        smiles: n SMILES, repeats welcome (equal ones share their graph). They are taken as they
+            are: pass the `smiles` column of `standardise` to have salts and charges settled.
+        max_atoms: Molecules with more (hydrogens not counted) are rejected.
+
+    Returns:
+        n graphs, None for a rejected row; and one row per rejected one: row, field, value, reason.
+
+    Raises:
+        ValueError: `max_atoms` is not from 1 to 32,767.
+    """
+    records, rejected = featurise_records(smiles, max_atoms=max_atoms)
+    # Equal SMILES share one bytes object, and so one graph.
+    graphs = {id(record): decode(record) for record in records if record is not None}
+    return [None if record is None else graphs[id(record)] for record in records], rejected
+
+
+def featurise_records(
+    smiles: Sequence[str], *, max_atoms: int = MAX_ATOMS
+) -> tuple[list[bytes | None], pd.DataFrame]:
+    """As `featurise_graphs`, with graphs as the bytes of `encode`."""
+    if not 1 <= max_atoms <= _INDEX_LIMIT:
+        raise ValueError(f"max_atoms is from 1 to {_INDEX_LIMIT}, not {max_atoms}")
+    texts = [text if isinstance(text, str) else "" for text in smiles]
+    work = functools.partial(_records, max_atoms=max_atoms)
+    records: list[bytes | None] = []
+    rows = []
+    for row, result in enumerate(map_distinct(work, texts)):
+        records.append(result if isinstance(result, bytes) else None)
+        if isinstance(result, str):
+            rows.append((row, "smiles", smiles[row], result))
+    return records, pd.DataFrame(rows, columns=["row", "field", "value", "reason"])
+
+
+def _records(smiles: Sequence[str], *, max_atoms: int) -> list[bytes | str]:
+    results = graphs_of_chunk(smiles, max_atoms=max_atoms)
+    return [each if isinstance(each, str) else encode(each) for each in results]
+
+
+def graphs_of_chunk(
+    smiles: Sequence[str], *, max_atoms: int = MAX_ATOMS
+) -> list[MolecularGraph | str]:
+    """The graph of each molecule, or why it is rejected; in this process, all together."""
+    with dm.without_rdkit_log():
+        read = [_read(text, max_atoms) for text in smiles]
+    graphs = iter(_graphs([each for each in read if not isinstance(each, str)]))
+    return [each if isinstance(each, str) else next(graphs) for each in read]
+
+
+def _read(text: str, max_atoms: int) -> Chem.Mol | str:
+    if not text.strip():
+        return "no SMILES"
+    mol = Chem.MolFromSmiles(text)
+    if mol is None:
+        return "not a valid SMILES"
+    n_atoms = mol.GetNumAtoms()
+    if n_atoms == 0:
+        return "no atoms"
+    if n_atoms > max_atoms:
+        return f"{n_atoms} atoms, more than the {max_atoms} allowed"
+    if mol.HasSubstructMatch(_PLACEHOLDER):
+        return "has a placeholder atom (*): a fragment or polymer, not a molecule"
+    return mol
+
+
+def _graphs(mols: Sequence[Chem.Mol]) -> list[MolecularGraph]:
+    """Asks RDKit atom by atom and bond by bond, then computes with the arrays of all molecules."""
+    if not mols:
+        return []
+    n_nodes = np.array([mol.GetNumAtoms() for mol in mols])
+    n_bonds = np.array([mol.GetNumBonds() for mol in mols])
+    nodes = np.split(_node_codes(mols), np.cumsum(n_nodes)[:-1])
+    ends, codes = _bonds(mols)
+    # Two directed bonds for each: (a, b) and (b, a), next to one another.
+    both_ways = np.stack([ends, ends[:, ::-1]], axis=1).reshape(-1, 2)
+    directed = np.split(both_ways, np.cumsum(2 * n_bonds)[:-1])
+    edges = np.split(np.repeat(codes, 2, axis=0), np.cumsum(2 * n_bonds)[:-1])
+    graphs = []
+    each = zip(nodes, edges, directed, _positions(mols, directed), strict=True)
+    for mol_nodes, mol_edges, pairs, position in each:
+        rwse, vectors, values = np.split(position, _SPLIT[:-1], axis=1)
+        graph = MolecularGraph(
+            mol_nodes, mol_edges, pairs[:, 0], pairs[:, 1], rwse, vectors, values
+        )
+        check_indices(graph)
+        graphs.append(graph)
+    return graphs
+
+
+def _node_codes(mols: Sequence[Chem.Mol]) -> UInt8[np.ndarray, "n c"]:
+    # RDKit's own iterators over atoms and bonds cost more than all that is asked of these.
+    facts = np.array(
+        [
+            (
+                atom.GetAtomicNum(),
+                atom.GetTotalValence(),
+                atom.GetTotalDegree(),
+                atom.GetFormalCharge(),
+                atom.GetNumRadicalElectrons(),
+                atom.GetIsAromatic(),
+                atom.IsInRing(),
+            )
+            for mol in mols
+            for atom in map(mol.GetAtomWithIdx, range(mol.GetNumAtoms()))
+        ],
+        np.int32,
+    )
+    number, valence, numbers = facts[:, 0], facts[:, 1], facts[:, 2:]
+    numbers[:, 0] -= 2  # degree, less that of a carbon in a chain
+    codes = np.empty((len(facts), len(NODE_COLUMNS)), np.uint8)
+    codes[:, :3] = ELEMENT_CODES[number]
+    codes[:, 3] = np.minimum(valence, _VALENCE.size - 1)
+    codes[:, 4:] = np.clip(numbers - _LOWEST, 0, _LAST)
+    return codes
+
+
+def _bonds(
+    mols: Sequence[Chem.Mol],
+) -> tuple[Int16[np.ndarray, "b 2"], UInt8[np.ndarray, "b d"]]:
+    """Both ends and codes of each bond."""
+    other_type, other_stereo = (column.size - 1 for column in EDGE_COLUMNS[:2])
+    facts = [
+        (
+            bond.GetBeginAtomIdx(),
+            bond.GetEndAtomIdx(),
+            BOND_TYPE_CODES.get(bond.GetBondType(), other_type),
+            STEREO_CODES.get(bond.GetStereo(), other_stereo),
+            bond.IsInRing(),
+        )
+        for mol in mols
+        for bond in map(mol.GetBondWithIdx, range(mol.GetNumBonds()))
+    ]
+    array = np.array(facts, np.int16).reshape(-1, 2 + len(EDGE_COLUMNS))
+    return array[:, :2], array[:, 2:].astype(np.uint8)
+
+
+def _positions(
+    mols: Sequence[Chem.Mol], directed: Sequence[Int16[np.ndarray, "e 2"]]
+) -> list[Float16[np.ndarray, "n p"]]:
+    """Positional encodings, by connected component.
+
+    Eigenvectors of a repeated eigenvalue (two methyls on one carbon, twice in a molecule, suffice)
+    are any basis of their space: which one, depends on the order of the rows. So they are computed
+    in RDKit's canonical order, and come out the same however the SMILES was written.
+    """
+    encodings = [np.empty((mol.GetNumAtoms(), _SPLIT[-1]), np.float16) for mol in mols]
+    places: list[tuple[int, np.ndarray]] = []
+    adjacency = []
+    for i, (mol, pairs) in enumerate(zip(mols, directed, strict=True)):
+        rank = np.array(Chem.CanonicalRankAtoms(mol))
+        order = np.argsort(rank)
+        whole = np.zeros((len(rank), len(rank)), np.float32)
+        whole[rank[pairs[:, 0]], rank[pairs[:, 1]]] = 1.0
+        for part in Chem.GetMolFrags(mol):
+            if len(part) == len(rank):
+                places.append((i, order))
+                adjacency.append(whole)
+            else:
+                ranks = np.sort(rank[list(part)])
+                places.append((i, order[ranks]))
+                adjacency.append(whole[np.ix_(ranks, ranks)])
+    for (i, atoms), rows in zip(places, encode_positions(adjacency), strict=True):
+        encodings[i][atoms] = rows
+    return encodings

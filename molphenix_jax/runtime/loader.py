@@ -1,0 +1,157 @@
+"""Batches in the order of the steps, read ahead by Grain, spread over the devices.
+
+A run's batch is a function of the step, so Grain's position in the data is the step itself; it is
+saved with the state, and any number of processes continues from it with the exact next batch.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, SupportsIndex
+
+import grain
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Int
+
+from molphenix_jax.runtime import mesh as meshes
+
+# With train.steps_per_dispatch=0, on an accelerator: what a dispatch costs is small beside so many
+# steps, and its batches beside the device's memory.
+AUTO_STEPS = 16
+AUTO_BYTES = 64 * 2**20
+
+
+class _Steps(grain.sources.RandomAccessDataSource):
+    """A run's batches as a Grain source: element k is the batch of step k."""
+
+    def __init__(self, batch: Callable[[int], Any], n_steps: int):
+        self._batch, self._n_steps = batch, n_steps
+
+    def __len__(self) -> int:
+        return self._n_steps
+
+    def __getitem__(self, step: SupportsIndex) -> Any:
+        return self._batch(int(step))
+
+    def __repr__(self) -> str:
+        return f"batches of {self._n_steps} steps"
+
+
+class Loader:
+    """Hands out the batches of a run, several steps at a time."""
+
+    def __init__(self, run: Any, mesh: Mesh, *, n_steps: int, prefetch: int):
+        """Makes a loader at step 0.
+
+        Args:
+            run: Has `batch(step)`: numpy arrays whose first axis is the global batch. With a
+                second argument, `batch(step, rows)`, a run computes some rows only; it says that
+                it can by `batch_rows`, the length of that axis. Other runs' batches are made whole
+                by every process, which then takes its rows.
+            mesh: Devices that the rows are spread over.
+            n_steps: Steps of the whole training.
+            prefetch: Batches that are read ahead in threads; 0 reads when asked.
+        """
+        self._mesh, self._prefetch = mesh, prefetch
+        self._source = _Steps(_of_this_process(run, mesh), n_steps)
+        self._next = 0
+        self._held: list[Any] = []
+        self.seconds = 0.0  # spent in `take`: what the loop waited for data
+        self._start(self.position())
+
+    def position(self) -> Mapping[str, int]:
+        """Where the next `take` begins: the state of Grain's iterator."""
+        return {"next_index": self._next}
+
+    def seek(self, position: Mapping[str, int]) -> None:
+        """Continues from a saved position."""
+        self._iterator.close()
+        self._next, self._held = int(position["next_index"]), []
+        self._start(position)
+
+    def _start(self, position: Mapping[str, int]) -> None:
+        options = grain.ReadOptions(
+            num_threads=min(self._prefetch, 4), prefetch_buffer_size=self._prefetch
+        )
+        self._iterator = iter(grain.MapDataset.source(self._source).to_iter_dataset(options))
+        self._iterator.set_state(dict(position))
+
+    def take(self, most: int, *, pad_to: int) -> tuple[int, Any]:
+        """The batches of the next steps, on the devices.
+
+        Args:
+            most: At most so many steps. Fewer come where the next batch has other shapes, since
+                one dispatch runs on arrays [steps, batch, …].
+            pad_to: Length of the first axis, at least `most`: the last batch is repeated.
+
+        Returns:
+            The number of steps n, and the batches stacked to [pad_to, batch, …].
+        """
+        began = time.perf_counter()
+        batches = [self._one()]
+        shapes = _shapes(batches[0])
+        while len(batches) < most:
+            batch = self._one()
+            if _shapes(batch) != shapes:
+                self._held.append(batch)
+                break
+            batches.append(batch)
+        n = len(batches)
+        self._next += n
+        batches += batches[-1:] * (pad_to - n)
+        placed = _spread(jax.tree.map(lambda *leaves: np.stack(leaves), *batches), self._mesh)
+        self.seconds += time.perf_counter() - began
+        return n, placed
+
+    def close(self) -> None:
+        """Ends the reading threads."""
+        self._iterator.close()
+
+    def _one(self) -> Any:
+        return self._held.pop() if self._held else next(self._iterator)
+
+    def auto_steps(self) -> int:
+        """Steps per dispatch where the config leaves it open: 1 on a CPU, whose dispatch is cheap.
+
+        Nothing that is computed depends on it, only how long the device waits for the host.
+        """
+        if self._mesh.devices.flat[0].platform == "cpu":
+            return 1
+        if not self._held:
+            self._held.append(next(self._iterator))
+        size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(self._held[0]))
+        return max(1, min(AUTO_STEPS, AUTO_BYTES // max(size, 1)))
+
+
+def process_rows(mesh: Mesh, n_rows: int) -> Int[np.ndarray, " k"]:
+    """Which rows of a global batch lie on this process's devices, in their order on the mesh."""
+    slices = meshes.rows(mesh).addressable_devices_indices_map((n_rows,)).values()
+    parts = sorted((index[0].indices(n_rows)[:2] for index in slices if index), key=lambda p: p[0])
+    return np.concatenate([np.arange(start, stop) for start, stop in parts])
+
+
+def _of_this_process(run: Any, mesh: Mesh) -> Callable[[int], Any]:
+    """The run's batch of a step, the rows of this process only."""
+    if jax.process_count() == 1:
+        return run.batch
+    if hasattr(run, "batch_rows"):
+        rows = process_rows(mesh, run.batch_rows)
+        return lambda step: run.batch(step, rows)
+    return lambda step: jax.tree.map(
+        lambda leaf: leaf[process_rows(mesh, len(leaf))], run.batch(step)
+    )
+
+
+def _spread(batches: Any, mesh: Mesh) -> Any:
+    """Arrays [steps, rows, …] on the mesh, rows spread over the devices."""
+    sharding = meshes.stacked_rows(mesh)
+    if jax.process_count() == 1:
+        return jax.device_put(batches, sharding)
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batches
+    )
+
+
+def _shapes(batch: Any) -> Any:
+    return jax.tree.map(lambda leaf: (np.shape(leaf), np.asarray(leaf).dtype), batch)

@@ -1,0 +1,204 @@
+"""Where the data of an alignment run lives: in tables on the devices, or on the host or disk.
+
+On the devices, a batch is a few indices and the step gathers what they point to. What does not fit
+there streams: the host reads the same rows and the batch brings them. Either way the loss sees the
+same `Pairs`, to the last bit.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int
+
+from molphenix_jax.data.sampling import Batch, Sampler
+from molphenix_jax.data.screen import PackedBlock, unpacked_rows
+from molphenix_jax.data.streamed import AnyScreen
+from molphenix_jax.phenomics import aggregate
+from molphenix_jax.runtime import mesh as meshes
+
+GIB = 2**30
+
+# Of a device's memory: parameters, optimizer and activations need the rest.
+TABLE_SHARE = 0.5
+
+
+class Tables(NamedTuple):
+    """What the loss gathers from. n wells, p perturbations, m molecules."""
+
+    replicates: Any  # [n, d], rows spread over the devices
+    profile: Any  # [p, d], rows spread; None where the loss compares no profiles
+    blocks: Any  # name → [m, k], rows spread; bits packed
+    molecule: Any  # [p], on every device
+    concentration_um: Any  # [p], on every device
+
+
+class Pairs(NamedTuple):
+    """The data of one batch. b pairs with up to r replicates of d features."""
+
+    replicates: Any  # [b, r, d]
+    weight: Any  # [b, r]
+    profile: Any  # [b, d] or None
+    blocks: Any  # name → [b, k]; bits packed
+    concentration_um: Any  # [b]
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """The data of one run, for either placement.
+
+    Attributes:
+        screen: In memory or on disk.
+        seen: True for the replicates that training may see.
+        sampler: Makes the batches.
+        blocks: Molecule feature blocks, bits packed.
+        with_profile: Whether the loss compares mean profiles.
+        placement: "device" or "stream".
+    """
+
+    screen: AnyScreen
+    seen: Bool[np.ndarray, " n"]
+    sampler: Sampler
+    blocks: dict[str, PackedBlock | np.ndarray]
+    with_profile: bool
+    placement: str
+
+    def batch(self, step: int, rows: Int[np.ndarray, " k"] | None) -> Batch | Pairs:
+        """What the host gives to a step: indices, or the data itself."""
+        batch = self.sampler.batch(step, rows)
+        return batch if self.placement == "device" else self._read(batch)
+
+    def _read(self, batch: Batch) -> Pairs:
+        ids = batch.perturbation
+        # All wells that training may see of these perturbations, for the profiles; the replicates
+        # that were drawn are among them.
+        counts = self.sampler.offsets[ids + 1] - self.sampler.offsets[ids]
+        if self.with_profile:
+            of_pair = np.repeat(np.arange(len(ids)), counts)
+            within = np.arange(len(of_pair)) - np.repeat(np.cumsum(counts) - counts, counts)
+            places = self.sampler.offsets[ids][of_pair] + within
+            needed = np.unique(self.sampler.wells[places], return_inverse=True)
+        else:
+            needed = np.unique(batch.replicate, return_inverse=True)
+        wells, position = needed
+        data = self.screen.wells(wells)
+        profile = aggregate(data[position], of_pair, len(ids)) if self.with_profile else None
+        molecule = self.screen.molecule[ids]
+        return Pairs(
+            replicates=data[np.searchsorted(wells, batch.replicate)],
+            weight=batch.weight,
+            profile=profile,
+            blocks={name: _stored(block)[molecule] for name, block in self.blocks.items()},
+            concentration_um=self.screen.concentration_um[ids].astype(np.float32),
+        )
+
+    def host_tables(self) -> Tables:
+        """The tables as NumPy arrays, for a single device."""
+        p = self.screen.n_perturbations
+        return Tables(
+            replicates=self.screen.wells(np.arange(self.screen.n_wells)),
+            profile=self._profiles(0, p) if self.with_profile else None,
+            blocks={name: _stored(block) for name, block in self.blocks.items()},
+            molecule=self.screen.molecule.astype(np.int32),
+            concentration_um=self.screen.concentration_um.astype(np.float32),
+        )
+
+    def place(self, mesh: Mesh) -> Tables | tuple[()]:
+        """The tables on the devices; nothing where the run streams."""
+        if self.placement == "stream":
+            return ()
+        screen, float32 = self.screen, np.dtype(np.float32)
+        everywhere = meshes.replicated(mesh)
+        blocks = {}
+        for name, block in self.blocks.items():
+            table = _stored(block)
+            blocks[name] = meshes.place_rows(
+                lambda start, stop, table=table: table[start:stop], table.shape, table.dtype, mesh
+            )
+        return Tables(
+            replicates=meshes.place_rows(
+                lambda start, stop: screen.wells(np.arange(start, stop)),
+                (screen.n_wells, screen.width),
+                float32,
+                mesh,
+            ),
+            profile=meshes.place_rows(
+                self._profiles, (screen.n_perturbations, screen.width), float32, mesh
+            )
+            if self.with_profile
+            else None,
+            blocks=blocks,
+            molecule=jax.device_put(screen.molecule.astype(np.int32), everywhere),
+            concentration_um=jax.device_put(screen.concentration_um.astype(np.float32), everywhere),
+        )
+
+    def _profiles(self, start: int, stop: int) -> Float[np.ndarray, "k d"]:
+        return self.screen.profiles(np.arange(start, stop), wells=self.seen)
+
+    def unpack(self, name: str, block: Array) -> Float[Array, "b k"]:
+        """Rows of a block as floats."""
+        stored = self.blocks[name]
+        if isinstance(stored, PackedBlock):
+            block = jnp.unpackbits(block, axis=1, count=stored.width)
+        return block.astype(jnp.float32)
+
+    def rows(self, name: str, molecules: Int[np.ndarray, " k"]) -> np.ndarray:
+        """Rows of a block on the host, unpacked: uint8 bits or floats."""
+        return unpacked_rows(self.blocks[name], molecules)
+
+
+def gather(batch: Batch, tables: Tables, mesh: Mesh) -> Pairs:
+    """The data that a batch of indices points to; jitted."""
+    molecule = tables.molecule[batch.perturbation]
+    take = lambda table, index: meshes.take_rows(table, index, mesh)  # noqa: E731
+    return Pairs(
+        replicates=take(tables.replicates, batch.replicate),
+        weight=batch.weight,
+        profile=None if tables.profile is None else take(tables.profile, batch.perturbation),
+        blocks={name: take(block, molecule) for name, block in tables.blocks.items()},
+        concentration_um=tables.concentration_um[batch.perturbation],
+    )
+
+
+def table_bytes(
+    screen: AnyScreen, blocks: dict[str, PackedBlock | np.ndarray], *, with_profile: bool
+) -> int:
+    """Size of all tables together."""
+    rows = screen.n_wells + (screen.n_perturbations if with_profile else 0)
+    stored = sum(_stored(block).nbytes for block in blocks.values())
+    return 4 * screen.width * rows + stored + 8 * screen.n_perturbations
+
+
+def choose_placement(
+    wanted: str, n_bytes: int, mesh: Mesh, *, device_memory_gib: float
+) -> tuple[str, str]:
+    """Where the tables go, and a sentence with the sizes.
+
+    Args:
+        wanted: auto, device or stream.
+        n_bytes: Size of the tables.
+        mesh: Devices.
+        device_memory_gib: Memory of a device; 0 asks the device.
+    """
+    each = n_bytes / mesh.devices.size
+    memory = device_memory_gib * GIB or meshes.memory_per_device(mesh)
+    sizes = (
+        f"{each / GIB:.3g} GiB of profiles and molecule features per device "
+        f"({mesh.devices.size} of {memory / GIB:.3g} GiB)"
+    )
+    if wanted == "stream":
+        return "stream", f"data.placement=stream: {sizes} stay off the devices"
+    if wanted == "device":
+        return "device", f"data.placement=device: {sizes}"
+    if each <= TABLE_SHARE * memory:
+        return "device", f"{sizes} live on the devices"
+    return "stream", (
+        f"{sizes} are more than {TABLE_SHARE:.0%} of the memory: batches stream from the host"
+    )
+
+
+def _stored(block: PackedBlock | np.ndarray) -> np.ndarray:
+    return block.packed if isinstance(block, PackedBlock) else block

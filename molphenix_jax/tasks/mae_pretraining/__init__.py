@@ -1,0 +1,1 @@
+"""Masked autoencoder on images: config, run, evaluation, and the encoder that comes out."""

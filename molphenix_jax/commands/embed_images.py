@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import pathlib
 
@@ -115,25 +116,52 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _encoder(arguments: argparse.Namespace):
     """The encoder that --encoder names, spread over all devices."""
-    from molphenix_jax.data.images import Encoder, ImagesError
-    from molphenix_jax.phenomics import intensity_features
+    import functools
 
-    if arguments.encoder == "intensity":
-        return Encoder("intensity", "intensity-1", lambda _: _on_devices(intensity_features))
-    raise ImagesError(f"--encoder={arguments.encoder}: unknown; give intensity")
-
-
-def _on_devices(embed):
-    """Jits an encoder for batches that are spread over all devices."""
     import jax
 
+    from molphenix_jax.data.images import Encoder, ImagesError
+    from molphenix_jax.models.vit import embed_images
+    from molphenix_jax.phenomics import intensity_features
+    from molphenix_jax.tasks.mae_pretraining.encoder import load_encoder
+
+    if arguments.encoder == "intensity":
+        encode = lambda params, crops: intensity_features(crops)  # noqa: E731
+        return Encoder("intensity", "intensity-1", lambda _: _on_devices(encode, ()))
+    loaded = load_encoder(pathlib.Path(arguments.encoder))
+    if arguments.crop % loaded.config.patch:
+        raise ImagesError(
+            f"--crop={arguments.crop} does not divide into the encoder's patches of "
+            f"{loaded.config.patch} pixels"
+        )
+    digest = hashlib.sha256(repr(loaded.config).encode())
+    for leaf in jax.tree.leaves(loaded.params):
+        digest.update(jax.device_get(leaf).tobytes())
+    encode = functools.partial(embed_images, loaded.config)
+    return Encoder(loaded.source, digest.hexdigest(), lambda _: _on_devices(encode, loaded.params))
+
+
+def _on_devices(embed, params):
+    """Jits an encoder (params, crops) for batches that are spread over all devices."""
+    import jax
+
+    from molphenix_jax.data.images import ImagesError
     from molphenix_jax.runtime import mesh as meshes
     from molphenix_jax.runtime.progress import say
 
     mesh = meshes.make_mesh()
     say(f"devices: {meshes.describe(mesh)}")
+    params = jax.device_put(params, meshes.replicated(mesh))
     encode = jax.jit(embed)
-    return lambda crops: encode(jax.device_put(crops, meshes.rows(mesh)))
+
+    def encode_batch(crops):
+        if len(crops) % mesh.devices.size:
+            raise ImagesError(
+                f"--batch-size={len(crops)} is no multiple of the {mesh.devices.size} devices"
+            )
+        return encode(params, jax.device_put(crops, meshes.rows(mesh)))
+
+    return encode_batch
 
 
 def _columns(text: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from molphenix_jax.phenomics.crops import (
     block_mean,
     crops_shape,
     field_crops,
+    field_image,
 )
 from molphenix_jax.phenomics.intensity import intensity_features
 from molphenix_jax.phenomics.rows import Rows, RowsOnDisk
@@ -39,6 +40,7 @@ __all__ = [
     "crops_shape",
     "draw_replicates",
     "field_crops",
+    "field_image",
     "fit_correction",
     "intensity_features",
     "null_statistics",

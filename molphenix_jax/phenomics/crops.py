@@ -48,10 +48,19 @@ def field_crops(
     Raises:
         CropError: The image is smaller than a crop, or its numbers cannot be brought to 8 bits.
     """
+    return crops(field_image(image, config), config.size)
+
+
+def field_image(image: Num[np.ndarray, "c h w"], config: CropConfig) -> UInt8[np.ndarray, "c h w"]:
+    """The field before it is cropped: block mean, core, 8 bits.
+
+    Raises:
+        CropError: The image is smaller than the core, or cannot be brought to 8 bits.
+    """
     image = block_mean(image, config.downsample)
     if config.core:
         image = centre(image, config.core)
-    return crops(to_uint8(image, config.standardise), config.size)
+    return to_uint8(image, config.standardise)
 
 
 def crops_shape(shape: tuple[int, ...], config: CropConfig) -> tuple[int, int, int, int]:

@@ -127,7 +127,7 @@ class EncoderAlignRun(AlignRun):
             train=True,
             rngs={"dropout": dropout},
         )
-        return self.loss_of(cast(Embeddings, out), sample, pairs)
+        return self.loss_of(cast(Embeddings, out), pairs)
 
     def _encode(self, params: Any, graphs: Any, key: jax.Array, *, n: int) -> Float[Array, "n k"]:
         weights = {"params": params["params"]["encoder"]}

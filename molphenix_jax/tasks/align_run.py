@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from molphenix_jax import losses
 from molphenix_jax.data.sampling import Batch, Sampler, undersample
@@ -115,8 +115,8 @@ class AlignRun:
         )
         self.assets = self._fit_assets()
         self.model = MolPhenix(
-            phenomics=_tower(config.model.phenomics),
-            molecules=_tower(config.model.molecules),
+            phenomics=tower_config(config.model.phenomics),
+            molecules=tower_config(config.model.molecules),
             dim=config.model.dim,
             scale_init=config.model.scale_init,
             # The share of positive pairs in a batch is 1/b; a sigmoid that starts there (open_clip
@@ -240,22 +240,28 @@ class AlignRun:
         """Gathers a batch, embeds both sides and applies the configured loss."""
         pairs = batch if isinstance(batch, Pairs) else gather(batch, tables, self.mesh)
         sample = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
+        return self.loss_of_pairs(params, self.assets.profile(sample), pairs, key)
+
+    def loss_of_pairs(
+        self, params: Any, phenomics: Float[Array, "b ..."], pairs: Pairs, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss of what the phenomic tower is given, and of the molecules of a batch."""
         blocks = {name: self.feed.unpack(name, block) for name, block in pairs.blocks.items()}
         out = self.model.apply(
             params,
-            self.assets.profile(sample),
+            phenomics,
             self.molecule_input(blocks, pairs.concentration_um),
             train=True,
             rngs={"dropout": key},
         )
-        return self.loss_of(cast(Embeddings, out), sample, pairs)
+        return self.loss_of(cast(Embeddings, out), pairs)
 
-    def loss_of(
-        self, out: Embeddings, sample: Float[Array, "b d"], pairs: Pairs
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss_of(self, out: Embeddings, pairs: Pairs) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The configured loss of embeddings, with its metrics."""
         z_x, z_m, scale, bias = out
-        frozen = sample if pairs.profile is None else pairs.profile
+        frozen = pairs.profile
+        if frozen is None:
+            frozen = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
         value, metrics = self._loss(
             z_x,
             z_m,
@@ -275,7 +281,9 @@ class AlignRun:
             ids = np.sort(rng.choice(ids, limit, replace=False))
         n = len(ids)
         rank = rank_of_positive(
-            self.embed_profiles(params, self.train_profiles(ids)),
+            self.embed_queries(
+                params, self.train_profiles(ids), ids=ids, wells=~self.split.withheld
+            ),
             self.embed_perturbations(params, self.screen, ids),
             np.arange(n),
         ).pessimistic
@@ -315,6 +323,25 @@ class AlignRun:
             lambda x: joint_embedding(self._embed_x(params, self.assets.profile(x))), profiles
         )
 
+    def embed_queries(
+        self,
+        params: Any,
+        profiles: Float[np.ndarray, "n d"],
+        *,
+        ids: Int[np.ndarray, " n"],
+        wells: Bool[np.ndarray, " w"] | None,
+    ) -> Float[np.ndarray, "n e"]:
+        """z_x of perturbations that look for their molecule.
+
+        Args:
+            params: Parameters [members, ...].
+            profiles: Their profiles.
+            ids: Which perturbations they are; another kind of run embeds something else of theirs.
+            wells: The replicates that the profiles are of; None means all.
+        """
+        del ids, wells
+        return self.embed_profiles(params, profiles)
+
     def embed_perturbations(
         self, params: Any, screen: AnyScreen, ids: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n e"]:
@@ -330,7 +357,8 @@ class AlignRun:
         return in_chunks(embed, ids)
 
 
-def _tower(t: Config) -> TowerConfig:
+def tower_config(t: Config) -> TowerConfig:
+    """Size of a head from its fields in the config."""
     return TowerConfig(t.width, t.n_blocks, t.input_dropout, t.dropout)
 
 

@@ -6,12 +6,19 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pandas as pd
 import pytest
 
 from molphenix_jax import cli
+from molphenix_jax.data.images import ImageSource, find_fields
 from molphenix_jax.data.wells import read_wells
+from molphenix_jax.models.vit import Encoder, EncoderConfig, MAEConfig, embed_images
+from molphenix_jax.models.vit.folder import save_folder
 from molphenix_jax.molecules import check_smiles
+from molphenix_jax.phenomics import CropConfig, field_crops
 from tests.data.images import screens
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -55,6 +62,25 @@ def test_mistakes_end_as_a_sentence(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(arguments("gallery", tmp_path, tmp_path / "x.parquet", "--columns=smiles"))
     assert "OURS=THEIRS" in capsys.readouterr().err
+
+
+def test_a_masked_autoencoder_embeds(tmp_path, capsys):
+    config = MAEConfig(EncoderConfig(16, 1, 2, 8), channels=3, width=16, depth=1, heads=2)
+    images = jnp.zeros((1, 3, 16, 16))
+    encoder = Encoder(config.encoder).init(jax.random.key(0), images)
+    weights = {"params": {"encoder": encoder["params"]}}
+    save_folder(tmp_path / "encoder", config, weights, source="a test")
+    root, out = screens.gallery(tmp_path / "images"), tmp_path / "wells.parquet"
+    command = arguments("gallery", root, out, "--core=16", "--level=field")
+    command = [c.replace("encoder=intensity", f"encoder={tmp_path / 'encoder'}") for c in command]
+    assert cli.main(command) == 0
+    found = find_fields(ImageSource("gallery", root))
+    crops = [field_crops(found.read(f), CropConfig(16, core=16))[0] for f in found.fields]
+    want = embed_images(config.encoder, encoder, jnp.stack(crops))
+    got = np.stack(pd.read_parquet(out)["embedding"].to_list())
+    np.testing.assert_allclose(got, np.asarray(want), atol=1e-5)
+    assert cli.main([*command[:-1], "--crop=12"]) == 1
+    assert "patches of 8 pixels" in capsys.readouterr().out
 
 
 @pytest.mark.slow

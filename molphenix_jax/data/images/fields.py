@@ -151,7 +151,7 @@ class FieldReader:
         Args:
             channels: Positions of the channels to take from stacked fields; none means all.
         """
-        self._read, self._channels = SourceReader(), list(channels)
+        self._read, self.channels = SourceReader(), tuple(channels)
         self.shape: tuple[int, ...] = ()
 
     def expect_usual_shape(self, fields: Sequence[Field]) -> tuple[int, ...]:
@@ -213,10 +213,10 @@ class FieldReader:
             raise ImageError(f"an array of {_words([image.shape])} is no image with channels")
         if image.shape[0] > image.shape[2]:  # the short axis is that of the channels
             image = np.moveaxis(image, 2, 0)
-        if self._channels:
-            if max(self._channels) >= len(image):
+        if self.channels:
+            if max(self.channels) >= len(image):
                 raise ImageError(f"{len(image)} channels, fewer than --channels asks for")
-            image = image[self._channels]
+            image = image[list(self.channels)]
         return image
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from molphenix_jax.data.images.fields import Field, ImagesError, well_name
 from molphenix_jax.data.images.layouts.listing import PLACE, as_text, find_column, read_listing
-from molphenix_jax.data.layouts import concentration_unit, find_columns
+from molphenix_jax.data.preparation.columns import concentration_unit, find_columns
 
 _KEYS = ["batch", "plate", "well"]
 # Our names of what a treatment is; the main job finds controls by other columns too (treatment,

@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def chemprop(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
-    """Chemprop's default network, message passing of width 300 and depth 3."""
+    """Default network of chemprop, message passing of width 300 and depth 3."""
     import chemprop as package
     import numpy as np
     import torch
@@ -93,7 +93,7 @@ def chemprop_cuik(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
 
 
 def graphium(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
-    """Graphium's MPNN++ layers, of the sizes asked for."""
+    """MPNN++ layers of graphium, of the sizes asked for."""
     import numpy as np
     import torch
 

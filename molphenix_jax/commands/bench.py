@@ -8,6 +8,7 @@ import pathlib
 import sys
 
 from molphenix_jax.commands.arguments import positive
+from molphenix_jax.commands.bench_scale import add_scale
 
 
 def add_parser(commands) -> None:
@@ -15,15 +16,29 @@ def add_parser(commands) -> None:
     bench = commands.add_parser("bench", help="measure, and compare with other code")
     benches = bench.add_subparsers(title="benchmarks", required=True, metavar="WHAT")
     _add_loss(benches)
+    _add_step(benches)
     _add_molecules(benches)
+    add_scale(benches)
 
 
 def _add_loss(benches) -> None:
     loss = benches.add_parser("loss", help="time and memory of every loss and execution")
     loss.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the rows here")
-    loss.add_argument("--batch", type=positive, default=8192, help="rows (default 8192)")
+    loss.add_argument(
+        "--batches",
+        type=_sizes,
+        default=(8192,),
+        help="rows; e.g. 8192,65536,262144 on a GPU. Rings, growth and PyTorch take the first only "
+        "(default 8192)",
+    )
     loss.add_argument("--width", type=positive, default=512, help="of embeddings (default 512)")
     loss.add_argument("--repeats", type=positive, default=5, help="timed runs each (default 5)")
+    loss.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the embeddings (default float32)",
+    )
     loss.add_argument("--losses", type=_losses, help="comma-separated names (default all)")
     loss.set_defaults(run=_loss)
 
@@ -38,12 +53,13 @@ def _loss(arguments: argparse.Namespace) -> int:
     from molphenix_jax.losses import LOSSES
 
     setting = loss.Setting(
-        batch=arguments.batch,
+        batch=arguments.batches[0],
+        dtype=arguments.dtype,
         width=arguments.width,
         repeats=arguments.repeats,
         names=arguments.losses or tuple(LOSSES),
     )
-    measure.report("losses", loss.run(setting), json=arguments.json)
+    measure.report("losses", loss.run(setting, batches=arguments.batches), json=arguments.json)
     return 0
 
 
@@ -97,3 +113,39 @@ def _losses(text: str) -> tuple[str, ...]:
             f"no loss named {unknown[0]!r}; there are {', '.join(LOSSES)}"
         )
     return names
+
+
+def _add_step(benches) -> None:
+    step = benches.add_parser("step", help="a training step, beside the same model in PyTorch")
+    step.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the rows here")
+    step.add_argument("--batches", type=_sizes, default=(512,), help="of pairs (default 512)")
+    step.add_argument("--size", default="paper", help="of the heads: paper (default) or small")
+    step.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the heads' products (default float32)",
+    )
+    step.add_argument("--repeats", type=positive, default=5, help="timed runs each (default 5)")
+    step.set_defaults(run=_step)
+
+
+def _step(arguments: argparse.Namespace) -> int:
+    from molphenix_jax.bench import measure, step
+
+    rows = []
+    for batch in arguments.batches:
+        rows += step.run(
+            step.Setting(
+                batch=batch,
+                size=arguments.size,
+                dtype=arguments.dtype,
+                repeats=arguments.repeats,
+            )
+        )
+    measure.report("training step", rows, json=arguments.json)
+    return 0
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(positive(part) for part in text.split(","))

@@ -18,7 +18,7 @@ import functools
 import json
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -34,6 +34,7 @@ from molphenix_jax.data.builders import (
     PerturbationSpec,
     Record,
     ScreenContent,
+    molecule_records,
     record_source,
     write_screen,
 )
@@ -86,7 +87,6 @@ class ScreenStore:
         block_names: All of them, in order.
         width: Features of a profile.
         feature_names: Names of the source's features, before correction.
-        correction: The fitted batch correction.
         has_truth: Whether the true profiles are known (simulated screens).
         notes: What was decided while preparing, one sentence each.
         provenance: What the screen was computed from.
@@ -106,7 +106,6 @@ class ScreenStore:
     block_names: tuple[str, ...]
     width: int
     feature_names: tuple[str, ...]
-    correction: Correction
     has_truth: bool
     notes: tuple[str, ...]
     provenance: dict[str, Any]
@@ -122,6 +121,18 @@ class ScreenStore:
         """Molecule features by name [m, k], fingerprints unpacked: uint8 bits or float32."""
         unpacked = {name: block.unpack() for name, block in self.packed.items()}
         return {name: (unpacked | self.floats)[name] for name in self.block_names}
+
+    @property
+    def correction(self) -> Correction:
+        """The fitted batch correction, read anew: for thousands of plates it is not small.
+
+        Raises:
+            ScreenError: The file is missing or damaged.
+        """
+        try:
+            return Correction.load(self.folder / "correction.npz")
+        except _DAMAGE as error:
+            raise _unreadable(self.folder, error) from error
 
     @classmethod
     def open(cls, folder: str | pathlib.Path) -> "ScreenStore":
@@ -146,7 +157,6 @@ class ScreenStore:
                 index = {name: arrays[name] for name in arrays.files}
             molecules, packed, floats = _read_molecules(folder, meta)
             source = record_source(folder, "perturbations")
-            correction = Correction.load(folder / "correction.npz")
             if len(source) != len(index["molecule"]):
                 raise ValueError(f"{len(source)} records for {len(index['molecule'])} pairs")
             return cls(
@@ -158,7 +168,6 @@ class ScreenStore:
                 block_names=tuple(meta["blocks"]),
                 width=meta["width"],
                 feature_names=tuple(meta["feature_names"]),
-                correction=correction,
                 has_truth=meta["has_truth"],
                 notes=tuple(meta["notes"]),
                 provenance=meta["provenance"],
@@ -310,17 +319,3 @@ def _perturbation_records(screen: Screen, code: np.ndarray) -> Iterator[Record]:
         if screen.truth is not None:
             record["truth"] = screen.truth[i]
         yield i, record
-
-
-def molecule_records(
-    molecules: pd.DataFrame, blocks: Mapping[str, np.ndarray], *, first: int
-) -> Iterator[Record]:
-    """Records of the data set `molecules`, numbered from `first`; bits are packed here."""
-    packed = {
-        f"block_{name}": np.packbits(block, axis=1) if block.dtype == np.uint8 else block
-        for name, block in blocks.items()
-    }
-    columns = {name: molecules[name].tolist() for name in ("smiles", "inchikey", "scaffold")}
-    for i in range(len(molecules)):
-        text = {name: values[i] for name, values in columns.items()}
-        yield first + i, {**text, **{name: block[i] for name, block in packed.items()}}

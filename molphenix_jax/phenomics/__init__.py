@@ -11,20 +11,38 @@ from molphenix_jax.phenomics.activity import (
 from molphenix_jax.phenomics.aggregation import aggregate
 from molphenix_jax.phenomics.completeness import complete_features
 from molphenix_jax.phenomics.correction import Correction, Method, fit_correction
+from molphenix_jax.phenomics.crops import (
+    STANDARDISE,
+    CropConfig,
+    CropError,
+    block_mean,
+    crops_shape,
+    field_crops,
+    field_image,
+)
+from molphenix_jax.phenomics.intensity import intensity_features
 from molphenix_jax.phenomics.rows import Rows, RowsOnDisk
 
 __all__ = [
+    "STANDARDISE",
     "Correction",
+    "CropConfig",
+    "CropError",
     "Method",
     "ReplicateConsistency",
     "ReplicateDraw",
     "Rows",
     "RowsOnDisk",
     "aggregate",
+    "block_mean",
     "complete_features",
     "consistency_of",
+    "crops_shape",
     "draw_replicates",
+    "field_crops",
+    "field_image",
     "fit_correction",
+    "intensity_features",
     "null_statistics",
     "replicate_consistency",
 ]

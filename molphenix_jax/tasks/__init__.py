@@ -9,7 +9,12 @@ import jax
 from molphenix_jax.runtime.config import Config, ConfigError
 
 # Task name → module with `validate(config)` and `make(config, mesh, workdir)`.
-_TASKS = {"align": "molphenix_jax.tasks.align"}
+_TASKS = {
+    "align": "molphenix_jax.tasks.align",
+    "align_images": "molphenix_jax.tasks.align_images",
+    "mae_pretraining": "molphenix_jax.tasks.mae_pretraining",
+    "property_pretraining": "molphenix_jax.tasks.property_pretraining",
+}
 
 
 def _module(config: Config) -> Any:

@@ -23,7 +23,13 @@ from molphenix_jax.data.prepare import (
     prepare_simulated,
 )
 from molphenix_jax.data.simulated import SimulationConfig
-from molphenix_jax.data.splits import leakage_report, make_split, molecule_groups, split_table
+from molphenix_jax.data.splits import (
+    Split,
+    leakage_report,
+    make_split,
+    molecule_groups,
+    split_table,
+)
 from molphenix_jax.data.store import ScreenStore
 from molphenix_jax.data.streamed import AnyScreen, StreamedScreen
 from molphenix_jax.evaluation import Ranks, evaluation_record, pool
@@ -32,8 +38,10 @@ from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
 from molphenix_jax.runtime.workdir import fold_folder, write_json
 from molphenix_jax.tasks.align_config import listed, named_files, validate
+from molphenix_jax.tasks.align_encoder import EncoderAlignRun
 from molphenix_jax.tasks.align_evaluation import rank_run
 from molphenix_jax.tasks.align_run import AlignRun
+from molphenix_jax.tasks.molecule_encoder import write_featuriser
 
 # Columns that the final table needs; a log file is no narrower than that.
 TABLE_WIDTH = 120
@@ -56,10 +64,10 @@ class AlignTask:
         """Number of runs."""
         return self.config.data.folds
 
-    def run(self, fold: int, workdir: pathlib.Path) -> AlignRun:
-        """The run whose unseen molecules are fold `fold`; writes its splits and leakage report."""
+    def split(self, fold: int) -> Split:
+        """The split whose unseen molecules are fold `fold`."""
         d = self.config.data
-        split = make_split(
+        return make_split(
             self.screen,
             self.groups,
             fold=fold,
@@ -70,10 +78,21 @@ class AlignTask:
             heldout_concentrations_um=tuple(self.config.eval.heldout_concentrations),
             seed=self.config.seed,
         )
+
+    def make_run(self, split: Split) -> AlignRun:
+        """The run of a split."""
+        kind = EncoderAlignRun if self.config.molecules.encoder == "mpnn" else AlignRun
+        return kind(self.config, self.screen, split, self.mesh)
+
+    def run(self, fold: int, workdir: pathlib.Path) -> AlignRun:
+        """The run whose unseen molecules are fold `fold`; writes its splits and leakage report."""
+        split = self.split(fold)
         workdir.mkdir(parents=True, exist_ok=True)
         split_table(self.screen, split).to_csv(workdir / "splits.csv", index=False)
         write_json(workdir / "leakage.json", leakage_report(self.screen, split))
-        run = AlignRun(self.config, self.screen, split, self.mesh)
+        if self.config.molecules.encoder == "mpnn":
+            write_featuriser(workdir, max_atoms=self.config.molecules.max_atoms)
+        run = self.make_run(split)
         for sentence in run.notes:
             say(sentence)
         return run

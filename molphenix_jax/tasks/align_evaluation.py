@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from molphenix_jax.data.streamed import AnyScreen
 from molphenix_jax.evaluation import (
@@ -30,6 +30,7 @@ class _Split(NamedTuple):
     screen: AnyScreen
     ids: Int[np.ndarray, " n"]
     profile: Float[np.ndarray, "n d"]
+    wells: Bool[np.ndarray, " w"] | None = None  # replicates that the profiles are of; None: all
 
 
 def rank_run(run: AlignRun, params: Any, unseen: Mapping[str, AnyScreen]) -> Ranks:
@@ -54,7 +55,7 @@ def rank_run(run: AlignRun, params: Any, unseen: Mapping[str, AnyScreen]) -> Ran
         end = start + len(s.ids)
         embeddings: dict[str, Embeddings] = {
             "molphenix": (
-                run.embed_profiles(params, s.profile),
+                run.embed_queries(params, s.profile, ids=s.ids, wells=s.wells),
                 run.embed_perturbations(params, s.screen, s.ids),
                 "cosine",
             )
@@ -137,6 +138,7 @@ def _splits(run: AlignRun, unseen: Mapping[str, AnyScreen]) -> list[_Split]:
             screen,
             split.unseen_images,
             screen.profiles(split.unseen_images, wells=split.withheld),
+            split.withheld,
         ),
         _Split("validation", screen, split.validation, screen.profiles(split.validation)),
     ]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from molphenix_jax import losses
 from molphenix_jax.data.sampling import Batch, Sampler, undersample
@@ -115,8 +115,8 @@ class AlignRun:
         )
         self.assets = self._fit_assets()
         self.model = MolPhenix(
-            phenomics=_tower(config.model.phenomics),
-            molecules=_tower(config.model.molecules),
+            phenomics=tower_config(config.model.phenomics),
+            molecules=tower_config(config.model.molecules),
             dim=config.model.dim,
             scale_init=config.model.scale_init,
             # The share of positive pairs in a batch is 1/b; a sigmoid that starts there (open_clip
@@ -184,8 +184,10 @@ class AlignRun:
         return Assets(
             fit_scaling([profile], components=h.phenomics.components, whiten=h.phenomics.whiten),
             fit_scaling(
-                [self.feed.rows(name, molecules) for name in self.blocks],
-                components=h.molecules.components,
+                [self.feed.rows(name, molecules) for name in self.blocks]
+                # With an encoder there may be none; a checkpoint needs an array.
+                or [np.zeros((len(molecules), 1), np.float32)],
+                components=h.molecules.components if self.blocks else 0,
                 whiten=h.molecules.whiten,
             ),
             np.asarray(self.encoding.grid_log10, np.float32),
@@ -198,7 +200,7 @@ class AlignRun:
     def init(self, key: jax.Array) -> Any:
         """Initial parameters of one member."""
         profiles = jnp.zeros((2, self.assets.profile.width))
-        molecules = jnp.zeros((2, self.assets.molecule.width + self.encoding.width))
+        molecules = jnp.zeros((2, self.molecule_width))
         return self.model.init(key, profiles, molecules)
 
     def adopt(self, assets: Assets) -> None:
@@ -238,16 +240,28 @@ class AlignRun:
         """Gathers a batch, embeds both sides and applies the configured loss."""
         pairs = batch if isinstance(batch, Pairs) else gather(batch, tables, self.mesh)
         sample = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
+        return self.loss_of_pairs(params, self.assets.profile(sample), pairs, key)
+
+    def loss_of_pairs(
+        self, params: Any, phenomics: Float[Array, "b ..."], pairs: Pairs, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss of what the phenomic tower is given, and of the molecules of a batch."""
         blocks = {name: self.feed.unpack(name, block) for name, block in pairs.blocks.items()}
         out = self.model.apply(
             params,
-            self.assets.profile(sample),
+            phenomics,
             self.molecule_input(blocks, pairs.concentration_um),
             train=True,
             rngs={"dropout": key},
         )
-        z_x, z_m, scale, bias = cast(Embeddings, out)
-        frozen = sample if pairs.profile is None else pairs.profile
+        return self.loss_of(cast(Embeddings, out), pairs)
+
+    def loss_of(self, out: Embeddings, pairs: Pairs) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The configured loss of embeddings, with its metrics."""
+        z_x, z_m, scale, bias = out
+        frozen = pairs.profile
+        if frozen is None:
+            frozen = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
         value, metrics = self._loss(
             z_x,
             z_m,
@@ -267,7 +281,9 @@ class AlignRun:
             ids = np.sort(rng.choice(ids, limit, replace=False))
         n = len(ids)
         rank = rank_of_positive(
-            self.embed_profiles(params, self.train_profiles(ids)),
+            self.embed_queries(
+                params, self.train_profiles(ids), ids=ids, wells=~self.split.withheld
+            ),
             self.embed_perturbations(params, self.screen, ids),
             np.arange(n),
         ).pessimistic
@@ -284,10 +300,17 @@ class AlignRun:
         """Profiles as training sees them: withheld wells count only for unseen images."""
         return self.screen.profiles(ids, wells=~self.split.withheld)
 
+    @property
+    def molecule_width(self) -> int:
+        """Columns of `molecule_input`."""
+        return (self.assets.molecule.width if self.blocks else 0) + self.encoding.width
+
     def molecule_input(
         self, blocks: dict[str, Array], concentration_um: Float[Array, " n"]
     ) -> Float[Array, "n k"]:
         """Scaled blocks and the concentration encoding, side by side."""
+        if not self.blocks:
+            return self.encoding(concentration_um)
         columns = [jnp.asarray(blocks[name], jnp.float32) for name in self.blocks]
         scaled = self.assets.molecule(jnp.concatenate(columns, axis=1))
         return jnp.concatenate([scaled, self.encoding(concentration_um)], axis=1)
@@ -296,9 +319,28 @@ class AlignRun:
         self, params: Any, profiles: Float[np.ndarray, "n d"]
     ) -> Float[np.ndarray, "n e"]:
         """z_x of corrected profiles; the members' embeddings joined."""
-        return _in_chunks(
+        return in_chunks(
             lambda x: joint_embedding(self._embed_x(params, self.assets.profile(x))), profiles
         )
+
+    def embed_queries(
+        self,
+        params: Any,
+        profiles: Float[np.ndarray, "n d"],
+        *,
+        ids: Int[np.ndarray, " n"],
+        wells: Bool[np.ndarray, " w"] | None,
+    ) -> Float[np.ndarray, "n e"]:
+        """z_x of perturbations that look for their molecule.
+
+        Args:
+            params: Parameters [members, ...].
+            profiles: Their profiles.
+            ids: Which perturbations they are; another kind of run embeds something else of theirs.
+            wells: The replicates that the profiles are of; None means all.
+        """
+        del ids, wells
+        return self.embed_profiles(params, profiles)
 
     def embed_perturbations(
         self, params: Any, screen: AnyScreen, ids: Int[np.ndarray, " n"]
@@ -312,14 +354,15 @@ class AlignRun:
             dose = jnp.asarray(screen.concentration_um[rows])
             return joint_embedding(self._embed_m(params, self.molecule_input(blocks, dose)))
 
-        return _in_chunks(embed, ids)
+        return in_chunks(embed, ids)
 
 
-def _tower(t: Config) -> TowerConfig:
+def tower_config(t: Config) -> TowerConfig:
+    """Size of a head from its fields in the config."""
     return TowerConfig(t.width, t.n_blocks, t.input_dropout, t.dropout)
 
 
-def _in_chunks(embed: Callable[[Any], Array], rows: np.ndarray, *, size: int = 4096) -> np.ndarray:
+def in_chunks(embed: Callable[[Any], Array], rows: np.ndarray, *, size: int = 4096) -> np.ndarray:
     """Applies `embed` to chunks of one padded size, so that it compiles once."""
     if len(rows) <= size:
         return np.asarray(embed(rows))

@@ -1,0 +1,171 @@
+"""`molphenix embed-images`: microscope images to a wells table."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import pathlib
+
+from molphenix_jax.commands.arguments import positive
+
+# Layouts by name: molphenix_jax.data.images.LAYOUTS, whose import would make --help slow.
+_LAYOUTS = ("gallery", "rxrx3-core", "bray2017", "table")
+_DESCRIPTION = """\
+Embeds microscope images and writes the wells table that training reads: batch, plate, well,
+smiles, concentration_um, is_control, embedding.
+
+layouts:
+  gallery      plates as in the Cell Painting Gallery, Phenix file names (r01c01f01p01-ch1...tiff);
+               with --index=load_data.csv any names
+  rxrx3-core   Parquet shards with columns __key__ and jp2
+  bray2017     CLOOME's PLATE-WELL-SITE.npz; --index=one of its index files
+  table        --index=CSV with path, plate, well, field and channel; or, with --images=FILE.npz,
+               a CSV with a row for each image of the array
+
+Killed at any moment, the same command continues. Images that cannot be used are in
+<out>.rejected.csv with the reason."""
+
+
+def add_parser(commands) -> None:
+    """Adds `embed-images`."""
+    parser = commands.add_parser(
+        "embed-images",
+        help="microscope images to a wells table",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    path = pathlib.Path
+    parser.add_argument("--layout", required=True, choices=_LAYOUTS, help="how the images lie")
+    parser.add_argument(
+        "--images", required=True, type=path, metavar="PATH", help="folder, shard or .npz"
+    )
+    parser.add_argument("--index", type=path, metavar="FILE", help="table that lists the images")
+    parser.add_argument(
+        "--metadata",
+        type=path,
+        metavar="FILE",
+        help="table with plate, well, smiles, concentration and controls",
+    )
+    parser.add_argument(
+        "--columns",
+        type=_columns,
+        default={},
+        metavar="OURS=THEIRS,...",
+        help="columns of the metadata that have unusual names, e.g. smiles=SMI",
+    )
+    parser.add_argument(
+        "--encoder",
+        required=True,
+        help="folder of a converted OpenPhenom or of an MAE run; 'intensity' takes brightness, "
+        "spread and correlation of the channels",
+    )
+    parser.add_argument("--out", required=True, type=path, metavar="FILE", help="wells table")
+    parser.add_argument(
+        "--level", choices=("well", "field"), default="well", help="a row for each (default well)"
+    )
+    parser.add_argument("--channels", default="", help="comma-separated, in order (default all)")
+    parser.add_argument(
+        "--crop", type=positive, default=256, help="side of a crop in pixels (default 256)"
+    )
+    parser.add_argument(
+        "--core", type=int, default=0, help="side of the central square to use (default: all)"
+    )
+    parser.add_argument(
+        "--downsample", type=positive, default=1, help="block mean of so many pixels a side"
+    )
+    parser.add_argument(
+        "--standardise",
+        choices=("auto", "image", "none"),
+        default="auto",
+        help="image: stretch each channel of each field to 8 bits between its percentiles 0.1 and "
+        "99.9; auto (default): only where it is not 8-bit; none: take the upper 8 of 16 bits",
+    )
+    parser.add_argument("--batch-size", type=positive, default=64, help="crops (default 64)")
+    parser.add_argument(
+        "--part-fields",
+        type=positive,
+        default=64,
+        help="fields between two savings; what a kill can cost (default 64)",
+    )
+    parser.add_argument(
+        "--threads", type=positive, default=min(8, os.cpu_count() or 1), help="that read images"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from molphenix_jax.data.images import EmbedConfig, EmbedJob, ImageSource, embed_images
+    from molphenix_jax.phenomics import CropConfig
+    from molphenix_jax.runtime.progress import say
+
+    source = ImageSource(
+        layout=arguments.layout,
+        images=arguments.images,
+        index=arguments.index,
+        metadata=arguments.metadata,
+        channels=tuple(c.strip() for c in arguments.channels.split(",") if c.strip()),
+        columns=arguments.columns,
+    )
+    crop = CropConfig(arguments.crop, arguments.core, arguments.downsample, arguments.standardise)
+    config = EmbedConfig(crop, arguments.batch_size, arguments.part_fields, arguments.threads)
+    job = EmbedJob(source, _encoder(arguments), config, arguments.out, arguments.level)
+    embed_images(job, say=say)
+    return 0
+
+
+def _encoder(arguments: argparse.Namespace):
+    """The encoder that --encoder names, spread over all devices."""
+    import functools
+
+    import jax
+
+    from molphenix_jax.data.images import Encoder, ImagesError
+    from molphenix_jax.models.vit import embed_images
+    from molphenix_jax.phenomics import intensity_features
+    from molphenix_jax.tasks.mae_pretraining.encoder import load_encoder
+
+    if arguments.encoder == "intensity":
+        encode = lambda params, crops: intensity_features(crops)  # noqa: E731
+        return Encoder("intensity", "intensity-1", lambda _: _on_devices(encode, ()))
+    loaded = load_encoder(pathlib.Path(arguments.encoder))
+    if arguments.crop % loaded.config.patch:
+        raise ImagesError(
+            f"--crop={arguments.crop} does not divide into the encoder's patches of "
+            f"{loaded.config.patch} pixels"
+        )
+    digest = hashlib.sha256(repr(loaded.config).encode())
+    for leaf in jax.tree.leaves(loaded.params):
+        digest.update(jax.device_get(leaf).tobytes())
+    encode = functools.partial(embed_images, loaded.config)
+    return Encoder(loaded.source, digest.hexdigest(), lambda _: _on_devices(encode, loaded.params))
+
+
+def _on_devices(embed, params):
+    """Jits an encoder (params, crops) for batches that are spread over all devices."""
+    import jax
+
+    from molphenix_jax.data.images import ImagesError
+    from molphenix_jax.runtime import mesh as meshes
+    from molphenix_jax.runtime.progress import say
+
+    mesh = meshes.make_mesh()
+    say(f"devices: {meshes.describe(mesh)}")
+    params = jax.device_put(params, meshes.replicated(mesh))
+    encode = jax.jit(embed)
+
+    def encode_batch(crops):
+        if len(crops) % mesh.devices.size:
+            raise ImagesError(
+                f"--batch-size={len(crops)} is no multiple of the {mesh.devices.size} devices"
+            )
+        return encode(params, jax.device_put(crops, meshes.rows(mesh)))
+
+    return encode_batch
+
+
+def _columns(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(ours and theirs for ours, _, theirs in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r}: give OURS=THEIRS,OURS=THEIRS")
+    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}

@@ -1,0 +1,107 @@
+"""Fields as one array of small 8-bit images in the cache folder, made once."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import UInt8
+
+from molphenix_jax.data.images.embedding import in_order
+from molphenix_jax.data.images.fields import ImagesError, Rejection, reject
+from molphenix_jax.data.images.files import ImageError
+from molphenix_jax.data.images.found import FoundFields
+from molphenix_jax.data.images.wells_table import hash_fields
+from molphenix_jax.phenomics import CropConfig, CropError, field_image
+
+_IMAGES, _REJECTED = "images.npy", "rejected.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageStack:
+    """Images of all fields.
+
+    Attributes:
+        images: [f, c, h, w], on disk; row i is field i, zeros where it could not be used.
+        rejected: Why, by position of the field.
+    """
+
+    images: UInt8[np.ndarray, "f c h w"]
+    rejected: dict[int, Rejection]
+
+
+def stack_images(
+    found: FoundFields,
+    crop: CropConfig,
+    *,
+    cache: pathlib.Path,
+    threads: int = 4,
+    say: Callable[[str], None] = lambda _: None,
+) -> ImageStack:
+    """Reads all fields once: block mean, core, 8 bits; a second call finds them in the cache.
+
+    Args:
+        found: The fields.
+        crop: How a field becomes small; its `size` has no meaning here.
+        cache: Folder of such arrays.
+        threads: Threads that read.
+        say: Is told where the array is.
+
+    Raises:
+        ImagesError: No field can be used, or the cache holds a damaged array.
+    """
+    parameters = json.dumps(dataclasses.asdict(dataclasses.replace(crop, size=0)))
+    text = f"1 {hash_fields(found.fields)} {found.read.channels} {parameters}"
+    folder = cache / f"images-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if not (folder / _REJECTED).exists():
+        say(f"reading {len(found.fields):,} fields")
+        _make(found, crop, folder, threads)
+    try:
+        images = np.load(folder / _IMAGES, mmap_mode="r")
+        stored = json.loads((folder / _REJECTED).read_text())
+    except (OSError, ValueError) as error:
+        raise ImagesError(f"{folder}: damaged ({error}); delete it and start again") from error
+    rejected = {int(i): Rejection(*row) for i, row in stored.items()}
+    if len(rejected) == len(images):
+        first = next(iter(rejected.values()))
+        raise ImagesError(f"no field can be used; the first is {first.file}: {first.reason}")
+    say(f"{len(images):,} images of {'x'.join(map(str, images.shape[1:]))} are in {folder}")
+    return ImageStack(images, rejected)
+
+
+def _make(found: FoundFields, crop: CropConfig, folder: pathlib.Path, threads: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        shape = field_image(np.broadcast_to(np.uint8(0), found.shape), crop).shape
+    except CropError as error:
+        raise ImagesError(f"fields of {found.shape} pixels: {error}") from error
+    rejected: dict[int, Rejection] = {}
+    temporary = folder / "images.tmp"
+    out = np.lib.format.open_memmap(
+        temporary, mode="w+", dtype=np.uint8, shape=(len(found.fields), *shape)
+    )
+
+    def small(i: int) -> np.ndarray | Rejection:
+        try:
+            return field_image(found.read(found.fields[i]), crop)
+        except ImageError as error:
+            return reject(found.fields[i], str(error), error.source)
+        except CropError as error:
+            return reject(found.fields[i], str(error))
+
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        stream = in_order(small, iter(range(len(out))), pool, ahead=2 * threads)
+        for i, image in enumerate(stream):
+            if isinstance(image, Rejection):
+                rejected[i] = image
+            else:
+                out[i] = image
+    out.flush()
+    temporary.replace(folder / _IMAGES)
+    # Last: its presence says that the array is complete.
+    part = folder / "rejected.tmp"
+    part.write_text(json.dumps(rejected))
+    part.replace(folder / _REJECTED)

@@ -1,0 +1,127 @@
+"""Fields of an image run beside those of an alignment run, and their check."""
+
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from molphenix_jax.data.builders import HEADER
+from molphenix_jax.data.images import LAYOUTS
+from molphenix_jax.models.resnet import RESNETS
+from molphenix_jax.phenomics import STANDARDISE
+from molphenix_jax.runtime.config import Config, ConfigError, parse_arg
+from molphenix_jax.tasks import align_config
+
+# Width of the joint space, ResNet (name, width), molecule head (width, blocks), training.
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {
+        "dim": 64,
+        "resnet": ("resnet18", 16),
+        "molecules": (128, 1),
+        "train": {"steps": 300, "batch_size": 64, "learning_rate": 1e-3},
+    },
+    "paper": {
+        "dim": 512,
+        "resnet": ("resnet50", 64),
+        "molecules": (1024, 3),
+        "train": {"steps": 20_000, "batch_size": 256, "learning_rate": 5e-4},
+    },
+}
+
+
+def default_config(*, wells: str = "", size: str = "small") -> Config:
+    """The config of an image run.
+
+    Args:
+        wells: Wells table of the imaged wells, e.g. of `molphenix embed-images`.
+        size: A key of `SIZES`.
+
+    Raises:
+        ConfigError: An unknown size.
+    """
+    if size not in SIZES:
+        raise ConfigError(f"size={size!r} is unknown; choose one of {', '.join(SIZES)}")
+    preset = SIZES[size]
+    c = align_config.default_config(wells=wells, size=size)
+    c.task = "align_images"
+    c.loss.name = "cloome"
+    c.data.averaging = "single"
+    c.molecules.blocks = "morgan"
+    c.model.dim = preset["dim"]
+    c.model.molecules.width, c.model.molecules.n_blocks = preset["molecules"]
+    c.model.molecules.components = 0
+    c.model.resnet, c.model.resnet_width = preset["resnet"]
+    c.train.update(members=1, **preset["train"])
+    c.train.warmup_steps = c.train.steps // 10
+    c.train.log_every = max(c.train.steps // 15, 1)
+    c.train.validate_every = max(c.train.steps // 6, 1)
+    c.train.checkpoint_every = max(c.train.steps // 3, 1)
+
+    c.images = i = ml_collections.ConfigDict()
+    i.layout = "gallery"  # as molphenix embed-images --layout
+    i.path = ""  # folder, shard or .npz
+    i.index = ""  # table that lists the images, where the layout has one
+    i.channels = ""  # comma-separated; empty takes all
+    i.downsample = 1  # block mean of so many pixels a side (the paper: 8, 2048 to 256)
+    i.core = 0  # side of the central square after that; 0 takes the whole field
+    i.standardise = "auto"  # auto | image | none: how more than 8 bits become 8
+    i.augment = True  # mirrors and right angles, at random in each step
+    i.placement = "auto"  # device | stream | auto (device where the images fit)
+    return c
+
+
+def config_from_arg(arg: str | None) -> Config:
+    """The config that `configs/cloome_images.py` stands for.
+
+    Raises:
+        ConfigError: An argument that is unknown or of the wrong type.
+    """
+    args = parse_arg(arg, wells="", layout="gallery", images="", index="", size="small")
+    config = default_config(wells=args.wells, size=args.size)
+    config.images.update(layout=args.layout, path=args.images, index=args.index)
+    return config
+
+
+def validate(c: Config) -> None:
+    """Fails on a config that contradicts itself, before any work.
+
+    Raises:
+        ConfigError: Names every field that is wrong, and the remedy.
+    """
+    align_config.validate(c)
+    i, h, wrong = c.images, c.model, []
+    for field, value, options in (
+        ("images.layout", i.layout, tuple(LAYOUTS)),
+        ("images.standardise", i.standardise, STANDARDISE),
+        ("images.placement", i.placement, ("auto", "device", "stream")),
+        ("model.resnet", h.resnet, tuple(RESNETS)),
+        ("data.averaging", c.data.averaging, ("single",)),
+        ("molecules.encoder", c.molecules.encoder, ("none",)),
+    ):
+        if value not in options:
+            wrong.append(f"{field}={value!r}: choose one of {', '.join(options)}")
+    if i.downsample < 1:
+        wrong.append(f"images.downsample={i.downsample!r}: must be at least 1")
+    if i.core < 0:
+        wrong.append(f"images.core={i.core!r}: must be 0 (whole field) or positive")
+    if h.resnet_width < 2 or h.resnet_width % 2:
+        wrong.append(f"model.resnet_width={h.resnet_width!r}: must be even and positive")
+    if c.eval.unseen_screens:
+        wrong.append("eval.unseen_screens: image runs are evaluated on their own screen only")
+    if c.data.wells and (pathlib.Path(c.data.wells) / HEADER).is_file():
+        wrong.append("data.wells: image runs need the wells table, not a prepared screen")
+    if wrong:
+        raise ConfigError("the config contradicts itself:\n  " + "\n  ".join(wrong))
+
+
+def need_files(c: Config) -> None:
+    """Fails where wells or images are not named: there is no built-in image screen.
+
+    Raises:
+        ConfigError: Says what to give.
+    """
+    if not (c.data.wells and c.images.path):
+        raise ConfigError(
+            "images and their wells are needed: "
+            "--config=configs/cloome_images.py:wells=FILE,images=PATH,layout=LAYOUT"
+        )

@@ -1,0 +1,222 @@
+"""One model on one split, with images for profiles."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from molphenix_jax.data.sampling import uniform
+from molphenix_jax.data.splits import Split
+from molphenix_jax.data.streamed import AnyScreen
+from molphenix_jax.models import joint_embedding
+from molphenix_jax.models.resnet import RESNETS, ImageMolPhenix, ResNetConfig, augment
+from molphenix_jax.runtime import mesh as meshes
+from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.tasks.align_images.wells import Images
+from molphenix_jax.tasks.align_inputs import InputScaling
+from molphenix_jax.tasks.align_run import AlignRun, tower_config
+from molphenix_jax.tasks.align_tables import GIB, TABLE_SHARE, Pairs, gather
+
+# Stream of randomness beside those of the sampler: which image of a perturbation is seen.
+_IMAGE = 101
+# Images that statistics are computed from, and images embedded at once.
+_STATISTICS, _CHUNK = 5_000, 64
+
+
+class ImageAssets(NamedTuple):
+    """`align_run.Assets`, and the mean and standard deviation of each channel in training."""
+
+    profile: InputScaling
+    molecule: InputScaling
+    dose_grid_log10: np.ndarray
+    dose_mean_std: np.ndarray
+    null_constant: np.ndarray
+    image_mean: np.ndarray
+    image_std: np.ndarray
+
+
+class ImageBatch(NamedTuple):
+    """A batch of the alignment run with an image for each pair: a row, or the pixels."""
+
+    pairs: Any
+    image: Any
+
+
+class ImageTables(NamedTuple):
+    """Tables of the alignment run; and the images, or nothing where they stream."""
+
+    pairs: Any
+    images: Any
+
+
+class ImageAlignRun(AlignRun):
+    """An alignment run whose phenomic tower sees images; everything else is shared."""
+
+    def __init__(
+        self,
+        config: Config,
+        screen: AnyScreen,
+        split: Split,
+        mesh: jax.sharding.Mesh,
+        *,
+        stack: UInt8[np.ndarray, "f c h w"],
+        images: Images,
+    ):
+        super().__init__(config, screen, split, mesh)
+        self.stack, self.images = stack, images
+        self.seen = images.seen(~split.withheld)
+        order = np.argsort(self.seen.of_perturbation, kind="stable")
+        self._rows_by_pair = self.seen.rows[order]
+        self._first = np.concatenate([[0], np.cumsum(self.seen.counts)])
+        h = config.model
+        size = RESNETS[h.resnet]
+        self.model = ImageMolPhenix(
+            phenomics=tower_config(h.phenomics),
+            molecules=tower_config(h.molecules),
+            dim=h.dim,
+            scale_init=h.scale_init,
+            bias_init=h.bias_init or -float(np.log(self.sampler.batch_size - 1)),
+            dtype=jnp.dtype(config.train.compute_dtype),
+            images=ResNetConfig(size.blocks, size.bottleneck, h.resnet_width),
+        )
+        mean, std = self._channel_statistics()
+        scaling = self.assets._asdict()
+        self.assets = ImageAssets(**scaling, image_mean=mean, image_std=std)
+        memory = config.data.device_memory_gib * GIB or meshes.memory_per_device(mesh)
+        wanted = config.images.placement
+        fits = stack.nbytes <= TABLE_SHARE * memory
+        self.on_device = wanted == "device" or (wanted == "auto" and fits)
+        where = "live on each device" if self.on_device else "stream from the host"
+        self.notes = (
+            *self.notes,
+            f"{len(self._rows_by_pair):,} training images of {stack.shape[1:]}; "
+            f"{stack.nbytes / GIB:.3g} GiB {where}",
+        )
+        self._embed_images = jax.jit(
+            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_profiles"), (0, None))
+        )
+
+    def _channel_statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each channel over the images that training visits.
+
+        CLOOME's published code passes the means for both; these are really standard deviations.
+        """
+        visited = np.isin(self.seen.of_perturbation, self.visited)
+        rows = np.sort(self.seen.rows[visited])
+        if len(rows) > _STATISTICS:
+            rng = np.random.default_rng(self.config.seed)
+            rows = np.sort(rng.choice(rows, _STATISTICS, replace=False))
+        n, total, squares = 0, np.zeros(self.stack.shape[1]), np.zeros(self.stack.shape[1])
+        for start in range(0, len(rows), _CHUNK):
+            x = self.stack[rows[start : start + _CHUNK]].astype(np.float64) / 255
+            n += x.shape[0] * x.shape[2] * x.shape[3]
+            total = total + x.sum((0, 2, 3))
+            squares = squares + np.square(x).sum((0, 2, 3))
+        mean = total / n
+        std = np.sqrt(np.maximum(squares / n - mean**2, 0))
+        # A channel of one value says nothing; it becomes zeros.
+        return mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32)
+
+    def standardised(self, images: UInt8[Array, "n c h w"]) -> Float[Array, "n c h w"]:
+        """Each channel less its training mean, over its training standard deviation."""
+        shape = (1, -1, 1, 1)
+        mean = jnp.reshape(jnp.asarray(self.assets.image_mean), shape)
+        std = jnp.reshape(jnp.asarray(self.assets.image_std), shape)
+        return (images.astype(jnp.float32) / 255.0 - mean) / std
+
+    # What the training loop asks for.
+
+    def init(self, key: jax.Array) -> Any:
+        """Initial parameters of one member."""
+        images = jnp.zeros((2, *self.stack.shape[1:]))
+        molecules = jnp.zeros((2, self.assets.molecule.width + self.encoding.width))
+        return self.model.init(key, images, molecules)
+
+    def adopt(self, assets: Any) -> None:
+        """Takes the scaling of a checkpoint.
+
+        Raises:
+            ConfigError: Wells or images are not those that it was trained on.
+        """
+        for ours, theirs in (
+            (self.assets.image_mean, assets.image_mean),
+            (self.assets.image_std, assets.image_std),
+        ):
+            if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-3, atol=1e-5):
+                raise ConfigError(
+                    "the images changed since this run began; put the old ones back, or train in "
+                    "a new --workdir"
+                )
+        super().adopt(assets)
+
+    def batch(self, step: int, rows: Int[np.ndarray, " k"] | None = None) -> Any:
+        """The batch of one step: pairs, and for each one of its perturbation's images."""
+        pairs = super().batch(step, rows)
+        chosen = self.sampler.batch(step, rows).perturbation
+        place = np.arange(len(chosen)) if rows is None else rows
+        share = uniform(self.config.seed, _IMAGE, step, place)
+        nth = np.floor(share * self.seen.counts[chosen]).astype(np.int64)
+        row = self._rows_by_pair[self._first[chosen] + nth]
+        return ImageBatch(pairs, row.astype(np.int32) if self.on_device else self.stack[row])
+
+    @property
+    def tables(self) -> Any:
+        """What a batch of indices points into, as NumPy arrays for one device."""
+        return ImageTables(super().tables, np.asarray(self.stack) if self.on_device else ())
+
+    def place_tables(self, mesh: jax.sharding.Mesh) -> Any:
+        """The tables on the devices, the images whole on each."""
+        images = self.stack if self.on_device else ()
+        return ImageTables(
+            super().place_tables(mesh), jax.device_put(images, meshes.replicated(mesh))
+        )
+
+    def loss(
+        self, params: Any, batch: Any, tables: Any, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Standardises and turns the images, embeds both sides, applies the configured loss."""
+        turn, dropout = jax.random.split(key)
+        images = tables.images[batch.image] if self.on_device else batch.image
+        images = self.standardised(images)
+        if self.config.images.augment:
+            images = augment(images, turn)
+        pairs = (
+            batch.pairs
+            if isinstance(batch.pairs, Pairs)
+            else gather(batch.pairs, tables.pairs, self.mesh)
+        )
+        return self.loss_of_pairs(params, images, pairs, dropout)
+
+    # Embeddings.
+
+    def embed_queries(
+        self,
+        params: Any,
+        profiles: Float[np.ndarray, "n d"],
+        *,
+        ids: Int[np.ndarray, " n"],
+        wells: Bool[np.ndarray, " w"] | None,
+    ) -> Float[np.ndarray, "n e"]:
+        """z_x of perturbations: mean over the unit vectors of their images, of length one again."""
+        del profiles
+        position = np.full(self.screen.n_perturbations, -1)
+        position[ids] = np.arange(len(ids))
+        images = self.images.seen(wells)
+        of_query = position[images.of_perturbation]
+        rows, of_query = images.rows[of_query >= 0], of_query[of_query >= 0]
+        parts = []
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            pixels = np.zeros((_CHUNK, *self.stack.shape[1:]), np.uint8)
+            pixels[: len(part)] = self.stack[part]
+            z = np.asarray(self._embed_images(params, self.standardised(jnp.asarray(pixels))))
+            parts.append(z[:, : len(part)].astype(np.float64))
+        # Rows are sorted by replicate and so by perturbation; queries may come in any order.
+        z = np.concatenate(parts, axis=1)
+        order = np.argsort(of_query, kind="stable")
+        first = np.searchsorted(of_query[order], np.arange(len(ids)))
+        sums = np.add.reduceat(z[:, order], first, axis=1)
+        unit = sums / np.maximum(np.linalg.norm(sums, axis=2, keepdims=True), 1e-12)
+        return np.asarray(joint_embedding(jnp.asarray(unit, jnp.float32)))

@@ -1,0 +1,105 @@
+"""The alignment task on images: the same screen, splits, baselines and table."""
+
+import csv
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from molphenix_jax.data.images import ImageSource, find_fields, stack_images
+from molphenix_jax.data.images.fields import Rejection
+from molphenix_jax.data.prepare import cache_folder
+from molphenix_jax.data.splits import Split
+from molphenix_jax.data.wells import read_wells
+from molphenix_jax.molecules import check_smiles
+from molphenix_jax.phenomics import CropConfig
+from molphenix_jax.runtime.config import Config
+from molphenix_jax.runtime.progress import say
+from molphenix_jax.tasks import align
+from molphenix_jax.tasks.align_config import listed
+from molphenix_jax.tasks.align_images.config import need_files
+from molphenix_jax.tasks.align_images.run import ImageAlignRun
+from molphenix_jax.tasks.align_images.wells import Images, match_images
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageAlignTask(align.AlignTask):
+    """An alignment task with the images of its wells."""
+
+    stack: Any
+    images: Images
+
+    def split(self, fold: int) -> Split:
+        """The split of a fold, without perturbations that have no image to be seen."""
+        split = super().split(fold)
+        any_image = self.images.counts > 0
+        seen = self.images.seen(~split.withheld).counts > 0
+        withheld = self.images.seen(split.withheld).counts > 0
+        kept = {
+            "train": split.train[seen[split.train]],
+            "validation": split.validation[seen[split.validation]],
+            "test": split.test[any_image[split.test]],
+            "unseen_images": split.unseen_images[withheld[split.unseen_images]],
+        }
+        lost = sum(len(getattr(split, name)) - len(ids) for name, ids in kept.items())
+        if lost:
+            say(f"- {lost:,} perturbations of the splits have no image and are left out")
+        heldout = {dose: ids[any_image[ids]] for dose, ids in split.heldout.items()}
+        return dataclasses.replace(split, **kept, heldout=heldout)
+
+    def make_run(self, split: Split) -> ImageAlignRun:
+        """The run of a split."""
+        return ImageAlignRun(
+            self.config, self.screen, split, self.mesh, stack=self.stack, images=self.images
+        )
+
+
+def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> ImageAlignTask:
+    """Prepares the screen and the images; the latter are read once and kept in the cache folder.
+
+    Raises:
+        ConfigError: Wells or images are not named.
+        ImagesError: No usable image.
+        ImageWellsError: Images and wells do not fit together.
+    """
+    need_files(config)
+    i, d = config.images, config.data
+    found = find_fields(
+        ImageSource(
+            layout=i.layout,
+            images=pathlib.Path(i.path),
+            index=pathlib.Path(i.index) if i.index else None,
+            channels=listed(i.channels),
+        )
+    )
+    for note in found.notes:
+        say(f"- {note}")
+    crop = CropConfig(0, core=i.core, downsample=i.downsample, standardise=i.standardise)
+    stack = stack_images(found, crop, cache=cache_folder(d.cache), say=say)
+    rejected = (*found.rejected, *stack.rejected.values())
+    if rejected:
+        path = workdir / "rejected_images.csv"
+        _write_rejected(path, rejected)
+        say(f"- {len(rejected):,} images were rejected: {path} has each with its reason")
+    task = align.make(config, mesh, workdir)
+    wells = read_wells(
+        d.wells,
+        columns={ours: theirs for ours, theirs in d.columns.items() if theirs},
+        features=d.features,
+        check_smiles=check_smiles,
+        group_by=d.group_by,
+    )
+    usable = np.ones(len(found.fields), bool)
+    usable[list(stack.rejected)] = False
+    images = match_images(task.screen, wells, found.fields, usable)
+    base = {f.name: getattr(task, f.name) for f in dataclasses.fields(align.AlignTask)}
+    return ImageAlignTask(**base, stack=stack.images, images=images)
+
+
+def _write_rejected(path: pathlib.Path, rejected: tuple[Rejection, ...]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Rejection._fields)
+        writer.writerows(rejected)

@@ -9,11 +9,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from molphenix_jax.commands import bench, convert_openphenom, embed_images
+from molphenix_jax.commands import bench, convert_openphenom, embed_images, prepare
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime.progress import say
 
-_COMMANDS = (bench, convert_openphenom, embed_images)
+_COMMANDS = (bench, convert_openphenom, embed_images, prepare)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 import platform
 import statistics
@@ -12,10 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import rich
 from rich.table import Table
 
 MIB = 2**20
+RATE = "TFLOP/s"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Row:
         ours: median of our runs; None where this machine could not do it.
         other: median of the other's runs, taken in turn with ours; None where there is none.
         other_name: what we compare with.
-        target: the largest `ratio` that is good enough, or None.
+        target: the largest `ratio` that is good enough, or None; the smallest of a rate.
         note: what else there is to say, such as a comparison that is not installed.
     """
 
@@ -42,8 +45,20 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Ours over other: less is better."""
+        """Ours over other: less is better, but for a rate."""
         return None if self.ours is None or not self.other else self.ours / self.other
+
+    @property
+    def missed(self) -> bool:
+        """Whether there is a target, and the ratio is not within it."""
+        if self.ratio is None or self.target is None:
+            return False
+        return self.ratio < self.target if self.is_rate else self.ratio > self.target
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether more is better."""
+        return self.unit == RATE
 
 
 def interleaved_medians(runs: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, float]:
@@ -62,6 +77,26 @@ def interleaved_medians(runs: Mapping[str, Callable[[], Any]], *, repeats: int) 
             run()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(each) for name, each in seconds.items()}
+
+
+def matmul(n: int, dtype: Any) -> tuple[Callable[[], Any], float]:
+    """A square matrix product to time, and its TFLOPs: what this machine can do at best.
+
+    float32 products are full ones also where a device's default is less.
+    """
+    a = jnp.ones((n, n), dtype)
+    precision = "highest" if dtype == jnp.float32 else "default"
+    product = jax.jit(
+        lambda a, b: jnp.matmul(a, b, precision=precision, preferred_element_type=jnp.float32)
+    )
+    return lambda: jax.block_until_ready(product(a, a)), 2 * n**3 / 1e12
+
+
+def device_memory_gib() -> float:
+    """Memory of the first device; of the machine where that is a CPU."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return stats.get("bytes_limit", pages) / 2**30
 
 
 def temporary_mib(compiled: Any) -> float:
@@ -89,14 +124,13 @@ def table(title: str, rows: Sequence[Row]) -> Table:
     for name in ("case", "ours", "other", "compared with", "ratio", "target"):
         result.add_column(name, justify="left" if name in ("case", "compared with") else "right")
     for row in rows:
-        missed = row.ratio is not None and row.target is not None and row.ratio > row.target
         result.add_row(
             f"{row.case}, {row.unit}",
             _number(row.ours),
             _number(row.other),
             row.other_name,
-            _number(row.ratio) + (" missed" if missed else ""),
-            "" if row.target is None else f"≤ {row.target:.3g}",
+            _number(row.ratio) + (" missed" if row.missed else ""),
+            "" if row.target is None else f"{'≥' if row.is_rate else '≤'} {row.target:.3g}",
         )
     result.caption = "\n".join(f"{row.case}: {row.note}" for row in rows if row.note)
     return result

@@ -50,8 +50,12 @@ def value_and_grad(
         open_clip: Any = _open_clip_loss() if name == "siglip" else None
     except ImportError as error:
         return None, f"not compared: {error.name} is not installed"
-    leaves = [torch.tensor(np.array(a), requires_grad=True) for a in (z_x, z_m, scale, bias)]
-    frozen = torch.tensor(np.array(profile))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    leaves = [
+        torch.tensor(np.array(a, np.float32), device=device, requires_grad=True)
+        for a in (z_x, z_m, scale, bias)
+    ]
+    frozen = torch.tensor(np.array(profile), device=device)
     c = float(null_constant)
 
     if name == "siglip":
@@ -62,19 +66,9 @@ def value_and_grad(
 
         label = "open_clip SigLipLoss"
     else:
-        preset = S2L_PRESETS["molgps"]
-        gamma, zeta, k = preset["gamma"], preset["zeta"], preset["threshold"]
 
         def loss(x, m, scale, bias):
-            logit = scale * x @ m.T + bias
-            with torch.no_grad():
-                squares = (frozen * frozen).sum(1)
-                distance = squares[:, None] + squares[None, :] - 2.0 * frozen @ frozen.T
-                w = 1.0 - (4.0 / torch.pi) * torch.arctan(distance.clamp(min=0.0) / c)
-                w = torch.where(w < k, 0.0, w.clamp(0.0, 1.0)).fill_diagonal_(1.0)
-            log_sigmoid = torch.nn.functional.logsigmoid
-            pairs = w * log_sigmoid(logit) + (gamma - zeta * w) * log_sigmoid(-logit)
-            return -pairs.sum() / len(x)
+            return s2l(x, m, scale, bias, frozen, null_constant=c, **S2L_PRESETS["molgps"])
 
         label = "plain PyTorch S2L"
 
@@ -83,6 +77,41 @@ def value_and_grad(
             leaf.grad = None
         value = loss(*leaves)
         value.backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
         return value.item()
 
-    return run, f"{label} (torch {torch.__version__}, {torch.get_num_threads()} threads)"
+    return run, f"{label} ({describe()})"
+
+
+def describe() -> str:
+    """Version of PyTorch and what it runs on."""
+    torch = importlib.import_module("torch")
+    if torch.cuda.is_available():
+        return f"torch {torch.__version__}, {torch.cuda.get_device_name()}"
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads"
+
+
+def s2l(
+    x: Any,
+    m: Any,
+    scale: Any,
+    bias: Any,
+    frozen: Any,
+    *,
+    null_constant: float,
+    gamma: float,
+    zeta: float,
+    threshold: float,
+) -> Any:
+    """S2L of torch tensors, as one writes it down: all pairs at once."""
+    torch = importlib.import_module("torch")
+    logit = scale * x @ m.T + bias
+    with torch.no_grad():
+        squares = (frozen * frozen).sum(1)
+        distance = squares[:, None] + squares[None, :] - 2.0 * frozen @ frozen.T
+        w = 1.0 - (4.0 / torch.pi) * torch.arctan(distance.clamp(min=0.0) / null_constant)
+        w = torch.where(w < threshold, 0.0, w.clamp(0.0, 1.0)).fill_diagonal_(1.0)
+    log_sigmoid = torch.nn.functional.logsigmoid
+    pairs = w * log_sigmoid(logit) + (gamma - zeta * w) * log_sigmoid(-logit)
+    return -pairs.sum() / len(x)

@@ -7,6 +7,7 @@ import os
 import pathlib
 
 from molphenix_jax.commands.arguments import positive
+from molphenix_jax.commands.bench_scale import add_scale
 
 
 def add_parser(commands) -> None:
@@ -14,6 +15,8 @@ def add_parser(commands) -> None:
     bench = commands.add_parser("bench", help="measure, and compare with other code")
     benches = bench.add_subparsers(title="benchmarks", required=True, metavar="WHAT")
     _add_loss(benches)
+    _add_step(benches)
+    add_scale(benches)
 
 
 def _add_loss(benches) -> None:
@@ -55,3 +58,39 @@ def _losses(text: str) -> tuple[str, ...]:
             f"no loss named {unknown[0]!r}; there are {', '.join(LOSSES)}"
         )
     return names
+
+
+def _add_step(benches) -> None:
+    step = benches.add_parser("step", help="a training step, beside the same model in PyTorch")
+    step.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the rows here")
+    step.add_argument("--batches", type=_sizes, default=(512,), help="of pairs (default 512)")
+    step.add_argument("--size", default="paper", help="of the heads: paper (default) or small")
+    step.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the heads' products (default float32)",
+    )
+    step.add_argument("--repeats", type=positive, default=5, help="timed runs each (default 5)")
+    step.set_defaults(run=_step)
+
+
+def _step(arguments: argparse.Namespace) -> int:
+    from molphenix_jax.bench import measure, step
+
+    rows = []
+    for batch in arguments.batches:
+        rows += step.run(
+            step.Setting(
+                batch=batch,
+                size=arguments.size,
+                dtype=arguments.dtype,
+                repeats=arguments.repeats,
+            )
+        )
+    measure.report("training step", rows, json=arguments.json)
+    return 0
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(positive(part) for part in text.split(","))

@@ -83,8 +83,12 @@ def molecule_groups(
     return connected_components(graph, directed=False)[1][:n]
 
 
-def _fold_of(groups: Int[np.ndarray, " p"], n_folds: int, rng: np.random.Generator) -> np.ndarray:
-    """Fold of each perturbation: whole groups, near-equal sizes, ties broken by the seed."""
+def fold_of(groups: Int[np.ndarray, " p"], n_folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Fold of each row: whole groups, near-equal sizes, ties broken by the seed.
+
+    Raises:
+        SplitError: Fewer groups than folds.
+    """
     n_groups = len(np.unique(groups))
     if n_groups < n_folds:
         raise SplitError(
@@ -145,11 +149,9 @@ def make_split(
 
     group = groups[screen.molecule[ids]]
     parts = n_folds if n_folds > 1 else round(1 / test_fraction)
-    is_test = _fold_of(group, parts, rng) == fold
+    is_test = fold_of(group, parts, rng) == fold
     rest = ids[~is_test]
-    is_validation = (
-        _fold_of(groups[screen.molecule[rest]], round(1 / validation_fraction), rng) == 0
-    )
+    is_validation = fold_of(groups[screen.molecule[rest]], round(1 / validation_fraction), rng) == 0
     train = rest[~is_validation]
 
     replicated = train[screen.n_replicates[train] >= 2]

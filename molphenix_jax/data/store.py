@@ -18,7 +18,7 @@ import functools
 import json
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -34,6 +34,7 @@ from molphenix_jax.data.builders import (
     PerturbationSpec,
     Record,
     ScreenContent,
+    molecule_records,
     record_source,
     write_screen,
 )
@@ -310,17 +311,3 @@ def _perturbation_records(screen: Screen, code: np.ndarray) -> Iterator[Record]:
         if screen.truth is not None:
             record["truth"] = screen.truth[i]
         yield i, record
-
-
-def molecule_records(
-    molecules: pd.DataFrame, blocks: Mapping[str, np.ndarray], *, first: int
-) -> Iterator[Record]:
-    """Records of the data set `molecules`, numbered from `first`; bits are packed here."""
-    packed = {
-        f"block_{name}": np.packbits(block, axis=1) if block.dtype == np.uint8 else block
-        for name, block in blocks.items()
-    }
-    columns = {name: molecules[name].tolist() for name in ("smiles", "inchikey", "scaffold")}
-    for i in range(len(molecules)):
-        text = {name: values[i] for name, values in columns.items()}
-        yield first + i, {**text, **{name: block[i] for name, block in packed.items()}}

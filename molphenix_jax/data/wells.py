@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
 from molphenix_jax.data.preparation import columns as names
-from molphenix_jax.data.preparation.columns import WellsError
+from molphenix_jax.data.preparation.columns import FeaturePlan, WellsError
 from molphenix_jax.data.preparation.matching import average_rows
 from molphenix_jax.data.preparation.source import RawWells, Sources, open_wells
 from molphenix_jax.data.preparation.spool import SpooledRows
@@ -69,6 +69,7 @@ class Wells:
         feature_names: column of each feature; feature_0, feature_1, … for a list column.
         rejected: one row per bad row: file, row, field (the file's column), value, reason.
         group_by: the column of `table` that names the correction batch, plate or batch.
+        plan: how features are read from another file of the same columns.
         notes: every default taken and every feature dropped, one sentence each.
     """
 
@@ -78,6 +79,7 @@ class Wells:
     feature_names: tuple[str, ...]
     rejected: pd.DataFrame
     group_by: str
+    plan: FeaturePlan
     notes: tuple[str, ...]
 
 
@@ -217,6 +219,7 @@ def scan_wells(
         feature_names=tuple(labels.tolist()),
         rejected=rows.rejected(),
         group_by=group_by,
+        plan=raw.plan,
         notes=tuple(notes),
     )
 

@@ -13,6 +13,13 @@ from molphenix_jax.evaluation.baselines import (
     physchem,
     ridge,
 )
+from molphenix_jax.evaluation.properties import (
+    PROPERTY_METRICS,
+    auroc,
+    average_precision,
+    property_results,
+)
+from molphenix_jax.evaluation.property_baselines import PROPERTY_BASELINES, predict_property
 from molphenix_jax.evaluation.protocol import (
     Candidates,
     Embeddings,
@@ -32,12 +39,16 @@ from molphenix_jax.evaluation.summary import (
 
 __all__ = [
     "BASELINES",
+    "PROPERTY_BASELINES",
+    "PROPERTY_METRICS",
     "BaselineData",
     "Candidates",
     "Embeddings",
     "Prediction",
     "RankTable",
     "Ranks",
+    "auroc",
+    "average_precision",
     "by_concentration",
     "evaluate",
     "evaluation_record",
@@ -46,6 +57,8 @@ __all__ = [
     "paired_difference",
     "physchem",
     "pool",
+    "predict_property",
+    "property_results",
     "rank_curves",
     "rank_of_positive",
     "recall_at",

@@ -18,12 +18,16 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
 from molphenix_jax.phenomics.coral import CORAL_RIDGE, Axes, Scatter, scatter_of, write_npy
 from molphenix_jax.phenomics.rows import Rows, RowsOnDisk, chunked, mean_and_spread, total
 from molphenix_jax.phenomics.whitening import center_scale, whitening
+
+# The group of each well: its name, or a category where millions of names would take memory.
+Group = Sequence[str] | np.ndarray | pd.Categorical
 
 Method = Literal["none", "centerscale", "pca_cs", "tvn"]
 
@@ -81,9 +85,7 @@ class Correction:
     coral_start: Int[np.ndarray, "e1"]
     notes: tuple[str, ...] = ()
 
-    def apply(
-        self, x: Float[np.ndarray, "n d"], group: Sequence[str] | np.ndarray
-    ) -> Float[np.ndarray, "n d"]:
+    def apply(self, x: Float[np.ndarray, "n d"], group: Group) -> Float[np.ndarray, "n d"]:
         """Corrects wells.
 
         Args:
@@ -97,7 +99,8 @@ class Correction:
             ValueError: shapes disagree, a value is not finite, or a group was not seen by
                 `fit_correction` or `extend`.
         """
-        x, names = np.asarray(x), _checked(x, group)
+        x = np.asarray(x)
+        names, code = _checked(x, group)
         if self.method == "none":
             return x.astype(np.float32)
         if x.shape[1] != len(self.center):
@@ -106,14 +109,14 @@ class Correction:
                 f"{len(self.center)}: read both screens with the same features"
             )
         entry_of = dict(zip(self.groups, self.entry, strict=True))
-        unseen = sorted(set(names.tolist()) - set(entry_of))
+        unseen = sorted(set(names) - set(entry_of))
         if unseen:
             raise ValueError(
                 f"no correction was fitted for group {unseen[0]!r} ({len(unseen)} unseen): "
                 "use Correction.extend with the wells of the new screen"
             )
         out = np.empty(x.shape, np.float32)
-        for name, rows in _rows_of(names):
+        for name, rows in _rows_of(names, code):
             for start in range(0, len(rows), _CHUNK):
                 part = rows[start : start + _CHUNK]
                 out[part] = self._group_stage(self._screen_stage(x[part]), entry_of[name])
@@ -122,7 +125,7 @@ class Correction:
     def extend(
         self,
         x: Rows,
-        group: Sequence[str] | np.ndarray,
+        group: Group,
         is_control: Bool[np.ndarray, "n"] | Sequence[bool],
         *,
         axes_path: pathlib.Path | None = None,
@@ -146,7 +149,7 @@ class Correction:
         Raises:
             ValueError: shapes disagree or a value is not finite.
         """
-        names = _checked(x, group)
+        names, code = _checked(x, group)
         is_control = _checked_mask(is_control, x.shape[0])
         if self.method == "none":
             return self
@@ -161,7 +164,7 @@ class Correction:
         if len(controls) >= _MIN_TO_REFIT:
             center, scale, _ = center_scale(chunked(x, controls))
             screen = dataclasses.replace(self, center=center, scale=scale)
-        return _with_groups(screen, x, names, controls, _MIN_TO_CENTER, (), axes_path)
+        return _with_groups(screen, x, names, code, controls, _MIN_TO_CENTER, (), axes_path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes all statistics to one NumPy archive (no pickle), exactly as they are held."""
@@ -201,13 +204,12 @@ class Correction:
             }
         )
 
-    def _without_controls(self, x: Rows, names: np.ndarray) -> "Correction":
+    def _without_controls(self, x: Rows, groups: tuple[str, ...]) -> "Correction":
         screen, note = self, "no controls to fit on: the statistics of the first screen are used"
         if x.shape[0] >= _MIN_WELLS:
             center, scale, _ = center_scale(chunked(x, np.arange(x.shape[0])))
             screen = dataclasses.replace(self, center=center, scale=scale)
             note = "no controls to fit on: the screen is centred and scaled on all its wells"
-        groups = tuple(sorted(set(names.tolist())))
         entry = np.zeros(len(groups), np.int64)
         return dataclasses.replace(screen, groups=groups, entry=entry, notes=(note,))
 
@@ -232,7 +234,7 @@ class Correction:
 
 def fit_correction(
     x: Rows,
-    group: Sequence[str] | np.ndarray,
+    group: Group,
     is_control: Bool[np.ndarray, "n"] | Sequence[bool],
     *,
     method: Method,
@@ -273,7 +275,7 @@ def fit_correction(
         raise ValueError(f"unknown correction {method!r}; known: {', '.join(get_args(Method))}")
     if not clip >= 0:
         raise ValueError(f"clip is a number of SDs, 0 for none; got {clip}")
-    names = _checked(x, group)
+    names, code = _checked(x, group)
     n, d = x.shape
     is_control = _checked_mask(is_control, n)
     blank = Correction(
@@ -316,20 +318,21 @@ def fit_correction(
                 f"{d - int(above_floor.sum())} of {d} PCA axes vary too little among the "
                 f"{len(reference)} controls to be whitened fully",
             )
-    return _with_groups(screen, x, names, reference, minimum, notes, axes_path)
+    return _with_groups(screen, x, names, code, reference, minimum, notes, axes_path)
 
 
 def _with_groups(
     screen: Correction,
     x: Rows,
-    names: np.ndarray,
+    groups: tuple[str, ...],
+    code: Int[np.ndarray, "n"],
     reference: Int[np.ndarray, "c"],
     minimum: int,
     notes: tuple[str, ...],
     axes_path: pathlib.Path | None,
 ) -> Correction:
     """Fits the group stage on the reference wells of each group with at least `minimum` of them."""
-    rows_of = {name: reference[rows] for name, rows in _rows_of(names[reference])}
+    rows_of = {name: reference[rows] for name, rows in _rows_of(groups, code[reference])}
     members = {name: rows for name, rows in rows_of.items() if len(rows) >= minimum}
     chunks_of = lambda rows: chunked(x, rows, screen._screen_stage)  # noqa: E731
     k = screen.rotation.shape[1] or x.shape[1]
@@ -347,7 +350,6 @@ def _with_groups(
             within.add(chunk - mean)
     usual = _nonzero(np.sqrt(within.squares / within.n))
     scaling = screen.method != "tvn"
-    groups = tuple(sorted(set(names.tolist())))
 
     axes = Axes(axes_path, k)
     centers, scales = [mean], [np.where(screen.rescaled, usual, 1.0)]
@@ -391,17 +393,22 @@ def _with_groups(
     )
 
 
-def _checked(x: Rows, group: Sequence[str] | np.ndarray) -> np.ndarray:
-    """The names of the groups, once x is known to be usable."""
-    names = np.asarray(group, dtype=np.str_)
-    if len(x.shape) != 2 or names.shape != x.shape[:1]:
-        raise ValueError(f"expected x [n, d] and group [n], got {x.shape} and {names.shape}")
+def _checked(x: Rows, group: Group) -> tuple[tuple[str, ...], Int[np.ndarray, "n"]]:
+    """The names of the groups in order and the number of each well's, once x is usable."""
+    if len(x.shape) != 2 or len(group) != x.shape[0]:
+        raise ValueError(f"expected x [n, d] and group [n], got {x.shape} and {len(group)} groups")
     for start in range(0, len(x) if isinstance(x, np.ndarray) else 0, _CHUNK):
         bad = ~np.isfinite(x[start : start + _CHUNK]).all(axis=1)
         if bad.any():
             row = start + int(bad.argmax())
             raise ValueError(f"embedding {row} has NaN or infinite values: reject such wells first")
-    return names
+    if isinstance(group, pd.Categorical):
+        used, code = np.unique(group.codes, return_inverse=True)
+        names = np.asarray(group.categories[used], dtype=np.str_)
+        order = np.argsort(names)
+        return tuple(names[order].tolist()), np.argsort(order)[code]
+    names, code = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)
+    return tuple(names.tolist()), code
 
 
 def _checked_mask(is_control: ArrayLike, n: int) -> Bool[np.ndarray, "n"]:
@@ -411,12 +418,15 @@ def _checked_mask(is_control: ArrayLike, n: int) -> Bool[np.ndarray, "n"]:
     return mask
 
 
-def _rows_of(names: np.ndarray) -> Iterator[tuple[str, Int[np.ndarray, "m"]]]:
-    """Each distinct name with its row numbers."""
-    unique, index = np.unique(names, return_inverse=True)
-    order = np.argsort(index, kind="stable")
-    ends = np.cumsum(np.bincount(index, minlength=len(unique)))
-    yield from zip(unique.tolist(), np.split(order, ends[:-1]), strict=False)
+def _rows_of(
+    names: Sequence[str], code: Int[np.ndarray, "n"]
+) -> Iterator[tuple[str, Int[np.ndarray, "m"]]]:
+    """Each name that occurs, with its row numbers."""
+    order = np.argsort(code, kind="stable")
+    counts = np.bincount(code, minlength=len(names))
+    for name, rows in zip(names, np.split(order, np.cumsum(counts)[:-1]), strict=True):
+        if len(rows):
+            yield name, rows
 
 
 def _clipped(z: Float[np.ndarray, "n d"], clip: float) -> Float[np.ndarray, "n d"]:

@@ -1,6 +1,14 @@
 """Tables and pictures of a finished run."""
 
+from molphenix_jax.reporting.properties import property_text, write_property_report
 from molphenix_jax.reporting.report import write_report
 from molphenix_jax.reporting.table import full_table, headline_table, to_text
 
-__all__ = ["full_table", "headline_table", "to_text", "write_report"]
+__all__ = [
+    "full_table",
+    "headline_table",
+    "property_text",
+    "to_text",
+    "write_property_report",
+    "write_report",
+]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
@@ -52,7 +53,7 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state),
-                assets=ocp.args.StandardSave(assets),
+                assets=ocp.args.StandardSave(jax.tree.map(_not_empty, assets)),
                 position=ocp.args.JsonSave({"step": step, "data": dict(position)}),
             ),
             force=True,
@@ -113,7 +114,7 @@ class Checkpoints:
                     step,
                     args=ocp.args.Composite(
                         state=ocp.args.StandardRestore(abstract_state),
-                        assets=ocp.args.StandardRestore(abstract_assets),
+                        assets=ocp.args.StandardRestore(jax.tree.map(_not_empty, abstract_assets)),
                         position=ocp.args.JsonRestore(),
                     ),
                 )
@@ -125,7 +126,12 @@ class Checkpoints:
         position = restored["position"]
         # Checkpoints of earlier versions hold the step alone, which says as much.
         data = position.get("data", {"next_index": position["step"]})
-        return Restored(position["step"], restored["state"], restored["assets"], data)
+        assets = jax.tree.map(
+            lambda was, leaf: leaf if np.size(was) else np.asarray(was),
+            abstract_assets,
+            restored["assets"],
+        )
+        return Restored(position["step"], restored["state"], assets, data)
 
     def _set_aside(self, step: int) -> None:
         path = self._folder / f"step_{step}"
@@ -139,6 +145,11 @@ class Checkpoints:
         """Waits for running writes and closes."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _not_empty(leaf: Any) -> Any:
+    """A number in place of an array without elements, which orbax refuses to write."""
+    return leaf if np.size(leaf) else np.zeros(1, np.asarray(leaf).dtype)
 
 
 class _quiet:

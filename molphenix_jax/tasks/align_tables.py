@@ -185,18 +185,19 @@ def choose_placement(
     """
     each = n_bytes / mesh.devices.size
     memory = device_memory_gib * GIB or meshes.memory_per_device(mesh)
+    n = mesh.devices.size
     sizes = (
-        f"{each / GIB:.3g} GiB of profiles and molecule features per device "
-        f"({mesh.devices.size} of {memory / GIB:.3g} GiB)"
+        f"{each / GIB:.3g} GiB of profiles and molecule features for each of {n} "
+        f"device{'s' * (n > 1)} with {memory / GIB:.3g} GiB"
     )
     if wanted == "stream":
-        return "stream", f"data.placement=stream: {sizes} stay off the devices"
+        return "stream", f"data.placement=stream: {sizes} stay on the host"
     if wanted == "device":
-        return "device", f"data.placement=device: {sizes}"
+        return "device", f"data.placement=device: {sizes} live there"
     if each <= TABLE_SHARE * memory:
-        return "device", f"{sizes} live on the devices"
+        return "device", f"{sizes} live there"
     return "stream", (
-        f"{sizes} are more than {TABLE_SHARE:.0%} of the memory: batches stream from the host"
+        f"{sizes} are more than {TABLE_SHARE:.0%} of the memory: they stream from the host"
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molphenix_jax.data.prepare import prepare, prepare_simulated
+from molphenix_jax.data.prepare import Prepared, prepare, prepare_simulated
 from molphenix_jax.data.screen import Screen, ScreenError
 from molphenix_jax.data.simulated import TINY
 from molphenix_jax.evaluation import rank_of_positive, recall_at
@@ -232,4 +232,8 @@ def test_a_damaged_cache_folder_is_named(kept, path, tmp_path, name, damage):
     if name == "rejected.csv" and damage == "truncated":
         (folder / name).write_bytes(b"")
     with pytest.raises(ScreenError, match=rf"{folder.name}.*delete that folder"):
-        prepare(path, tiny.prepare_config(), cache=tmp_path / "c")
+        _everything(prepare(path, tiny.prepare_config(), cache=tmp_path / "c"))
+
+
+def _everything(prepared: Prepared) -> tuple:
+    return prepared.screen, prepared.rejected

@@ -4,7 +4,7 @@ import pytest
 
 from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
 
-ASSETS = {"mean": np.arange(3, dtype=np.float32)}
+ASSETS = {"mean": np.arange(3, dtype=np.float32), "empty": np.zeros((4, 0), np.float32)}
 
 
 def state(step):
@@ -38,6 +38,7 @@ def test_round_trip_of_the_newest_and_of_a_chosen_step(tmp_path):
     for wanted, step in ((None, 2), (1, 1)):
         restored, said = restore(tmp_path, wanted)
         assert restored.step == step
+        assert restored.assets["empty"].shape == (4, 0)
         assert restored.position == {"next_index": step}
         np.testing.assert_array_equal(restored.state["w"], state(step)["w"])
         np.testing.assert_array_equal(restored.assets["mean"], ASSETS["mean"])

@@ -1,6 +1,6 @@
 """TFDS builders of a screen: perturbations and molecules, as ArrayRecord, without TensorFlow."""
 
-from molphenix_jax.data.builders.molecules import Molecules
+from molphenix_jax.data.builders.molecules import Molecules, molecule_records
 from molphenix_jax.data.builders.perturbations import Perturbations, PerturbationSpec, Record, Shard
 from molphenix_jax.data.builders.write import (
     FORMAT_VERSION,
@@ -19,6 +19,7 @@ __all__ = [
     "Record",
     "ScreenContent",
     "Shard",
+    "molecule_records",
     "record_source",
     "write_screen",
 ]

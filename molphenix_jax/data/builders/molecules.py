@@ -7,13 +7,14 @@ Fingerprints are bit-packed (`numpy.packbits`, last byte padded); descriptors an
 float32.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import tensorflow_datasets as tfds
 
-from molphenix_jax.data.builders.perturbations import Shard
+from molphenix_jax.data.builders.perturbations import Record, Shard
 
 
 class Molecules(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -58,3 +59,17 @@ class Molecules(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _shard_iterators_per_split(self, dl_manager: Any) -> Mapping[str, Sequence[Shard]]:
         del dl_manager  # nothing is downloaded
         return {"screen": self._shards}
+
+
+def molecule_records(
+    molecules: pd.DataFrame, blocks: Mapping[str, np.ndarray], *, first: int
+) -> Iterator[Record]:
+    """Records of the data set `molecules`, numbered from `first`; bits are packed here."""
+    packed = {
+        f"block_{name}": np.packbits(block, axis=1) if block.dtype == np.uint8 else block
+        for name, block in blocks.items()
+    }
+    columns = {name: molecules[name].tolist() for name in ("smiles", "inchikey", "scaffold")}
+    for i in range(len(molecules)):
+        text = {name: values[i] for name, values in columns.items()}
+        yield first + i, {**text, **{name: block[i] for name, block in packed.items()}}

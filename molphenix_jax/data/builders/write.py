@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
 
+from molphenix_jax.data.builders import beam
 from molphenix_jax.data.builders.molecules import Molecules
 from molphenix_jax.data.builders.perturbations import Perturbations, PerturbationSpec, Shard
 from molphenix_jax.phenomics import Correction
@@ -75,11 +76,11 @@ def write_screen(
         shards=content.molecules,
         data_dir=temporary,
     )
-    build(molecules, beam_options=beam_options)
+    build(molecules, len(content.molecules), beam_options=beam_options)
     perturbations = Perturbations(
         spec=content.spec, shards=content.perturbations, data_dir=temporary
     )
-    build(perturbations, beam_options=beam_options)
+    build(perturbations, len(content.perturbations), beam_options=beam_options)
     np.savez(temporary / "index.npz", **content.index())  # pyright: ignore[reportArgumentType]
     content.correction.save(temporary / "correction.npz")
     content.rejected.to_csv(temporary / "rejected.csv", index=False)
@@ -100,21 +101,20 @@ def write_screen(
         temporary.replace(folder)
 
 
-def build(builder: tfds.core.DatasetBuilder, *, beam_options: Sequence[str] = ()) -> None:
-    """Writes the data set of a builder.
+def build(
+    builder: tfds.core.DatasetBuilder, n_shards: int, *, beam_options: Sequence[str] = ()
+) -> None:
+    """Writes the data set of a builder; its shards are what Beam hands out.
 
     Args:
         builder: Its folder must not exist yet.
-        beam_options: Pipeline options of Beam, `("--runner=DirectRunner",)` for one machine: shards
-            are its elements. Without options they are written one by one in this process.
+        n_shards: How many shards it writes.
+        beam_options: Pipeline options of Beam; none mean one machine.
     """
     config = tfds.download.DownloadConfig()
-    if beam_options:
-        from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-
-        options = PipelineOptions(list(beam_options))
-        config.beam_options = options
-        config.beam_runner = options.view_as(StandardOptions).runner or "DirectRunner"
+    if options := beam.options_for(n_shards, beam_options):
+        config.beam_options = beam.pipeline_options(options)
+        config.beam_runner = beam.runner(options)
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints that nothing is downloaded
         builder.download_and_prepare(download_config=config)
 

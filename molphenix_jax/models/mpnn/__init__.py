@@ -3,6 +3,7 @@
 from molphenix_jax.models.mpnn.config import (
     ACTIVATIONS,
     BASE_WIDTH,
+    LAYER_RULE,
     NORMS,
     POOLINGS,
     SIZES,
@@ -13,6 +14,7 @@ from molphenix_jax.models.mpnn.encoder import Encoded, MoleculeEncoder, layer_na
 from molphenix_jax.models.mpnn.graphs import GraphsTuple
 from molphenix_jax.models.mpnn.layers import Readout
 from molphenix_jax.models.mpnn.message_passing import Features, Layer, MessagePassing
+from molphenix_jax.models.mpnn.properties import HeadConfig, PropertyModel, property_lr_rules
 
 __all__ = [
     "ACTIVATIONS",
@@ -22,12 +24,16 @@ __all__ = [
     "SIZES",
     "Encoded",
     "Features",
+    "LAYER_RULE",
     "GraphsTuple",
+    "HeadConfig",
     "Layer",
     "MPNNConfig",
     "MessagePassing",
     "MoleculeEncoder",
+    "PropertyModel",
     "Readout",
     "layer_names",
     "mup_lr_rules",
+    "property_lr_rules",
 ]

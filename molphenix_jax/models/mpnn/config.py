@@ -14,6 +14,9 @@ import dataclasses
 
 BASE_WIDTH = 128
 
+# Parameters of the layers, all of them hidden kernels.
+LAYER_RULE = r"/layer_\d+/.*kernel$"
+
 ACTIVATIONS = ("relu", "gelu")
 NORMS = ("layer", "graph")
 POOLINGS = ("sum", "mean")
@@ -92,7 +95,7 @@ def mup_lr_rules(width: int, *, prefix: str = "") -> tuple[tuple[str, float], ..
     """
     factor = BASE_WIDTH / width
     return (
-        (prefix + r"/layer_\d+/.*kernel$", factor),
+        (prefix + LAYER_RULE, factor),
         (prefix + r"/(nodes_in|edges_in)/out/kernel$", factor),
         (prefix + r"/graph_out/(hidden|out)/kernel$", factor),
     )

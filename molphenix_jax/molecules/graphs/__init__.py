@@ -1,6 +1,7 @@
 """SMILES to molecular graphs, their cache, and (in `packing`) batches for the molecule encoder.
 
     graphs, rejected = featurise_graphs(smiles)          # list of MolecularGraph, None if rejected
+    graphs = prepare_graphs(smiles, cache=folder).load() # the same, computed once, resumable
     budgets = packing.budgets_for(packing.sizes_of(graphs), batch_size=128)
     batch = packing.pack(graphs[:128], budgets)          # jraph.GraphsTuple of a static shape
 
@@ -12,6 +13,7 @@ arrays of a batch. `NODE_SIZES` and `EDGE_SIZES` tell a model how many values ea
 that.
 """
 
+from molphenix_jax.molecules.graphs.cache import GraphCacheError, GraphStore, prepare_graphs
 from molphenix_jax.molecules.graphs.featurise import MAX_ATOMS, featurise_graphs
 from molphenix_jax.molecules.graphs.record import MolecularGraph
 from molphenix_jax.molecules.graphs.vocabulary import (
@@ -31,6 +33,9 @@ __all__ = [
     "NODE_COLUMNS",
     "NODE_SIZES",
     "Column",
+    "GraphCacheError",
+    "GraphStore",
     "MolecularGraph",
     "featurise_graphs",
+    "prepare_graphs",
 ]

@@ -3,10 +3,12 @@
 Graphs of one size are stacked, so that a few calls of NumPy do the work of thousands.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
+from threadpoolctl import ThreadpoolController
 
 from molphenix_jax.molecules.graphs.vocabulary import N_EIGENVECTORS, RANDOM_WALK_STEPS
 
@@ -23,6 +25,18 @@ def encode_positions(
     Returns:
         For each graph `random_walks`, eigenvectors and eigenvalues side by side, float32.
     """
+    with _controller().limit(limits=1, user_api="blas"):
+        return _encode(adjacency)
+
+
+@functools.cache
+def _controller() -> ThreadpoolController:
+    # These matrices are too small to share among threads, which then only wait for one another: on
+    # a busy machine that took twenty times as long.
+    return ThreadpoolController()
+
+
+def _encode(adjacency: Sequence[np.ndarray]) -> list[np.ndarray]:
     encoded: list[np.ndarray] = [np.empty(0)] * len(adjacency)
     by_size: dict[int, list[int]] = {}
     for i, matrix in enumerate(adjacency):

@@ -7,6 +7,7 @@ network several times elsewhere.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 ONE_MACHINE = ("--runner=DirectRunner",)
 
@@ -16,6 +17,20 @@ def options_for(n_items: int, beam_options: Sequence[str]) -> tuple[str, ...]:
     if beam_options:
         return tuple(beam_options)
     return ONE_MACHINE if n_items > 1 else ()
+
+
+def pipeline_options(options: Sequence[str]) -> Any:
+    """Beam's options from their text."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    return PipelineOptions(list(options))
+
+
+def runner(options: Sequence[str]) -> str:
+    """The runner that options name, the DirectRunner without."""
+    from apache_beam.options.pipeline_options import StandardOptions
+
+    return pipeline_options(options).view_as(StandardOptions).runner or "DirectRunner"
 
 
 def run_stage(
@@ -34,8 +49,7 @@ def run_stage(
             function(i)
         return
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
 
-    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+    with beam.Pipeline(runner=runner(options), options=pipeline_options(options)) as pipeline:
         numbers = pipeline | beam.Create(range(n_items)) | beam.Reshuffle()
         _ = numbers | beam.Map(function)

@@ -1,0 +1,310 @@
+"""`molphenix bench step`: our training step beside the same model in plain PyTorch.
+
+The step is the one that training runs (`runtime/step.py` on `tasks/align_run.py`), on a screen of
+random numbers in the paper's shapes: what the numbers are changes no time. Both sides start from
+the same weights and must first agree on the loss of two updates, without dropout; then both are
+timed with it.
+
+Floor. A Dense layer of k × m weights takes three products of 2·b·k·m FLOPs (output, two gradients),
+the first of a tower two, since its input needs no gradient. With 38.7M parameters and b = 512 these
+are 0.11 TFLOP. AdamW reads gradient, weight and two moments and writes three of them back, and the
+clip reads the gradient before: 8 · 4 bytes for each parameter, 1.2 GB. Neither hides behind the
+other, as the update needs the last gradient: floor = FLOPs / matmul rate + bytes / bandwidth, both
+rates measured in the same rounds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from molphenix_jax.bench import torch_losses, torch_step
+from molphenix_jax.bench.measure import RATE, Row, interleaved_medians, matmul
+from molphenix_jax.data.screen import Screen
+from molphenix_jax.data.splits import Split
+from molphenix_jax.phenomics import fit_correction
+from molphenix_jax.runtime import mesh as meshes
+from molphenix_jax.runtime.config import Config
+from molphenix_jax.runtime.optimizer import decay_mask, make_optimizer
+from molphenix_jax.runtime.step import State, count_parameters, make_init, make_step
+from molphenix_jax.tasks.align_config import default_config, loss_options
+from molphenix_jax.tasks.align_inputs import CLIP_SD
+from molphenix_jax.tasks.align_run import AlignRun
+
+BLOCKS = {"maccs": 167, "morgan": 2048, "rdkit": 2048}
+DOSES_UM = (0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0)
+# Gradient, weight and two moments read, three of them written; the gradient once more for its norm.
+OPTIMIZER_PASSES = 8
+RTOL = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is measured.
+
+    Attributes:
+        batch: pairs in a step.
+        size: preset of the heads' sizes, see `align_config.SIZES`.
+        dtype: of the towers' products.
+        profile_width: of the phenomic embeddings.
+        repeats: timed rounds.
+        matmul: side of the square product whose rate is the measure.
+    """
+
+    batch: int = 512
+    size: str = "paper"
+    dtype: str = "float32"
+    profile_width: int = 1024
+    repeats: int = 5
+    matmul: int = 2048
+
+    def target(self, ratio: float) -> float | None:
+        """The targets were set for the paper's size at batch 512; there is none elsewhere."""
+        return ratio if (self.batch, self.size) == (Setting.batch, Setting.size) else None
+
+
+def run(setting: Setting) -> list[Row]:
+    """All rows of one batch size; minutes at the paper's size on a CPU."""
+    with contextlib.suppress(ImportError):  # said in the rows
+        check_same_losses(setting)
+    config = make_config(setting)
+    run = make_run(setting, config)
+    ours = Ours(run, config)
+    eager, eager_label = _torch(run, config, compiled=False)
+    compiled, compiled_label = _torch(run, config, compiled=True)
+
+    product, product_tflop = matmul(setting.matmul, jnp.dtype(setting.dtype))
+    stream, stream_gb = _stream(max(count_parameters(ours.state.params), 2**24))
+    sides: dict[str, Callable[[], Any] | None] = {"eager": eager, "compiled": compiled}
+    timed = {name: side for name, side in sides.items() if side is not None}
+    seconds = interleaved_medians(
+        {"ours": ours, "product": product, "stream": stream, **timed}, repeats=setting.repeats
+    )
+
+    rate = product_tflop / seconds["product"]
+    bandwidth = stream_gb / seconds["stream"]
+    tflop = step_tflop(ours.state.params, run, config)
+    gb = OPTIMIZER_PASSES * 4 * count_parameters(ours.state.params) / 1e9
+    floor = tflop / rate + gb / bandwidth
+    case = f"step, {setting.size}, batch {setting.batch}, {setting.dtype}"
+    arithmetic = (
+        f"{tflop:.3g} TFLOP at {rate:.3g} TFLOP/s ({setting.dtype} product of {setting.matmul}²) "
+        f"and {gb:.3g} GB of optimizer at {bandwidth:.3g} GB/s"
+    )
+    rows = [
+        Row(
+            case,
+            "s",
+            seconds["ours"],
+            seconds.get("eager"),
+            eager_label if eager else "PyTorch",
+            target=setting.target(1 / 1.3),
+            note="" if eager else eager_label,
+        ),
+        Row(
+            f"{case}, compiled",
+            "s",
+            seconds["ours"],
+            seconds.get("compiled"),
+            compiled_label if compiled else "torch.compile",
+            note="" if compiled else compiled_label,
+        ),
+        Row(
+            f"{case}, products",
+            RATE,
+            tflop / seconds["ours"],
+            rate,
+            "a product alone",
+            target=setting.target(0.75),
+        ),
+        Row(f"{case}, floor", "s", seconds["ours"], floor, "floor", note=arithmetic),
+    ]
+    if eager:
+        rows.append(
+            Row(
+                f"{case}, products in PyTorch",
+                RATE,
+                tflop / seconds["eager"],
+                rate,
+                "our product alone",
+            )
+        )
+    return rows
+
+
+class Ours:
+    """The jitted, donated step of training; each call is one update."""
+
+    def __init__(self, run: AlignRun, config: Config):
+        t = config.train
+        mesh = meshes.make_mesh(1)
+        tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
+        self.state: State = jax.jit(make_init(run, tx, members=1, seed=config.seed))()
+        self._tables = jax.device_put(run.tables, meshes.replicated(mesh))
+        self._batch = jax.device_put(run.batch(0), meshes.replicated(mesh))
+        step = jax.jit(make_step(run, tx, members=1, seed=config.seed), donate_argnums=0)
+        self.compiled = step.lower(self.state, self._batch, self._tables).compile()
+
+    def __call__(self) -> float:
+        """One update; returns the loss before it."""
+        self.state, metrics = self.compiled(self.state, self._batch, self._tables)
+        return float(jax.block_until_ready((self.state, metrics))[1]["loss"])
+
+
+def make_config(setting: Setting, *, dropout: bool = True) -> Config:
+    """The paper's run, at a constant learning rate so that both sides take the same updates."""
+    config = default_config(size=setting.size)
+    config.train.update(
+        batch_size=setting.batch,
+        members=1,
+        schedule="constant",
+        warmup_steps=0,
+        compute_dtype=setting.dtype,
+    )
+    config.data.update(psi=1.0)
+    for tower in (config.model.phenomics, config.model.molecules):
+        tower.components = 0
+        if not dropout:
+            tower.input_dropout = tower.dropout = 0.0
+    return config
+
+
+def make_run(setting: Setting, config: Config) -> AlignRun:
+    """An alignment run on random numbers: as many perturbations as twice the batch, two wells each.
+
+    Profiles come in pairs that resemble each other, so that similarities are not all 0.
+    """
+    rng = np.random.default_rng(0)
+    p = max(2 * setting.batch, 4)
+    n_molecules = -(-p // len(DOSES_UM))
+    centre = rng.normal(size=(p, setting.profile_width))
+    centre[1::2] = centre[::2][: len(centre[1::2])] + 0.2 * centre[1::2]
+    wells = np.repeat(centre, 2, axis=0) + 0.1 * rng.normal(size=(2 * p, setting.profile_width))
+    wells = wells.astype(np.float32)
+    names = [str(i) for i in range(n_molecules)]
+    screen = Screen(
+        name="random",
+        replicates=wells,
+        offsets=np.arange(0, 2 * p + 1, 2),
+        replicate_group=np.array(["1"] * (2 * p)),
+        molecule=np.repeat(np.arange(n_molecules), len(DOSES_UM))[:p],
+        concentration_um=np.tile(np.array(DOSES_UM, np.float32), n_molecules)[:p],
+        p_value=np.zeros(p),
+        molecules=pd.DataFrame({"smiles": names, "inchikey": names, "scaffold": names}),
+        blocks={
+            name: (rng.random((n_molecules, k)) < 0.1).astype(np.uint8)
+            for name, k in BLOCKS.items()
+        },
+        feature_names=tuple(f"f{i}" for i in range(setting.profile_width)),
+        correction=fit_correction(wells, ["1"] * (2 * p), np.ones(2 * p, bool), method="none"),
+        truth=None,
+        notes=(),
+        provenance={},
+    )
+    none = np.zeros(0, int)
+    split = Split(np.arange(p), none, none, none, np.zeros(2 * p, bool), {})
+    return AlignRun(config, screen, split, meshes.make_mesh(1))
+
+
+def torch_update(run: AlignRun, config: Config, *, compiled: bool) -> Callable[[], float]:
+    """One update in PyTorch, from the weights that `Ours` starts from and on its batch.
+
+    Raises:
+        ImportError: PyTorch is not installed.
+    """
+    t, h = config.train, config.model
+    tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
+    state = jax.jit(make_init(run, tx, members=1, seed=config.seed))()
+    params = jax.device_get(jax.tree.map(lambda a: a[0], state.params))["params"]
+    tables, blocks = run.tables, run.blocks
+    on = torch_step.make(
+        params,
+        {
+            "replicates": tables.replicates,
+            "profile": tables.profile,
+            "molecule": tables.molecule.astype(np.int64),
+            "features": np.concatenate([tables.blocks[name] for name in blocks], axis=1),
+            "dose": np.asarray(run.encoding(jnp.asarray(tables.concentration_um))),
+        },
+        scaling={
+            "profile": (run.assets.profile[:3]),
+            "molecule": (run.assets.molecule[:3]),
+        },
+        clip_sd=CLIP_SD,
+        loss={
+            "null_constant": float(run.assets.null_constant),
+            **{k: v for k, v in loss_options(config).items() if k != "form"},
+        },
+        dropout={
+            "phenomic_head": (h.phenomics.input_dropout, h.phenomics.dropout),
+            "molecule_head": (h.molecules.input_dropout, h.molecules.dropout),
+        },
+        scale_max=run.model.scale_max,
+        decay=lambda name: decay_mask({name.strip("/"): 0.0}, t.decay_rules)[name.strip("/")],
+        learning_rate=t.learning_rate,
+        betas=(t.b1, t.b2),
+        weight_decay=t.weight_decay,
+        grad_clip=t.grad_clip,
+        half=t.compute_dtype == "bfloat16",
+        compiled=compiled,
+    )
+    return on(run.batch(0))
+
+
+def check_same_losses(setting: Setting, *, updates: int = 2) -> None:
+    """Both sides, without dropout, give the same loss before each of the first updates.
+
+    Raises:
+        RuntimeError: they do not.
+        ImportError: PyTorch is not installed.
+    """
+    config = make_config(dataclasses.replace(setting, dtype="float32"), dropout=False)
+    run = make_run(setting, config)
+    theirs = torch_update(run, config, compiled=False)
+    ours = Ours(run, config)
+    for update in range(updates):
+        a, b = ours(), theirs()
+        if not abs(a - b) <= RTOL * abs(b):
+            raise RuntimeError(f"after {update} updates our loss is {a}, PyTorch's {b}")
+
+
+def step_tflop(params: Any, run: AlignRun, config: Config) -> float:
+    """Floating point operations of a step's matrix products, counted from the weights, in 10¹²."""
+    b = run.sampler.batch_size
+    products = 0
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if name.endswith("/kernel"):
+            products += (2 if "project_in" in name else 3) * leaf.size * b
+    # Dense S2L: logits, two gradients, and the similarities.
+    pairs = 3 * b * b * config.model.dim + b * b * run.tables.profile.shape[1]
+    return 2 * (products + pairs) / 1e12
+
+
+def _torch(run: AlignRun, config: Config, *, compiled: bool) -> tuple[Callable | None, str]:
+    """An update in PyTorch that has run once, and its name; or None, and why not."""
+    try:
+        update = torch_update(run, config, compiled=compiled)
+        update()
+    except ImportError as error:
+        return None, f"not compared: {error.name} is not installed"
+    except Exception as error:
+        if not compiled:
+            raise
+        # Its compiler needs a C++ toolchain and fails in many ways of its own.
+        return None, f"torch.compile does not work here: {str(error).strip().splitlines()[0]}"
+    return update, f"{'torch.compile' if compiled else 'eager'} ({torch_losses.describe()})"
+
+
+def _stream(n: int) -> tuple[Callable[[], Any], float]:
+    """A pass over memory as an optimizer makes it, two arrays read and one written; and its GB."""
+    a, b = jnp.ones(n), jnp.ones(n)
+    add = jax.jit(lambda a, b: a + b)
+    return lambda: jax.block_until_ready(add(a, b)), 3 * 4 * n / 1e9

@@ -1,0 +1,170 @@
+"""`molphenix prepare FILE...`: wells to a screen on disk, of any size, on one machine or many."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import glob
+import pathlib
+import tempfile
+
+from molphenix_jax.commands.arguments import positive
+
+SIMULATED = "simulated"
+_EPILOG = """
+molphenix prepare wells.parquet --out=screens/mine
+molphenix prepare 'profiles/*.csv.gz' --layout=pycytominer --join=compounds.csv --out=screens/lincs
+molphenix prepare metadata_rxrx3_core.csv OpenPhenom_rxrx3_core_embeddings.parquet \\
+    --layout=rxrx3_core --out=screens/rxrx3_core
+molphenix prepare --layout=simulated --set=n_molecules=200 --out=screens/simulated
+
+The folder takes the place of a wells file: --config=configs/s2l.py:wells=screens/mine
+"""
+
+
+def add_parser(commands) -> None:
+    """Adds `prepare`."""
+    parser = commands.add_parser(
+        "prepare",
+        help="turn wells into a screen: correct, group, p-values, molecule features",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("files", nargs="*", metavar="FILE", help="wells tables, or patterns such as 'p/*.parquet'")
+    add("--out", type=pathlib.Path, required=True, metavar="DIR", help="folder of the screen")
+    add("--layout", default="wells", help="wells, rxrx3_core, bray2017, pycytominer or simulated")
+    add("--embeddings", nargs="+", default=[], metavar="FILE", help="embeddings of these wells")
+    add("--join", nargs="+", default=[], metavar="FILE", help="tables to put beside the metadata")
+    add("--columns", type=_named, default={}, metavar="OURS=THEIRS,…", help="names of columns")
+    add("--features", default="", metavar="REGEX", help="feature columns (default: by rule)")
+    add("--correction", default="tvn", choices=("none", "centerscale", "pca_cs", "tvn"))
+    add("--group_by", default="auto", choices=("auto", "plate", "batch"))
+    add("--clip", type=float, default=10.0, help="limit in control SDs, 0 for none (default 10)")
+    add("--n_null", type=positive, default=5000, help="random groups of the p-values (5000)")
+    add("--blocks", default="morgan,maccs,rdkit,physchem", help="molecule features (default all)")
+    add("--molecule_embeddings", type=_named, default={}, metavar="NAME=FILE,…")
+    add("--seed", type=int, default=0, help="of the p-values (default 0)")
+    add("--reference", type=pathlib.Path, metavar="DIR", help="prepared screen to match")
+    add("--beam_pipeline_options", default="", metavar="A=B,…", help="of Beam, as runner=…")
+    add("--set", type=_named, default={}, metavar="FIELD=VALUE,…", help="of the simulated screen")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from molphenix_jax.data import prepare as data
+    from molphenix_jax.data.preparation.columns import ALIASES, WellsError
+    from molphenix_jax.data.store import ScreenStore
+    from molphenix_jax.molecules import FINGERPRINTS
+    from molphenix_jax.runtime.progress import say
+
+    blocks = tuple(filter(None, arguments.blocks.split(",")))
+    if unknown := [block for block in blocks if block not in FINGERPRINTS]:
+        raise WellsError(f"--blocks: {unknown[0]!r} is none of {', '.join(FINGERPRINTS)}")
+    if unknown := [name for name in arguments.columns if name not in ALIASES]:
+        raise WellsError(f"--columns: {unknown[0]!r} is none of {', '.join(ALIASES)}")
+    config = data.PrepareConfig(
+        columns=arguments.columns,
+        features=arguments.features,
+        correction=arguments.correction,
+        group_by=arguments.group_by,
+        clip=arguments.clip,
+        n_null=arguments.n_null,
+        blocks=blocks,
+        embeddings=arguments.molecule_embeddings,
+        seed=arguments.seed,
+    )
+    beam_options = [f"--{o}" for o in arguments.beam_pipeline_options.split(",") if o]
+    common = {"folder": arguments.out, "beam_options": beam_options, "say": say}
+    if arguments.layout == SIMULATED:
+        if arguments.files:
+            raise WellsError("--layout=simulated makes its own wells: give no file")
+        with tempfile.TemporaryDirectory(dir=_parent(arguments.out)) as wells:
+            prepared = data.prepare_simulated(
+                _simulation(arguments.set), config, cache=pathlib.Path(wells), **common
+            )
+    else:
+        if arguments.set:
+            raise WellsError("--set belongs to --layout=simulated")
+        reference = ScreenStore.open(arguments.reference) if arguments.reference else None
+        prepared = data.prepare(
+            _sources(arguments), config, cache=_parent(arguments.out), reference=reference, **common
+        )
+    for note in prepared.store.notes:
+        say(f"- {note}")
+    if len(prepared.rejected):
+        say(f"- {len(prepared.rejected):,} rows were rejected: {arguments.out / 'rejected.csv'}")
+    store = prepared.store
+    say(
+        f"screen {store.name}: {store.offsets[-1]:,} treated wells × {store.width:,} features, "
+        f"{store.n_perturbations:,} perturbations of {len(store.molecules):,} molecules"
+    )
+    return 0
+
+
+def _sources(arguments: argparse.Namespace):
+    from molphenix_jax.data.preparation.columns import WellsError
+    from molphenix_jax.data.preparation.layouts import LAYOUTS
+    from molphenix_jax.data.preparation.source import Sources
+
+    if arguments.layout not in LAYOUTS:
+        raise WellsError(
+            f"--layout={arguments.layout}: choose one of {', '.join([*LAYOUTS, SIMULATED])}"
+        )
+    files = [path for pattern in arguments.files for path in _matching(pattern)]
+    embeddings = [path for pattern in arguments.embeddings for path in _matching(pattern)]
+    if not embeddings and LAYOUTS[arguments.layout].embeddings_last:
+        if len(files) < 2:
+            raise WellsError(
+                f"--layout={arguments.layout} needs {LAYOUTS[arguments.layout].what}: give "
+                "metadata files first and the file of embeddings last"
+            )
+        files, embeddings = files[:-1], files[-1:]
+    if not files:
+        raise WellsError("give at least one wells table, or --layout=simulated")
+    join = [path for pattern in arguments.join for path in _matching(pattern)]
+    return Sources(tuple(files), tuple(embeddings), tuple(join), arguments.layout)
+
+
+def _simulation(fields: dict[str, str]):
+    from molphenix_jax.data.preparation.columns import WellsError
+    from molphenix_jax.data.simulated import SimulationConfig
+
+    default = SimulationConfig()
+    known = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
+    changes = {}
+    for name, text in fields.items():
+        if name not in known:
+            raise WellsError(f"--set: no field {name!r}; fields are {', '.join(known)}")
+        old = known[name]
+        try:
+            if isinstance(old, tuple):
+                changes[name] = tuple(float(part) for part in text.split("/"))
+            else:
+                changes[name] = type(old)(text)
+        except ValueError as error:
+            raise WellsError(f"--set={name}={text}: {error}") from None
+    try:
+        return SimulationConfig(**{**known, **changes})
+    except ValueError as error:
+        raise WellsError(f"--set: {error}") from error
+
+
+def _matching(pattern: str) -> list[pathlib.Path]:
+    """The files of a pattern in order; a name that is none is left for the reader to miss."""
+    found = sorted(glob.glob(pattern))
+    return [pathlib.Path(path) for path in found or [pattern]]
+
+
+def _parent(folder: pathlib.Path) -> pathlib.Path:
+    parent = folder.resolve().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    return parent
+
+
+def _named(text: str) -> dict[str, str]:
+    """The entries of `name=value,name=value`."""
+    entries = [part.partition("=") for part in text.split(",") if part]
+    if bad := [name for name, equals, _ in entries if not equals]:
+        raise argparse.ArgumentTypeError(f"{bad[0]!r} is not NAME=VALUE")
+    return {name.strip(): value.strip() for name, _, value in entries}

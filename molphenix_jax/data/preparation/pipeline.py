@@ -1,0 +1,373 @@
+"""Wells to a screen on disk, in stages whose memory does not grow with the embeddings.
+
+    read      each part of each file        embeddings to raw rows on disk, other columns to memory
+    check     this process                  rows one by one, features by passes over the rows
+    fit       this process                  the correction, in passes over the control wells
+    correct   65,536 treated wells each     raw rows to corrected rows
+    write     shards of 32 MiB              p-values, records; molecules by 8,192
+
+Read, correct and write are spread out by Beam (`builders.beam`), with a work folder between them.
+Held in memory for each well are its row, group, molecule and dose: some tens of bytes.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from molphenix_jax.data.builders import PerturbationSpec, ScreenContent, write_screen
+from molphenix_jax.data.preparation.correct import Correct, axes_path, store_statistics
+from molphenix_jax.data.preparation.ingest import Ingest
+from molphenix_jax.data.preparation.shards import (
+    SHARD_MOLECULES,
+    MoleculeShard,
+    PerturbationShard,
+    embedding_path,
+    read_p_values,
+    shard_bounds,
+    store_index,
+    store_molecules,
+)
+from molphenix_jax.data.preparation.source import Sources
+from molphenix_jax.data.preparation.spool import Spool, SpooledRows
+from molphenix_jax.data.preparation.tables import open_file
+from molphenix_jax.data.screen import ScreenError
+from molphenix_jax.data.wells import Wells, scan_wells
+from molphenix_jax.molecules import column_names, load_embeddings, standardise
+from molphenix_jax.phenomics import (
+    Correction,
+    Method,
+    draw_replicates,
+    fit_correction,
+    null_statistics,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """What turns wells into a screen.
+
+    Attributes:
+        columns: Our column name → the file's.
+        features: Regular expression over feature columns; empty chooses by rule (see `read_wells`).
+        correction: Batch correction: none, centerscale, pca_cs or tvn.
+        group_by: What the correction works within: plate, batch or auto.
+        clip: Corrected features are limited to ± this many control standard deviations.
+        n_null: Random groups behind each replicate-consistency p-value.
+        blocks: Molecule features by name: morgan, maccs, rdkit, physchem.
+        embeddings: Further blocks: name → file of precomputed embeddings.
+        seed: Of the p-values' null.
+    """
+
+    columns: Mapping[str, str]
+    features: str
+    correction: Method
+    group_by: str
+    clip: float
+    n_null: int
+    blocks: tuple[str, ...]
+    embeddings: Mapping[str, str]
+    seed: int
+
+
+class Reference(Protocol):
+    """What a screen has to match another one in: a `Screen`, or a `ScreenStore`."""
+
+    @property
+    def correction(self) -> Correction:
+        """Whose global stage is taken over."""
+        ...
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The features, in order."""
+        ...
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What that screen was computed from."""
+        ...
+
+
+def prepare_screen(
+    sources: Sources,
+    config: PrepareConfig,
+    folder: pathlib.Path,
+    *,
+    name: str,
+    provenance: Mapping[str, Any],
+    truth_path: pathlib.Path | None = None,
+    reference: Reference | None = None,
+    beam_options: Sequence[str] = (),
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Prepares a screen into `folder`, complete or not at all.
+
+    Args:
+        sources: The wells.
+        config: Parameters.
+        folder: Not there yet; a folder with `.work` appended to its name is used meanwhile.
+        name: Of the screen.
+        provenance: What it is computed from, to be stored beside it.
+        truth_path: The same wells without noise.
+        reference: Correction and features of the screen that this one has to match.
+        beam_options: Pipeline options of Beam; none mean one machine.
+        say: Is told, sentence by sentence, what is being done.
+
+    Raises:
+        WellsError: The source has no usable row.
+        ScreenError: A file of molecule embeddings does not fit.
+    """
+    work = folder.with_name(folder.name + ".work")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        forms = _StandardForms()
+        say(f"reading {sources}")
+        wells = scan_wells(
+            sources,
+            work,
+            columns=config.columns,
+            features=config.features,
+            check_smiles=forms.check,
+            group_by=config.group_by,
+            feature_names=reference.feature_names if reference else (),
+            beam_options=beam_options,
+        )
+        n, d = wells.embedding.shape
+        say(f"correcting {n:,} wells × {d:,} features within {wells.group_by}")
+        correction = _fit(wells, config, work, reference)
+        treated = _correct(wells, correction, work, truth_path, beam_options)
+        molecules, bounds, draw_notes = _group(wells, treated, forms, config, work)
+        n_pairs = bounds[-1][1]
+        say(f"p-values of {n_pairs:,} perturbations of {len(molecules):,} molecules")
+        for block, file in config.embeddings.items():
+            try:
+                np.save(embedding_path(work, block), load_embeddings(file, molecules))
+            except (OSError, ValueError) as error:
+                raise ScreenError(f"molecules.embeddings, block {block}: {error}") from error
+        widths = {block: len(column_names(block)) for block in config.blocks}
+        for block in config.embeddings:
+            widths[block] = np.load(embedding_path(work, block), mmap_mode="r").shape[1]
+        say(f"featurising {len(molecules):,} molecules: {', '.join(config.blocks)}")
+        content = ScreenContent(
+            name=name,
+            spec=PerturbationSpec(
+                description=f"screen {name}, from {sources}",
+                width=d,
+                groups=treated.groups,
+                has_truth=treated.truth is not None,
+            ),
+            perturbations=[
+                PerturbationShard(work, first, last, treated.corrected, treated.truth)
+                for first, last in bounds
+            ],
+            molecules=[
+                MoleculeShard(
+                    work,
+                    first,
+                    min(first + SHARD_MOLECULES, len(molecules)),
+                    config.blocks,
+                    tuple(config.embeddings),
+                )
+                for first in range(0, len(molecules), SHARD_MOLECULES)
+            ],
+            blocks=widths,
+            bits=frozenset(config.blocks) - {"physchem"},
+            index=lambda: {
+                "offsets": np.load(work / "offsets.npy"),
+                "molecule": np.load(work / "molecule.npy"),
+                "concentration_um": np.load(work / "concentration.npy"),
+                "p_value": read_p_values(work, bounds),
+            },
+            feature_names=wells.feature_names,
+            correction=correction,
+            rejected=wells.rejected,
+            notes=(*wells.notes, *correction.notes, *draw_notes),
+            provenance=provenance,
+        )
+        del wells
+        write_screen(content, folder, beam_options=beam_options)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+class _StandardForms:
+    """Standardises each SMILES once: why it cannot be used, and its form where it can."""
+
+    def __init__(self):
+        self.table = standardise([]).assign(given=[])
+
+    def check(self, smiles: Sequence[str]) -> list[str | None]:
+        """The reason against each, None where there is none."""
+        self.table = standardise(smiles).assign(given=list(smiles))
+        return self.table["error"].tolist()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Treated:
+    """Treated wells, in the order of the file.
+
+    Attributes:
+        wells: row of each in the wells table.
+        row: its number in `corrected`.
+        group: number of its correction group.
+        groups: their names.
+        corrected: corrected embeddings.
+        truth: corrected embeddings without noise, if known.
+    """
+
+    wells: Int[np.ndarray, " n"]
+    row: Int[np.ndarray, " n"]
+    group: Int[np.ndarray, " n"]
+    groups: tuple[str, ...]
+    corrected: Spool
+    truth: Spool | None
+
+
+def _fit(
+    wells: Wells, config: PrepareConfig, work: pathlib.Path, reference: Reference | None
+) -> Correction:
+    group = pd.Categorical(wells.table[wells.group_by])
+    is_control = wells.table["is_control"].to_numpy(bool)
+    if reference:
+        return reference.correction.extend(
+            wells.embedding, group, is_control, axes_path=axes_path(work)
+        )
+    return fit_correction(
+        wells.embedding,
+        group,
+        is_control,
+        method=config.correction,
+        clip=config.clip,
+        axes_path=axes_path(work),
+    )
+
+
+def _correct(
+    wells: Wells,
+    correction: Correction,
+    work: pathlib.Path,
+    truth_path: pathlib.Path | None,
+    beam_options: Sequence[str],
+) -> _Treated:
+    assert isinstance(wells.embedding, SpooledRows)
+    columns = wells.embedding.columns
+    assert columns is not None, "scan_wells names the columns in use"
+    group = pd.Categorical(wells.table[wells.group_by])
+    groups, code = tuple(group.categories.tolist()), np.asarray(group.codes)
+    treated = np.flatnonzero(~wells.table["is_control"].to_numpy(bool))
+    spooled = wells.embedding.rows[treated]
+    order = np.argsort(spooled, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    offset, truth = None, None
+    if truth_path is not None:
+        ingest = Ingest(work, "truth", (open_file(truth_path),), (), wells.plan)
+        truth = ingest.run(beam_options).spool
+        if truth.shape[0] != wells.embedding.spool.shape[0]:
+            raise ScreenError(f"{truth_path} has other rows than the wells it belongs to")
+        offset = _group_offsets(wells, code, len(groups))
+    store_statistics(work, correction, spooled[order], code[treated][order], offset)
+    correct = Correct(work, "corrected", wells.embedding.spool, columns, groups, shifted=False)
+    corrected = correct.run(len(treated), beam_options)
+    if truth is not None:
+        correct = Correct(work, "expected", truth, columns, groups, shifted=True)
+        truth = correct.run(len(treated), beam_options)
+    return _Treated(treated, rank, code[treated], groups, corrected, truth)
+
+
+def _group_offsets(
+    wells: Wells, group: Int[np.ndarray, " n"], n_groups: int
+) -> Float[np.ndarray, "g d"]:
+    """How far the controls of each group lie from those of its batches, [g, d].
+
+    The truth holds no plate effects, so a correction within plates would put them in with the sign
+    turned round; this is what it takes out.
+    """
+    controls = wells.table["is_control"].to_numpy(bool)
+    batch = np.asarray(pd.Categorical(wells.table["batch"]).codes)
+    mean = lambda rows: wells.embedding[np.flatnonzero(rows)].mean(axis=0)  # noqa: E731
+    of_batches: dict[tuple[int, ...], np.ndarray] = {}
+    offset = np.zeros((n_groups, wells.embedding.shape[1]), np.float32)
+    for i in np.unique(group):
+        members = group == i
+        batches = tuple(np.unique(batch[members]).tolist())
+        if batches not in of_batches:
+            of_batches[batches] = mean(controls & np.isin(batch, batches))
+        offset[i] = mean(controls & members) - of_batches[batches]
+    return offset
+
+
+def _group(
+    wells: Wells,
+    treated: _Treated,
+    forms: _StandardForms,
+    config: PrepareConfig,
+    work: pathlib.Path,
+) -> tuple[pd.DataFrame, list[tuple[int, int]], list[str]]:
+    """Sorts treated wells into perturbations and draws the null, in the work folder.
+
+    Returns:
+        Molecules, bounds of the shards of perturbations, and what was limited.
+    """
+    table = wells.table.iloc[treated.wells]
+    molecules, molecule_of_well = _molecules(pd.Categorical(table["smiles"]), forms.table)
+    store_molecules(work, molecules)
+    dose = _three_digits(table["concentration_um"].to_numpy(np.float64))
+    order, offsets, molecule, concentration_um = _perturbations(molecule_of_well, dose)
+    row = treated.row[order]
+    perturbation = np.repeat(np.arange(len(molecule)), np.diff(offsets))
+    draw = draw_replicates(perturbation, n_null=config.n_null, seed=config.seed)
+    null = null_statistics(SpooledRows(treated.corrected, row), draw)
+    np.savez(work / "null.npz", **{str(r): values for r, values in null.items()})  # pyright: ignore[reportArgumentType]
+    arrays = {
+        "offsets": offsets,
+        "molecule": molecule,
+        "concentration": concentration_um.astype(np.float32),
+        "row": row,
+        "group": treated.group[order],
+    }
+    store_index(work, arrays, draw)
+    notes = list(draw.notes)
+    if undefined := int((draw.used < 2).sum()):
+        notes.append(
+            f"{undefined:,} of {len(molecule):,} perturbations have a single replicate: their "
+            "p-value is undefined"
+        )
+    return molecules, shard_bounds(offsets, wells.embedding.shape[1]), notes
+
+
+def _molecules(
+    smiles: pd.Categorical, forms: pd.DataFrame
+) -> tuple[pd.DataFrame, Int[np.ndarray, " n"]]:
+    """Unique molecules by InChIKey in the order of the wells, and the molecule of each well."""
+    first = pd.unique(smiles.codes)
+    table = forms.set_index("given").loc[smiles.categories[first]]
+    number, _ = pd.factorize(table["inchikey"])
+    of_code = np.zeros(len(smiles.categories), np.int64)
+    of_code[first] = number
+    molecules = table.drop_duplicates("inchikey").filter(["smiles", "inchikey", "scaffold"])
+    return molecules.reset_index(drop=True), of_code[smiles.codes]
+
+
+def _three_digits(concentration_um: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Rounds to three significant digits, so that 0.1 and 0.1000001 µM are one dose."""
+    exponent = np.floor(np.log10(concentration_um))
+    unit = 10.0 ** (exponent - 2)
+    return np.round(concentration_um / unit) * unit
+
+
+def _perturbations(
+    molecule: Int[np.ndarray, " n"], dose: Float[np.ndarray, " n"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sorts wells by (molecule, dose): order, offsets, then molecule and dose of each pair."""
+    order = np.lexsort((dose, molecule))
+    m, c = molecule[order], dose[order]
+    starts = np.flatnonzero(np.r_[True, (np.diff(m) != 0) | (np.diff(c) > 1e-9 * c[1:])])
+    return order, np.r_[starts, len(order)], m[starts], c[starts]

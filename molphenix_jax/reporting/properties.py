@@ -1,0 +1,159 @@
+"""Table, picture and page of a property-pretraining run."""
+
+import html
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+_DPI = 150
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .7rem; text-align: left; } th { border-bottom: 2px solid #222; }
+td { border-bottom: 1px solid #ddd; } img { max-width: 100%; } .note { color: #555; }
+"""
+_COLUMNS = ("target", "metric", "model", "value", "95% interval", "molecules", "positives")
+_WORDS = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "r2": "R²",
+    "mae": "mean absolute error",
+}
+
+
+def property_text(evaluation: Mapping) -> str:
+    """The table for a terminal, with a sentence for each comparison."""
+    table = Table(*_COLUMNS, box=None, pad_edge=False)
+    for row in evaluation["results"]:
+        table.add_row(*_cells(row))
+    text = io.StringIO()
+    console = Console(file=text, width=140)
+    console.print(table)
+    for sentence in _sentences(evaluation):
+        console.print(sentence)
+    return text.getvalue()
+
+
+def write_property_report(
+    workdir: str | pathlib.Path,
+    evaluation: Mapping,
+    metrics: Sequence[Mapping],
+    *,
+    title: str,
+) -> pathlib.Path:
+    """Writes `report/` below the run's folder: page, table as CSV, pictures.
+
+    Args:
+        workdir: The run's folder.
+        evaluation: Contents of `evaluation.json`.
+        metrics: Rows of `metrics.jsonl`.
+        title: Heading of the page.
+
+    Returns:
+        Path of `report/index.html`.
+    """
+    folder = pathlib.Path(workdir) / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [",".join(_COLUMNS)]
+    lines += [",".join(f'"{cell}"' for cell in _cells(row)) for row in evaluation["results"]]
+    (folder / "results.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _training(metrics).savefig(folder / "training.png", dpi=_DPI)
+    body = [f"<h1>{html.escape(title)}</h1>"]
+    body.append("<p class='note'>Molecules of scaffolds that training did not see.</p>")
+    if evaluation.get("comparisons"):
+        _bars(evaluation).savefig(folder / "targets.png", dpi=_DPI)
+        items = "".join(f"<li>{html.escape(s)}</li>" for s in _sentences(evaluation))
+        body.append(f"<ul>{items}</ul><img src='targets.png' alt='Targets with 95% intervals'>")
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row)) + "</tr>"
+        for row in evaluation["results"]
+    )
+    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+    body.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+    body += [
+        f"<p>Not computed: {html.escape(row['target'])}, {html.escape(row['reason'])}.</p>"
+        for row in evaluation.get("not_computed", ())
+    ]
+    body.append("<h2>Training</h2><img src='training.png' alt='Loss and validation'>")
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+    index = folder / "index.html"
+    index.write_text(page, encoding="utf-8")
+    return index
+
+
+def _cells(row: Mapping) -> list[str]:
+    interval = "" if row["ci"] is None else "{:.3f} to {:.3f}".format(*row["ci"])
+    positives = "" if row["n_positive"] is None else f"{row['n_positive']:,}"
+    return [
+        row["target"],
+        _WORDS[row["metric"]],
+        row["model"],
+        f"{row['value']:.3f}",
+        interval,
+        f"{row['n']:,}",
+        positives,
+    ]
+
+
+def _sentences(evaluation: Mapping) -> list[str]:
+    sentences = []
+    for row in evaluation.get("comparisons", ()):
+        low, high = row["ci"]
+        verb = "beats" if row["better"] else "is worse than" if high < 0 else "does not beat"
+        sentences.append(
+            f"{row['target']}, {_WORDS[row['metric']]}: {row['model']} {verb} "
+            f"{row['baseline']} by {row['difference']:+.3f} (95% interval {low:+.3f} to "
+            f"{high:+.3f}, paired, scaffolds resampled)"
+        )
+    return sentences
+
+
+def _bars(evaluation: Mapping) -> Figure:
+    """Value and interval of each model, a panel for each target and metric."""
+    rows = [row for row in evaluation["results"] if row["ci"] is not None]
+    panels = list(dict.fromkeys((row["target"], row["metric"]) for row in rows))
+    figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
+    axes_list = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (target, metric) in zip(axes_list, panels, strict=True):
+        found = [row for row in rows if (row["target"], row["metric"]) == (target, metric)]
+        for i, row in enumerate(found[::-1]):
+            low, high = row["ci"]
+            axes.plot([low, high], [i, i], color="#888", linewidth=2)
+            axes.plot(row["value"], i, "o", color="#0072B2" if row is found[0] else "#555")
+        axes.set_yticks(range(len(found)), [row["model"] for row in found[::-1]])
+        axes.set_title(f"{target}: {_WORDS[metric]}", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _training(metrics: Sequence[Mapping]) -> Figure:
+    """Training loss and every validation metric over the updates."""
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    train = [row for row in metrics if row["kind"] == "train"]
+    left.plot([row["step"] for row in train], [row["loss"] for row in train], color="#0072B2")
+    left.set_xlabel("update")
+    left.set_ylabel("training loss")
+    validation = [row for row in metrics if row["kind"] == "validation"]
+    names = [name for name in (validation[-1] if validation else {}) if name.startswith("valid")]
+    for name in names:
+        values = [(row["step"], row[name]) for row in validation if row.get(name) is not None]
+        right.plot(*zip(*values, strict=True) if values else ([], []), marker="o", label=name[11:])
+    right.set_xlabel("update")
+    right.set_ylabel("validation")
+    if names:
+        right.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure

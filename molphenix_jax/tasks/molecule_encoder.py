@@ -1,0 +1,238 @@
+"""The molecule encoder as tasks use it: its config fields, its batches, its pretrained weights."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import orbax.checkpoint as ocp
+import pandas as pd
+
+from molphenix_jax.errors import InputError
+from molphenix_jax.models.mpnn import (
+    ACTIVATIONS,
+    NORMS,
+    POOLINGS,
+    SIZES,
+    MPNNConfig,
+)
+from molphenix_jax.molecules import FEATURISER_VERSION, featurise
+from molphenix_jax.molecules.graphs import (
+    EDGE_SIZES,
+    GRAPH_FEATURISER_VERSION,
+    NODE_SIZES,
+    MolecularGraph,
+    prepare_graphs,
+)
+from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.workdir import read_config, write_json
+
+_POSITIONAL = ("rwse", "laplacian")
+
+
+FEATURISER_FILE = "featuriser.json"
+
+
+class PretrainedError(InputError):
+    """Pretrained weights that do not fit the encoder; names each that does not."""
+
+
+def encoder_fields(size: str) -> Config:
+    """The config part of an encoder of a named size.
+
+    Raises:
+        ConfigError: An unknown size.
+    """
+    if size not in SIZES:
+        raise ConfigError(f"size={size!r} is unknown; choose one of {', '.join(SIZES)}")
+    m = ml_collections.ConfigDict(SIZES[size])
+    m.expansion = 4
+    m.activation = "gelu"  # relu | gelu
+    m.norm = "layer"  # layer | graph
+    m.virtual_node = True
+    m.attention_heads = 0  # 0: no attention
+    m.pooling = "sum"  # sum | mean
+    m.dropout = 0.0
+    m.edge_dropout = 0.0
+    m.positional = _POSITIONAL
+    m.remat = False
+    return m
+
+
+def encoder_problems(field: str, m: Config) -> list[str]:
+    """What is wrong with an encoder's fields, one sentence each."""
+    wrong = [
+        f"{field}.{name}={m[name]!r}: must be at least {low}"
+        for name, low in (("width", 2), ("depth", 1), ("out_width", 1), ("expansion", 1))
+        if m[name] < low
+    ]
+    if m.width % 2:
+        wrong.append(f"{field}.width={m.width}: must be even, a bond has half the channels")
+    for name, options in (("activation", ACTIVATIONS), ("norm", NORMS), ("pooling", POOLINGS)):
+        if m[name] not in options:
+            wrong.append(f"{field}.{name}={m[name]!r}: choose one of {', '.join(options)}")
+    if m.attention_heads and m.width % m.attention_heads:
+        wrong.append(f"{field}.attention_heads={m.attention_heads} does not divide width={m.width}")
+    wrong += [
+        f"{field}.{name}={m[name]!r}: at least 0 and below 1"
+        for name in ("dropout", "edge_dropout")
+        if not 0 <= m[name] < 1
+    ]
+    if set(m.positional) - set(_POSITIONAL):
+        wrong.append(f"{field}.positional={tuple(m.positional)}: of {', '.join(_POSITIONAL)}")
+    return wrong
+
+
+def encoder_config(m: Config, *, max_atoms: int) -> MPNNConfig:
+    """The encoder that the fields describe, over the featuriser's vocabulary."""
+    fields: Any = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in m.items()}
+    return MPNNConfig(
+        node_codes=NODE_SIZES, edge_codes=EDGE_SIZES, attention_max_nodes=max_atoms, **fields
+    )
+
+
+def graphs_of(
+    smiles: Sequence[str], *, max_atoms: int, cache: pathlib.Path
+) -> tuple[list[MolecularGraph | None], pd.DataFrame]:
+    """Graphs of molecules; None where there is none, and a row for each such with its reason."""
+    store = prepare_graphs(smiles, cache=cache, max_atoms=max_atoms)
+    return store.load(), store.rejected
+
+
+def features_of(smiles: Sequence[str], block: str, *, cache: pathlib.Path) -> np.ndarray:
+    """A feature block of molecules, computed once; see `molecules.featurise`."""
+    digest = hashlib.sha256(f"{FEATURISER_VERSION}\n{block}".encode())
+    for text in smiles:
+        digest.update(text.encode() + b"\n")
+    path = cache / f"{block}-{digest.hexdigest()[:16]}.npz"
+    if path.exists():
+        with np.load(path, allow_pickle=False) as arrays:
+            values, width = arrays["values"], int(arrays["width"])
+        return np.unpackbits(values, axis=1, count=width) if block != "physchem" else values
+    values = featurise(smiles, block)
+    packed = values if block == "physchem" else np.packbits(values, axis=1)
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, values=packed, width=values.shape[1])
+    temporary.replace(path)
+    return values
+
+
+def write_featuriser(workdir: pathlib.Path, *, max_atoms: int) -> None:
+    """Keeps what made the graphs of a run beside it."""
+    write_json(
+        workdir / FEATURISER_FILE, {"graphs": GRAPH_FEATURISER_VERSION, "max_atoms": max_atoms}
+    )
+
+
+def check_featuriser(run: pathlib.Path) -> int:
+    """Checks that graphs are made today as they were for a run; returns its largest molecule.
+
+    Raises:
+        PretrainedError: They are not, or the run does not say.
+    """
+    folder = next((f for f in (run, run.parent) if (f / FEATURISER_FILE).exists()), None)
+    if folder is None:
+        raise PretrainedError(f"{run / FEATURISER_FILE} is missing: was an encoder trained here?")
+    kept = json.loads((folder / FEATURISER_FILE).read_text())
+    if kept["graphs"] != GRAPH_FEATURISER_VERSION:
+        raise PretrainedError(
+            f"{run} was trained on graphs of featuriser {kept['graphs']}; this is "
+            f"{GRAPH_FEATURISER_VERSION}, whose graphs may differ. Install the RDKit of then, or "
+            "train again"
+        )
+    return int(kept["max_atoms"])
+
+
+def load_encoder(
+    run: pathlib.Path, *, checkpoint: int | None = None, member: int = 0
+) -> tuple[Config, Any]:
+    """Config and weights of the encoder that a run trained.
+
+    Args:
+        run: Folder of a run of property pretraining or of an alignment with an MPNN encoder (of
+            one fold of it, if it has several).
+        checkpoint: Step; None takes the newest.
+        member: Of an ensemble.
+
+    Returns:
+        The run's config, and the encoder's parameters as numpy arrays.
+
+    Raises:
+        ConfigError: The folder is no run with an encoder.
+        PretrainedError: There is no checkpoint, or it cannot be read.
+    """
+    config = _config_of(run)
+    folder = run / "checkpoints"
+    steps = sorted(
+        int(path.name.removeprefix("step_"))
+        for path in folder.glob("step_*")
+        if path.name.removeprefix("step_").isdigit()
+    )
+    if checkpoint is None and steps:
+        checkpoint = steps[-1]
+    if checkpoint not in steps:
+        raise PretrainedError(
+            f"{folder} has no checkpoint {'' if checkpoint is None else checkpoint}; there are "
+            f"{steps}. Give the folder of a run (of one fold, if it has several)"
+        )
+    try:
+        with ocp.CheckpointManager(
+            folder.resolve(), options=ocp.CheckpointManagerOptions(step_prefix="step")
+        ) as manager:
+            # As numpy arrays: the run's devices need not be there.
+            found = manager.restore(
+                checkpoint, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+            )
+    except (ValueError, OSError, KeyError) as error:
+        raise PretrainedError(f"checkpoint {checkpoint} in {folder} cannot be read: {error}") from (
+            error
+        )
+    params = found["state"]["params"]["params"]
+    if "encoder" not in params:
+        raise PretrainedError(f"{run}: its model has no molecule encoder")
+    return config, jax.tree.map(lambda x: np.asarray(x[member]), {"params": params["encoder"]})
+
+
+def _config_of(run: pathlib.Path) -> Config:
+    """The config beside the checkpoints, or one folder up (folds)."""
+    for folder in (run, run.parent):
+        if (folder / "config.json").exists():
+            return ml_collections.ConfigDict(read_config(folder / "config.json"))
+    raise ConfigError(f"{run / 'config.json'} is missing: is this the --workdir of a run?")
+
+
+def take_weights(ours: Any, theirs: Any, *, source: str) -> Any:
+    """The pretrained weights, each checked against the parameter that it replaces.
+
+    Args:
+        ours: Parameters, or their shapes.
+        theirs: Pretrained parameters.
+        source: Named in errors.
+
+    Raises:
+        PretrainedError: Names every weight that is missing, left over or of another shape.
+    """
+    flat = [
+        {
+            jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+            for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+        }
+        for tree in (ours, theirs)
+    ]
+    wrong = [f"{name}: not in the pretrained run" for name in sorted(flat[0].keys() - flat[1])]
+    wrong += [f"{name}: has no place in this model" for name in sorted(flat[1].keys() - flat[0])]
+    wrong += [
+        f"{name}: {tuple(flat[1][name].shape)} there, {tuple(leaf.shape)} here"
+        for name, leaf in flat[0].items()
+        if name in flat[1] and tuple(flat[1][name].shape) != tuple(leaf.shape)
+    ]
+    if wrong:
+        raise PretrainedError(
+            f"the weights of {source} do not fit this model:\n  " + "\n  ".join(wrong)
+        )
+    return jax.tree.map(lambda _, w: w, ours, theirs)

@@ -1,0 +1,249 @@
+"""Property pretraining: an encoder learns what is known of many molecules (MolGPS, SPEC §10)."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from molphenix_jax import reporting
+from molphenix_jax.data.labels import LabelGroup, Labels, LabelsError, computed_labels, read_labels
+from molphenix_jax.data.prepare import cache_folder
+from molphenix_jax.data.splits import fold_of, molecule_groups
+from molphenix_jax.evaluation import (
+    PROPERTY_BASELINES,
+    PROPERTY_METRICS,
+    predict_property,
+    property_results,
+)
+from molphenix_jax.molecules import shipped_smiles
+from molphenix_jax.molecules.graphs import MolecularGraph
+from molphenix_jax.runtime.config import Config
+from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.runtime.progress import say
+from molphenix_jax.runtime.workdir import write_json
+from molphenix_jax.tasks.align_config import listed
+from molphenix_jax.tasks.molecule_encoder import features_of, graphs_of, write_featuriser
+from molphenix_jax.tasks.property_pretraining.run import PropertyRun, PropertySplit
+
+MODEL = "mpnn"
+
+
+@dataclasses.dataclass(frozen=True)
+class PropertyTask:
+    """Labelled molecules with their graphs; one split, one model."""
+
+    config: Config
+    labels: Labels
+    graphs: Sequence[MolecularGraph]
+    blocks: Mapping[str, np.ndarray]
+    groups: np.ndarray
+    mesh: jax.sharding.Mesh
+    n_folds: int = 1
+
+    def run(self, fold: int, workdir: pathlib.Path) -> PropertyRun:
+        """The run; writes `splits.csv`."""
+        d, rng = self.config.data, np.random.default_rng(self.config.seed)
+        ids = np.arange(len(self.graphs))
+        is_test = fold_of(self.groups, round(1 / d.test_fraction), rng) == fold
+        rest = ids[~is_test]
+        is_validation = fold_of(self.groups[rest], round(1 / d.validation_fraction), rng) == 0
+        split = PropertySplit(rest[~is_validation], rest[is_validation], ids[is_test])
+        side = np.empty(len(ids), object)
+        for name, rows in zip(("train", "validation", "unseen_molecules"), split, strict=True):
+            side[rows] = name
+        workdir.mkdir(parents=True, exist_ok=True)
+        table = self.labels.molecules[["inchikey", "smiles"]].assign(split=side)
+        table.to_csv(workdir / "splits.csv", index=False)
+        say(
+            f"split by {d.split}: {len(split.train):,} training molecules, "
+            f"{len(split.validation):,} validation, {len(split.test):,} of unseen groups"
+        )
+        blocks = list(self.blocks.values())
+        return PropertyRun(self.config, self.labels, self.graphs, blocks, split, self.mesh)
+
+    def evaluate(self, run: PropertyRun, params: Any) -> dict[str, Any]:
+        """Rows of the evaluation: means over all labels, and the chosen ones beside baselines."""
+        e, split = self.config.eval, run.split
+        predictions = run.predict(params, split.test)
+        results, comparisons, missing = [], [], []
+        for g in self.labels.groups:
+            results += _mean_rows(run, g, predictions[g.name])
+        for g in self.labels.groups:
+            for k, column in enumerate(g.columns):
+                if not re.search(e.targets, column):
+                    continue
+                common = {"split": "unseen_molecules", "target": column}
+                if g.level == "node":
+                    missing.append({**common, "reason": "baselines have no labels of atoms"})
+                    continue
+                label = g.values[split.test, k]
+                scores = {MODEL: predictions[g.name][:, k], **self._baselines(run, g, k)}
+                rows, compared = property_results(
+                    label,
+                    scores,
+                    self.groups[split.test],
+                    loss=g.loss,
+                    model=MODEL,
+                    n_bootstrap=e.n_bootstrap,
+                    seed=self.config.seed,
+                )
+                results += [{**common, **row} for row in rows]
+                comparisons += [{**common, **row} for row in compared]
+        return {"results": results, "comparisons": comparisons, "not_computed": missing}
+
+    def _baselines(self, run: PropertyRun, g: LabelGroup, k: int) -> dict[str, np.ndarray]:
+        label, split = g.values[:, k], run.split
+        score = next(iter(PROPERTY_METRICS[g.loss].values()))
+        train, validation = (
+            side[np.isfinite(label[side])] for side in (split.train, split.validation)
+        )
+        found = {}
+        for name in listed(self.config.eval.baselines):
+            block = PROPERTY_BASELINES[name][0]
+            x = self.blocks.get(block)
+            if x is None:
+                smiles = self.labels.molecules["smiles"].tolist()
+                x = features_of(smiles, block, cache=cache_folder(self.config.data.cache))
+            say(f"baseline {name} of {g.columns[k]}")
+            found[name] = predict_property(
+                name,
+                train=(x[train], label[train]),
+                validation=(x[validation], label[validation]),
+                test=x[split.test],
+                binary=g.loss == "bce",
+                score=score,
+                seed=self.config.seed,
+            )
+        return found
+
+    def conclude(self, results: Sequence[dict[str, Any]], workdir: pathlib.Path) -> None:
+        """Writes `evaluation.json` and `report/`, prints the table."""
+        (record,) = results
+        metrics = list(read_metrics(workdir / METRICS_FILE))
+        name = self.config.data.labels or "computed properties"
+        page = reporting.write_property_report(
+            workdir, record, metrics, title=f"Property pretraining on {pathlib.Path(name).name}"
+        )
+        # Last: its presence says that the run is finished.
+        write_json(workdir / "evaluation.json", record)
+        say(reporting.property_text(record).rstrip())
+        say(f"the page of the run: {page}")
+
+
+def _mean_rows(run: PropertyRun, g: LabelGroup, predicted: Float[np.ndarray, "n k"]) -> list[dict]:
+    """Mean of each metric over the labels of a group, on the unseen molecules."""
+    labels = run.labels_of(g, run.split.test)
+    rows = []
+    for metric, function in PROPERTY_METRICS[g.loss].items():
+        values = []
+        for k in range(len(g.columns)):
+            known = np.isfinite(labels[:, k])
+            if known.sum() > 1:
+                values.append(function(labels[known, k], predicted[known, k]))
+        values = [v for v in values if np.isfinite(v)]
+        if values:
+            rows.append(
+                {
+                    "split": "unseen_molecules",
+                    "target": f"mean of {len(values)} labels ({g.name})",
+                    "metric": metric,
+                    "model": MODEL,
+                    "value": float(np.mean(values)),
+                    "ci": None,
+                    "n": len(run.split.test),
+                    "n_positive": None,
+                }
+            )
+    return rows
+
+
+def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> PropertyTask:
+    """Reads the labels and makes the graphs; writes `rejected.csv` and `featuriser.json`.
+
+    Raises:
+        LabelsError: Label tables that cannot be used.
+    """
+    d = config.data
+    cache = cache_folder(d.cache)
+    if d.labels:
+        say(f"reading {d.labels}")
+        labels = read_labels(
+            listed(d.labels),
+            smiles_column=d.smiles_column,
+            columns=d.columns,
+            losses=tuple((str(pattern), str(loss)) for pattern, loss in d.losses),
+            cache=cache,
+        )
+    else:
+        labels = computed_labels(shipped_smiles(), blocks=listed(d.computed))
+    smiles = labels.molecules["smiles"].tolist()
+    say(f"graphs of {len(smiles):,} molecules")
+    graphs, too_large = graphs_of(smiles, max_atoms=d.max_atoms, cache=cache)
+    labels = _keep(labels, graphs, too_large)
+    kept = [graph for graph in graphs if graph is not None]
+    if not kept:
+        raise LabelsError(f"data.max_atoms={d.max_atoms} leaves none of {len(smiles)} molecules")
+    _check_atoms(labels, kept)
+    write_featuriser(workdir, max_atoms=d.max_atoms)
+    if len(labels.rejected):
+        path = workdir / "rejected.csv"
+        labels.rejected.to_csv(path, index=False)
+        say(f"- {len(labels.rejected):,} rows were rejected: {path} has each with its reason")
+    for g in labels.groups:
+        say(f"- {g.name}: {len(g.columns):,} labels, e.g. {', '.join(g.columns[:3])}")
+    groups = molecule_groups(labels.molecules, method=d.split, butina_cutoff=d.butina_cutoff)
+    names = listed(config.model.head_blocks)
+    smiles = labels.molecules["smiles"].tolist()
+    blocks = {name: features_of(smiles, name, cache=cache) for name in names}
+    return PropertyTask(config, labels, kept, blocks, groups, mesh)
+
+
+def _keep(labels: Labels, graphs: Sequence[Any], too_large: pd.DataFrame) -> Labels:
+    """Labels of the molecules that have a graph; the others join the rejected rows."""
+    rows = np.array([i for i, graph in enumerate(graphs) if graph is not None], int)
+    if len(rows) == len(graphs):
+        return labels
+    rejected = pd.DataFrame(
+        {
+            "file": "graphs",
+            "row": too_large["row"],
+            "smiles": too_large["value"],
+            "reason": too_large["reason"],
+        }
+    )
+    groups = tuple(
+        dataclasses.replace(
+            g,
+            values=g.values[rows] if g.level == "graph" else [g.values[i] for i in rows],
+        )
+        for g in labels.groups
+    )
+    return Labels(
+        labels.molecules.iloc[rows].reset_index(drop=True),
+        groups,
+        pd.concat([labels.rejected, rejected], ignore_index=True),
+    )
+
+
+def _check_atoms(labels: Labels, graphs: Sequence[MolecularGraph]) -> None:
+    """Labels of atoms are as many as the atoms.
+
+    Raises:
+        LabelsError: They are not; names the molecule.
+    """
+    for g in labels.groups:
+        if g.level == "graph":
+            continue
+        for i, graph in enumerate(graphs):
+            if g.values[i] is not None and len(g.values[i]) != graph.n_nodes:
+                raise LabelsError(
+                    f"{labels.molecules['smiles'].iloc[i]!r} has {graph.n_nodes} atoms and "
+                    f"{len(g.values[i])} values of {g.columns[0]}: labels of atoms come in the "
+                    "order of the SMILES, hydrogens not counted"
+                )

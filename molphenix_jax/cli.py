@@ -9,11 +9,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from molphenix_jax.commands import bench, convert_openphenom, embed_images, prepare
+from molphenix_jax.commands import bench, convert_openphenom, embed, embed_images, prepare
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime.progress import say
 
-_COMMANDS = (bench, convert_openphenom, embed_images, prepare)
+_COMMANDS = (prepare, embed, embed_images, convert_openphenom, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

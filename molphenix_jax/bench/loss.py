@@ -8,6 +8,11 @@ Four questions, with targets at batch 8192 and width 512:
               molecules on every device
     growth    16 times the batch needs at most 16 times the chunked memory (compiled, not run)
     torch     open_clip's SigLipLoss and a plain S2L in PyTorch, in the same run
+    rate      TFLOP/s that the chunked loss reaches, beside a bf16 product measured in the same run
+
+With several batches (a GPU takes 262,144) the first and the last are repeated for each; where a
+device has not the memory that the compiler says dense needs, it is said and the dense time is left
+out.
 
 Before the chunked losses were tuned, their floor was written down. In matrix products of 2·n²·d
 FLOPs, dense value and gradient need three (logits, two gradients), and with w one more. A chunked
@@ -29,20 +34,29 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from molphenix_jax.bench import allgather, torch_losses
-from molphenix_jax.bench.measure import Row, interleaved_medians, temporary_mib
+from molphenix_jax.bench.measure import (
+    RATE,
+    Row,
+    device_memory_gib,
+    interleaved_medians,
+    matmul,
+    temporary_mib,
+)
 from molphenix_jax.losses import LOSSES, Loss, make_loss
 
 SCALE, BIAS = 10.0, -5.0
 RING = 8
+_PRODUCT_SIDE = 2048
 GROWTH = (4096, 8192, 16384, 32768, 65536)
-# Matrix products of n²·d multiplications: dense, and chunked. One with profiles counts as one.
+# Matrix products of embeddings, n²·d multiplications each: dense, and chunked. A loss that compares
+# profiles has one of n²·p more.
 PRODUCTS = {
     "clip": (3, 4),
     "dcl": (3, 4),
     "infoloob": (3, 4),
-    "cwcl": (4, 4),
+    "cwcl": (3, 3),
     "siglip": (3, 3),
-    "s2l": (4, 4),
+    "s2l": (3, 3),
     "hopfield_clip": (30, 34),
     "cloome": (30, 34),
 }
@@ -58,6 +72,7 @@ class Setting:
         profile_width: of the frozen profiles.
         repeats: timed runs of each, taken in turn.
         names: losses.
+        dtype: of the embeddings.
     """
 
     batch: int = 8192
@@ -65,42 +80,68 @@ class Setting:
     profile_width: int = 384
     repeats: int = 5
     names: tuple[str, ...] = tuple(LOSSES)
+    dtype: str = "float32"
 
     def target(self, ratio: float) -> float | None:
         """The targets were set for the default size; there is none at another."""
-        return ratio if (self.batch, self.width) == (Setting.batch, Setting.width) else None
+        size = (self.batch, self.width, self.dtype)
+        return ratio if size == (Setting.batch, Setting.width, Setting.dtype) else None
+
+    def tflop(self, name: str) -> tuple[float, float]:
+        """Of the matrix products of value and gradient, dense and chunked, in 10¹² operations."""
+        similarity = self.profile_width if LOSSES[name].compares_w else 0
+        dense, chunked = (n * self.width + similarity for n in PRODUCTS[name])
+        return 2 * self.batch**2 * dense / 1e12, 2 * self.batch**2 * chunked / 1e12
 
 
-def run(setting: Setting) -> list[Row]:
-    """All rows; takes minutes at the default size."""
-    rows = [row for name in setting.names for row in chunked_rows(name, setting)]
+def run(setting: Setting, *, batches: Sequence[int] = ()) -> list[Row]:
+    """All rows; takes minutes at the default size.
+
+    Args:
+        setting: of the rows that are taken once.
+        batches: sizes for the rows of the chunked loss; none takes the setting's.
+    """
+    rows = []
+    for batch in batches or (setting.batch,):
+        at = dataclasses.replace(setting, batch=batch)
+        rows += [row for name in setting.names for row in chunked_rows(name, at)]
     rows += [row for name in setting.names for row in ring_rows(name, setting)]
     rows += [growth_row(name, setting) for name in setting.names]
     return rows + torch_rows(setting)
 
 
 def chunked_rows(name: str, setting: Setting) -> list[Row]:
-    """Chunked against dense on one device: memory and time of value and gradient."""
-    inputs = _inputs(setting)
+    """Chunked against dense on one device: memory, time and rate of value and gradient."""
+    shapes = _shapes(setting, setting.batch)
     compiled = {
-        execution: _compile(make_loss(name, execution=execution), inputs)
+        execution: _compile(make_loss(name, execution=execution), shapes)
         for execution in ("dense", "chunked")
     }
     memory = {key: temporary_mib(each) for key, each in compiled.items()}
-    a = jnp.ones((min(setting.batch, 4096), setting.width))
-    product = jax.jit(lambda a, b: jnp.matmul(a, b.T, precision="highest"))
+    has_gib, note = device_memory_gib(), ""
+    if memory["dense"] / 1024 > 0.8 * has_gib:
+        note = f"dense is not run: it needs {memory['dense'] / 1024:.3g} of {has_gib:.3g} GiB; "
+        del compiled["dense"]
+
+    inputs = _inputs(setting)
+    product, product_tflop = matmul(_PRODUCT_SIDE, jnp.dtype(setting.dtype))
+    half, half_tflop = matmul(_PRODUCT_SIDE, jnp.dtype("bfloat16"))
     seconds = interleaved_medians(
         {
-            "product": lambda: jax.block_until_ready(product(a, a)),
+            "product": product,
+            "half": half,
             **{key: _runner(each, inputs) for key, each in compiled.items()},
         },
         repeats=setting.repeats,
     )
-    floor = seconds["product"] * (setting.batch / len(a)) ** 2
-    dense, chunked = PRODUCTS[name]
+    dense, chunked = setting.tflop(name)
+    rate = product_tflop / seconds["product"]
+    case = f"batch {setting.batch}"
+    if setting.dtype != Setting.dtype:
+        case += f", {setting.dtype}"
     return [
         Row(
-            f"{name} chunked memory, batch {setting.batch}",
+            f"{name} chunked memory, {case}",
             "MiB",
             memory["chunked"],
             memory["dense"],
@@ -108,13 +149,21 @@ def chunked_rows(name: str, setting: Setting) -> list[Row]:
             target=setting.target(1 / 25),
         ),
         Row(
-            f"{name} chunked time, batch {setting.batch}",
+            f"{name} chunked time, {case}",
             "s",
             seconds["chunked"],
-            seconds["dense"],
+            seconds.get("dense"),
             "dense",
             target=setting.target(1.1),
-            note=f"products alone: {chunked * floor:.3g} s, dense {dense * floor:.3g} s",
+            note=f"{note}products alone, {setting.dtype}: {chunked / rate:.3g} s, "
+            f"dense {dense / rate:.3g} s",
+        ),
+        Row(
+            f"{name} chunked products, {case}",
+            RATE,
+            chunked / seconds["chunked"],
+            half_tflop / seconds["half"],
+            "bf16 product",
         ),
     ]
 
@@ -171,9 +220,13 @@ def torch_rows(setting: Setting) -> list[Row]:
         if name not in setting.names:
             continue
         case = f"{name} value and gradient, batch {setting.batch}"
+        if setting.dtype != Setting.dtype:
+            note = f"PyTorch is compared in {Setting.dtype} only"
+            rows.append(Row(case, "s", None, other_name="PyTorch", note=note))
+            continue
         inputs = _inputs(setting)
         other, label = torch_losses.value_and_grad(
-            name, *(np.asarray(each) for each in inputs), scale=SCALE, bias=BIAS
+            name, *(np.asarray(each, np.float32) for each in inputs), scale=SCALE, bias=BIAS
         )
         if other is None:
             rows.append(Row(case, "s", None, other_name="PyTorch", note=label))
@@ -212,7 +265,7 @@ def _inputs(setting: Setting) -> tuple[jax.Array, ...]:
 
     def unit() -> jax.Array:
         z = rng.normal(size=(setting.batch, setting.width)).astype(np.float32)
-        return jnp.asarray(z / np.linalg.norm(z, axis=1, keepdims=True))
+        return jnp.asarray(z / np.linalg.norm(z, axis=1, keepdims=True), setting.dtype)
 
     profile = rng.normal(size=(setting.batch, setting.profile_width)).astype(np.float32)
     # Independent normal profiles lie at about 2p of each other: some pairs must be similar.
@@ -223,8 +276,8 @@ def _inputs(setting: Setting) -> tuple[jax.Array, ...]:
 def _shapes(setting: Setting, n: int, mesh: jax.sharding.Mesh | None = None) -> tuple[Any, ...]:
     split = NamedSharding(mesh, PartitionSpec("data")) if mesh else None
 
-    def shape(*sizes: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(sizes, jnp.float32, sharding=split if sizes else None)
+    def shape(*sizes: int, dtype: str = "float32") -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(sizes, jnp.dtype(dtype), sharding=split if sizes else None)
 
-    d = setting.width
-    return shape(n, d), shape(n, d), shape(n, setting.profile_width), shape()
+    z = shape(n, setting.width, dtype=setting.dtype)
+    return z, z, shape(n, setting.profile_width), shape()

@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def chemprop(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
-    """chemprop's default network, message passing of width 300 and depth 3."""
+    """Default network of chemprop, message passing of width 300 and depth 3."""
     import chemprop as package
     import torch
     from chemprop import data, models, nn
@@ -77,7 +77,7 @@ def chemprop(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
 
 
 def graphium(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
-    """graphium's MPNN++ layers, of the sizes asked for."""
+    """MPNN++ layers of graphium, of the sizes asked for."""
     import torch
 
     def scatter_add(src: Any, index: Any, dim: int, dim_size: int) -> Any:

@@ -147,7 +147,7 @@ class Ours:
         mesh = meshes.make_mesh(1)
         tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
         self.state: State = jax.jit(make_init(run, tx, members=1, seed=config.seed))()
-        self._tables = jax.device_put(run.tables, meshes.replicated(mesh))
+        self._tables = run.place_tables(mesh)
         self._batch = jax.device_put(run.batch(0), meshes.replicated(mesh))
         step = jax.jit(make_step(run, tx, members=1, seed=config.seed), donate_argnums=0)
         self.compiled = step.lower(self.state, self._batch, self._tables).compile()
@@ -168,7 +168,7 @@ def make_config(setting: Setting, *, dropout: bool = True) -> Config:
         warmup_steps=0,
         compute_dtype=setting.dtype,
     )
-    config.data.update(psi=1.0)
+    config.data.update(psi=1.0, placement="device")
     for tower in (config.model.phenomics, config.model.molecules):
         tower.components = 0
         if not dropout:
@@ -223,19 +223,21 @@ def torch_update(run: AlignRun, config: Config, *, compiled: bool) -> Callable[[
     tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
     state = jax.jit(make_init(run, tx, members=1, seed=config.seed))()
     params = jax.device_get(jax.tree.map(lambda a: a[0], state.params))["params"]
-    tables, blocks = run.tables, run.blocks
+    tables, molecules = run.tables, np.arange(len(run.screen.molecules))
     on = torch_step.make(
         params,
         {
             "replicates": tables.replicates,
             "profile": tables.profile,
             "molecule": tables.molecule.astype(np.int64),
-            "features": np.concatenate([tables.blocks[name] for name in blocks], axis=1),
+            "features": np.concatenate(
+                [run.feed.rows(name, molecules) for name in run.blocks], axis=1
+            ),
             "dose": np.asarray(run.encoding(jnp.asarray(tables.concentration_um))),
         },
         scaling={
-            "profile": (run.assets.profile[:3]),
-            "molecule": (run.assets.molecule[:3]),
+            "profile": run.assets.profile[:3],
+            "molecule": run.assets.molecule[:3],
         },
         clip_sd=CLIP_SD,
         loss={

@@ -22,9 +22,21 @@ def add_parser(commands) -> None:
 def _add_loss(benches) -> None:
     loss = benches.add_parser("loss", help="time and memory of every loss and execution")
     loss.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the rows here")
-    loss.add_argument("--batch", type=positive, default=8192, help="rows (default 8192)")
+    loss.add_argument(
+        "--batches",
+        type=_sizes,
+        default=(8192,),
+        help="rows; e.g. 8192,65536,262144 on a GPU. Rings, growth and PyTorch take the first only "
+        "(default 8192)",
+    )
     loss.add_argument("--width", type=positive, default=512, help="of embeddings (default 512)")
     loss.add_argument("--repeats", type=positive, default=5, help="timed runs each (default 5)")
+    loss.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the embeddings (default float32)",
+    )
     loss.add_argument("--losses", type=_losses, help="comma-separated names (default all)")
     loss.set_defaults(run=_loss)
 
@@ -39,12 +51,13 @@ def _loss(arguments: argparse.Namespace) -> int:
     from molphenix_jax.losses import LOSSES
 
     setting = loss.Setting(
-        batch=arguments.batch,
+        batch=arguments.batches[0],
+        dtype=arguments.dtype,
         width=arguments.width,
         repeats=arguments.repeats,
         names=arguments.losses or tuple(LOSSES),
     )
-    measure.report("losses", loss.run(setting), json=arguments.json)
+    measure.report("losses", loss.run(setting, batches=arguments.batches), json=arguments.json)
     return 0
 
 

@@ -142,7 +142,7 @@ def computed_labels(smiles: Sequence[str], *, blocks: Sequence[str]) -> Labels:
     if bits:
         values = np.concatenate([featurise(molecules["smiles"].tolist(), b) for b in bits], axis=1)
         names = [name for b in bits for name in column_names(b)]
-        varies = values.any(axis=0) & ~values.all(axis=0)
+        varies = np.asarray(values.any(axis=0) & ~values.all(axis=0))
         kept = tuple(name for name, keep in zip(names, varies, strict=True) if keep)
         groups.append(
             LabelGroup("graph_bce", "graph", "bce", 1, kept, values[:, varies].astype(np.float32))

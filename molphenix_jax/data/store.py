@@ -87,7 +87,6 @@ class ScreenStore:
         block_names: All of them, in order.
         width: Features of a profile.
         feature_names: Names of the source's features, before correction.
-        correction: The fitted batch correction.
         has_truth: Whether the true profiles are known (simulated screens).
         notes: What was decided while preparing, one sentence each.
         provenance: What the screen was computed from.
@@ -107,7 +106,6 @@ class ScreenStore:
     block_names: tuple[str, ...]
     width: int
     feature_names: tuple[str, ...]
-    correction: Correction
     has_truth: bool
     notes: tuple[str, ...]
     provenance: dict[str, Any]
@@ -123,6 +121,18 @@ class ScreenStore:
         """Molecule features by name [m, k], fingerprints unpacked: uint8 bits or float32."""
         unpacked = {name: block.unpack() for name, block in self.packed.items()}
         return {name: (unpacked | self.floats)[name] for name in self.block_names}
+
+    @property
+    def correction(self) -> Correction:
+        """The fitted batch correction, read anew: for thousands of plates it is not small.
+
+        Raises:
+            ScreenError: The file is missing or damaged.
+        """
+        try:
+            return Correction.load(self.folder / "correction.npz")
+        except _DAMAGE as error:
+            raise _unreadable(self.folder, error) from error
 
     @classmethod
     def open(cls, folder: str | pathlib.Path) -> "ScreenStore":
@@ -147,7 +157,6 @@ class ScreenStore:
                 index = {name: arrays[name] for name in arrays.files}
             molecules, packed, floats = _read_molecules(folder, meta)
             source = record_source(folder, "perturbations")
-            correction = Correction.load(folder / "correction.npz")
             if len(source) != len(index["molecule"]):
                 raise ValueError(f"{len(source)} records for {len(index['molecule'])} pairs")
             return cls(
@@ -159,7 +168,6 @@ class ScreenStore:
                 block_names=tuple(meta["blocks"]),
                 width=meta["width"],
                 feature_names=tuple(meta["feature_names"]),
-                correction=correction,
                 has_truth=meta["has_truth"],
                 notes=tuple(meta["notes"]),
                 provenance=meta["provenance"],

@@ -14,19 +14,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from numpy.typing import ArrayLike
 
 from molphenix_jax.data.preparation import columns as names
+from molphenix_jax.data.preparation.checked import UNKNOWN, CheckedRows, Treatments
 from molphenix_jax.data.preparation.columns import FeaturePlan, WellsError
 from molphenix_jax.data.preparation.matching import average_rows
-from molphenix_jax.data.preparation.source import RawWells, Sources, open_wells
+from molphenix_jax.data.preparation.source import Sources, open_wells
 from molphenix_jax.data.preparation.spool import SpooledRows
 from molphenix_jax.phenomics import Rows, complete_features
 from molphenix_jax.phenomics.rows import chunk_rows
 
 __all__ = ["Wells", "WellsError", "read_wells", "scan_wells"]
 
-UNKNOWN = "unknown"
 GROUP_CONTROLS = 8  # control wells that make a plate a correction group of its own
 _TEXT = ("plate", "well", "batch", "smiles")
 GROUP_COVERAGE = 0.9  # share of treated wells that must lie on such plates
@@ -175,7 +174,7 @@ def scan_wells(
         beam_options=beam_options,
     )
     notes = list(raw.notes)
-    rows = _Rows(raw)
+    rows = CheckedRows(raw)
     rows.reject(raw.without_embedding, "embedding", "", "no embedding for this key")
     if n_genes := rows.leave_out(names.gene_wells(raw.table)):
         notes.append(f"{n_genes} rows left out: gene perturbations have no molecule")
@@ -224,116 +223,7 @@ def scan_wells(
     )
 
 
-@dataclasses.dataclass
-class _Treatments:
-    """What was done to each row of the file, as parallel arrays; text is str, "" where unknown."""
-
-    plate: np.ndarray
-    well: np.ndarray
-    batch: np.ndarray
-    site: np.ndarray
-    smiles: np.ndarray
-    concentration_um: Float[np.ndarray, "n"]
-    is_control: Bool[np.ndarray, "n"]
-
-    def table(self, kept: Bool[np.ndarray, "n"], numbers: Int[np.ndarray, "k"]) -> pd.DataFrame:
-        """The kept rows as `Wells.table`, with their row numbers."""
-        text = {
-            name: pd.Categorical(np.where(values == "", UNKNOWN, values)[kept])
-            for name, values in (("plate", self.plate), ("well", self.well), ("batch", self.batch))
-        }
-        return pd.DataFrame(
-            {
-                "row": numbers,
-                **text,
-                "smiles": pd.Categorical(self.smiles[kept]),
-                "concentration_um": self.concentration_um[kept],
-                "is_control": self.is_control[kept],
-            }
-        )
-
-
-class _Rows:
-    """The rows of all files and, for each, the first reason against it."""
-
-    def __init__(self, raw: RawWells):
-        self.path, self.raw, self.found = raw.path, raw, raw.found
-        self.kept = np.ones(raw.table.num_rows, bool)
-        self._against: list[pd.DataFrame] = []
-
-    def text(self, field: str) -> np.ndarray:
-        """The column of one of our names as text, "" throughout where the file has none."""
-        if field not in self.found:
-            return np.full(len(self.kept), "", object)
-        return names.as_text(self.raw.table.column(self.found[field]))
-
-    def reject(
-        self,
-        mask: ArrayLike,
-        field: ArrayLike,
-        value: ArrayLike,
-        reason: ArrayLike,
-    ) -> None:
-        """Rejects the rows in mask that are still kept; the rest one for all, or one per row."""
-        new = np.asarray(mask, bool) & self.kept
-        at = np.flatnonzero(new)
-        if not len(at):
-            return
-        if isinstance(field, str):
-            field = self.found.get(field, field)
-        held = {"field": field, "value": value, "reason": reason}
-        rows = {
-            name: np.broadcast_to(np.asarray(given, object), new.shape)[new]
-            for name, given in held.items()
-        }
-        self._against.append(pd.DataFrame({"at": at, **rows}))
-        self.kept &= ~new
-
-    def leave_out(self, mask: Bool[np.ndarray, "n"]) -> int:
-        """Sets rows aside that are not bad, only none of ours; returns how many."""
-        new = mask & self.kept
-        self.kept &= ~new
-        return int(new.sum())
-
-    def numbers(self, at: Int[np.ndarray, "k"]) -> Int[np.ndarray, "k"]:
-        """Rows by their number in their own file, from 1."""
-        start = np.array(self.raw.file_start)
-        return at - start[np.searchsorted(start, at, side="right") - 1] + 1
-
-    def _bad(self) -> pd.DataFrame:
-        blank = pd.DataFrame({"at": [], "field": [], "value": [], "reason": []})
-        frames = self._against or [blank.astype({"at": int})]
-        return pd.concat(frames, ignore_index=True).sort_values("at", ignore_index=True)
-
-    def rejected(self) -> pd.DataFrame:
-        """One row per rejected row of the files."""
-        bad, start = self._bad(), np.array(self.raw.file_start)
-        at = bad["at"].to_numpy(np.int64)
-        files = np.array(self.raw.files, object)
-        # A screen in two files that were joined goes by the name that it was asked for.
-        file = files[np.searchsorted(start, at, "right") - 1] if len(files) > 1 else self.path
-        text = {name: pd.Series(bad[name], dtype="str") for name in ("field", "value", "reason")}
-        return pd.DataFrame({"file": file, "row": self.numbers(at), **text})
-
-    def why_none(self) -> str:
-        """The error for a file with no usable treated well."""
-        bad = self._bad()
-        if not len(bad):
-            return f"{self.path}: every row counts as a control; check the column for is_control"
-        causes = []
-        for field, rows in bad.groupby("field", sort=False):
-            first = rows.iloc[0]
-            causes.append(
-                f"{len(rows)} x {field}: {first['reason']} "
-                f"(first: row {first['at'] + 1}, {first['value']!r})"
-            )
-        return (
-            f"{self.path}: no usable treated well among {len(self.kept)} rows: "
-            f"{'; '.join(causes[:5])}. Correct these columns, or name others with columns=..."
-        )
-
-
-def _treatments(rows: _Rows, notes: list[str]) -> _Treatments:
+def _treatments(rows: CheckedRows, notes: list[str]) -> Treatments:
     """What was done to each well, defaults filled in; still with the rows that later fail."""
     text = {field: rows.text(field) for field in ("plate", "well", "batch", "site", "smiles")}
     for field, default in (("plate", UNKNOWN), ("well", UNKNOWN), ("batch", "0")):
@@ -356,13 +246,13 @@ def _treatments(rows: _Rows, notes: list[str]) -> _Treatments:
         default = rows.raw.layout.default_um
         dose[:] = default
         notes.append(f"no concentration column: treated wells are at {default} µM")
-    return _Treatments(
+    return Treatments(
         **text, concentration_um=np.where(is_control, 0.0, dose), is_control=is_control
     )
 
 
 def _controls(
-    rows: _Rows, smiles: np.ndarray, dose: Float[np.ndarray, "n"]
+    rows: CheckedRows, smiles: np.ndarray, dose: Float[np.ndarray, "n"]
 ) -> tuple[Bool[np.ndarray, "n"], str]:
     """Which wells are controls, and how that was told."""
     if name := rows.found.get("is_control"):
@@ -387,7 +277,7 @@ def _controls(
     )
 
 
-def _reject_smiles(rows: _Rows, wells: _Treatments, check_smiles: Checker | None) -> None:
+def _reject_smiles(rows: CheckedRows, wells: Treatments, check_smiles: Checker | None) -> None:
     treated = ~wells.is_control
     rows.reject(treated & (wells.smiles == ""), "smiles", "", "no SMILES on a treated well")
     if check_smiles is None:
@@ -400,7 +290,7 @@ def _reject_smiles(rows: _Rows, wells: _Treatments, check_smiles: Checker | None
     rows.reject(reason != "", "smiles", wells.smiles, reason)
 
 
-def _reject_concentrations(rows: _Rows, wells: _Treatments, notes: list[str]) -> None:
+def _reject_concentrations(rows: CheckedRows, wells: Treatments, notes: list[str]) -> None:
     field, given = "concentration_um", rows.text("concentration_um")
     treated, dose = ~wells.is_control, wells.concentration_um
     rows.reject(treated & np.isnan(dose) & (given == ""), field, "", "no concentration")
@@ -415,7 +305,7 @@ def _reject_concentrations(rows: _Rows, wells: _Treatments, notes: list[str]) ->
     dose[treated] = moved[treated]
 
 
-def _groups(rows: _Rows, wells: _Treatments, group_by: str, notes: list[str]) -> str:
+def _groups(rows: CheckedRows, wells: Treatments, group_by: str, notes: list[str]) -> str:
     """Settles what correction groups by, and rejects wells without that label."""
     if group_by == "plate" and "plate" not in rows.found:
         raise WellsError(
@@ -445,7 +335,7 @@ def _groups(rows: _Rows, wells: _Treatments, group_by: str, notes: list[str]) ->
     return chosen
 
 
-def _distinguish_plates(wells: _Treatments, notes: list[str]) -> None:
+def _distinguish_plates(wells: Treatments, notes: list[str]) -> None:
     """Makes plates of different batches different, where one label is used in several."""
     known = (wells.plate != "") & (wells.batch != "")
     place = _codes(wells.plate, wells.well)[known]
@@ -455,7 +345,7 @@ def _distinguish_plates(wells: _Treatments, notes: list[str]) -> None:
         notes.append("plate labels recur in several batches: a plate is named <batch>/<plate>")
 
 
-def _reject_gaps(rows: _Rows, used: Int[np.ndarray, "d"], labels: np.ndarray) -> None:
+def _reject_gaps(rows: CheckedRows, used: Int[np.ndarray, "d"], labels: np.ndarray) -> None:
     at, first, count, value = [], [], [], []
     kept = np.flatnonzero(rows.kept)
     step = chunk_rows(rows.raw.spool.width)
@@ -481,7 +371,7 @@ def _reject_gaps(rows: _Rows, used: Int[np.ndarray, "d"], labels: np.ndarray) ->
     rows.reject(reasons != "", fields, values, reasons)
 
 
-def _reject_duplicates(rows: _Rows, wells: _Treatments) -> None:
+def _reject_duplicates(rows: CheckedRows, wells: Treatments) -> None:
     known = np.flatnonzero(rows.kept & (wells.plate != "") & (wells.well != ""))
     place = _codes(wells.batch, wells.plate, wells.well, wells.site)[known]
     _, first, group = np.unique(place, return_index=True, return_inverse=True)
@@ -498,7 +388,7 @@ def _reject_duplicates(rows: _Rows, wells: _Treatments) -> None:
 
 
 def _average_sites(
-    rows: _Rows, wells: _Treatments, work: pathlib.Path, notes: list[str]
+    rows: CheckedRows, wells: Treatments, work: pathlib.Path, notes: list[str]
 ) -> Int[np.ndarray, "n"]:
     """Averages the sites of a well into its first row, and leaves out the others.
 

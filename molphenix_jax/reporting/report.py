@@ -7,22 +7,9 @@ import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
-
 from molphenix_jax.reporting import curves, rows
+from molphenix_jax.reporting.page import html_page, picture
 
-_DPI = 150
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .7rem; text-align: left; white-space: nowrap; }
-th { border-bottom: 2px solid #222; font-weight: 600; } td { border-bottom: 1px solid #ddd; }
-tr.first td { border-top: 2px solid #999; } .number { text-align: right; }
-img { max-width: 100%; } .scroll { overflow-x: auto; font-size: .85rem; }
-figcaption, .note { color: #555; } figure { margin: 1.5rem 0; }
-"""
 _HEADLINE = ("setting", "model", "queries", "gallery", "top-1%", "top-5%", "median rank")
 _FULL = (
     *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
@@ -69,15 +56,8 @@ def write_report(
     body.append('<p>Also as <a href="results.csv">CSV</a> and <a href="results.md">Markdown</a>.')
     body.append("Recalls and chances are shares in [0, 1].</p>")
     body.append(f'<div class="scroll">{_html_table(_FULL, _full_rows(evaluation))}</div>')
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
     index = folder / "index.html"
-    index.write_text(page, encoding="utf-8")
+    index.write_text(html_page(title, body), encoding="utf-8")
     return index
 
 
@@ -125,7 +105,7 @@ def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: 
         items = "".join(f"<li>{html.escape(s)}</li>" for s in sentences)
         parts.append(f"<p>Top-1% recall, paired by molecule:</p><ul>{items}</ul>")
     parts.append(
-        _picture(
+        picture(
             folder,
             f"recall_{slug}.png",
             curves.recall_figure(evaluation, split),
@@ -134,7 +114,7 @@ def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: 
     )
     if any(row["split"] == split for row in evaluation.get("rank_curves", ())):
         parts.append(
-            _picture(
+            picture(
                 folder,
                 f"ranks_{slug}.png",
                 curves.rank_figure(evaluation, split),
@@ -143,7 +123,7 @@ def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: 
         )
     if any(row["split"] == split for row in evaluation.get("by_concentration", ())):
         parts.append(
-            _picture(
+            picture(
                 folder,
                 f"dose_{slug}.png",
                 curves.dose_figure(evaluation, split),
@@ -164,7 +144,7 @@ def _training_section(
         parts.append(f'<p class="note">No training curves: {html.escape(str(error))}.</p>')
     else:
         caption = f"{len(metrics)} run(s)."
-        parts.append(_picture(folder, "training.png", figure, caption))
+        parts.append(picture(folder, "training.png", figure, caption))
     return "\n".join(parts)
 
 
@@ -229,15 +209,6 @@ def _html_table(columns: Sequence[str], content: Sequence, *, bold: bool = False
         lines.append(f"<tr{first}>{shown}</tr>")
     lines.append("</tbody></table>")
     return "\n".join(lines)
-
-
-def _picture(folder: pathlib.Path, name: str, figure: Figure, caption: str) -> str:
-    figure.savefig(folder / name, dpi=_DPI)
-    text = html.escape(caption)
-    return (
-        f'<figure><img src="{html.escape(name)}" alt="{text}">'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
 
 
 def _slug(split: str) -> str:

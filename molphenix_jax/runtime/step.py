@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from molphenix_jax.runtime.random import unrolled
+
 Params = Any
 
 # Named random streams: one id each, never reused.
@@ -80,7 +82,7 @@ def make_step(
     def step(state: State, batch: Any, tables: Any) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _LOSS), state.step)
         params, opt_state, metrics, finite = all_members(
-            state.params, state.opt_state, jax.random.split(key, members), batch, tables
+            state.params, state.opt_state, unrolled(jax.random.split(key, members)), batch, tables
         )
         metrics = jax.tree.map(lambda x: x.mean(), metrics)
         return State(state.step + 1, params, opt_state), {**metrics, "finite": finite.all(0)}

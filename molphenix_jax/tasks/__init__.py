@@ -12,6 +12,7 @@ from molphenix_jax.runtime.config import Config, ConfigError
 _TASKS = {
     "align": "molphenix_jax.tasks.align",
     "align_images": "molphenix_jax.tasks.align_images",
+    "mae_pretraining": "molphenix_jax.tasks.mae_pretraining",
     "property_pretraining": "molphenix_jax.tasks.property_pretraining",
 }
 

@@ -38,8 +38,10 @@ from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
 from molphenix_jax.runtime.workdir import fold_folder, write_json
 from molphenix_jax.tasks.align_config import listed, named_files, validate
+from molphenix_jax.tasks.align_encoder import EncoderAlignRun
 from molphenix_jax.tasks.align_evaluation import rank_run
 from molphenix_jax.tasks.align_run import AlignRun
+from molphenix_jax.tasks.molecule_encoder import write_featuriser
 
 # Columns that the final table needs; a log file is no narrower than that.
 TABLE_WIDTH = 120
@@ -79,7 +81,8 @@ class AlignTask:
 
     def make_run(self, split: Split) -> AlignRun:
         """The run of a split."""
-        return AlignRun(self.config, self.screen, split, self.mesh)
+        kind = EncoderAlignRun if self.config.molecules.encoder == "mpnn" else AlignRun
+        return kind(self.config, self.screen, split, self.mesh)
 
     def run(self, fold: int, workdir: pathlib.Path) -> AlignRun:
         """The run whose unseen molecules are fold `fold`; writes its splits and leakage report."""
@@ -87,6 +90,8 @@ class AlignTask:
         workdir.mkdir(parents=True, exist_ok=True)
         split_table(self.screen, split).to_csv(workdir / "splits.csv", index=False)
         write_json(workdir / "leakage.json", leakage_report(self.screen, split))
+        if self.config.molecules.encoder == "mpnn":
+            write_featuriser(workdir, max_atoms=self.config.molecules.max_atoms)
         run = self.make_run(split)
         for sentence in run.notes:
             say(sentence)

@@ -10,10 +10,12 @@ from molphenix_jax.data.simulated import SimulationConfig
 from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES, S2L_PRESETS, make_loss
 from molphenix_jax.models import CONCENTRATION_KINDS
+from molphenix_jax.models.mpnn import mup_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.config import Config, ConfigError, parse_arg
 from molphenix_jax.runtime.mesh import PLACEMENTS
 from molphenix_jax.runtime.optimizer import train_fields, train_problems
+from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_problems
 
 COLUMNS = (
     "plate",
@@ -47,12 +49,13 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def default_config(*, wells: str = "", size: str = "small") -> Config:
+def default_config(*, wells: str = "", size: str = "small", encoder: str = "none") -> Config:
     """The config of an alignment run.
 
     Args:
         wells: Wells file; empty takes the built-in simulated screen.
         size: Preset of the head sizes, a key of `SIZES`.
+        encoder: none, or mpnn for a molecule encoder that learns beside the blocks.
 
     Raises:
         ConfigError: An unknown size.
@@ -93,11 +96,15 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
     c.molecules = m = ml_collections.ConfigDict()
     m.blocks = "morgan,maccs,rdkit,physchem"
     m.embeddings = ""  # precomputed blocks as name=FILE,name=FILE
+    m.encoder = encoder  # none | mpnn: trained with the heads, its embedding beside the blocks
+    m.pretrained = ""  # run that the encoder's weights are taken from
+    m.max_atoms = 128  # of a molecule that the encoder takes
 
     c.model = h = ml_collections.ConfigDict()
     h.phenomics = _tower(*preset["phenomics"])
     h.molecules = _tower(*preset["molecules"])
     h.dim = preset["dim"]
+    h.encoder = encoder_fields("1m")  # used with molecules.encoder=mpnn
     h.concentration = "onehot"  # none | onehot | log | sigmoid
     h.scale_init = 10.0
     h.bias_init = 0.0  # 0: the logit of the mean target, -log(batch - 1); SigLIP takes -10
@@ -119,6 +126,9 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
 
     # Cosines of the members are averaged.
     c.train = train_fields(**preset["train"])
+    if encoder == "mpnn":
+        c.train.members = 1
+        c.train.lr_rules = mup_lr_rules(h.encoder.width, prefix="/encoder")
 
     c.eval = e = ml_collections.ConfigDict()
     e.unseen_screens = ""  # wells files, separated by commas
@@ -224,8 +234,9 @@ def validate(c: Config) -> None:
     )
     check(d.max_replicates >= 1, f"data.max_replicates={d.max_replicates!r}: must be positive")
     check(
-        bool(c.molecules.blocks or c.molecules.embeddings),
-        "molecules.blocks and molecules.embeddings are both empty: the molecule tower has no input",
+        bool(c.molecules.blocks or c.molecules.embeddings or c.molecules.encoder == "mpnn"),
+        "molecules.blocks and molecules.embeddings are both empty and molecules.encoder is none: "
+        "the molecule tower has no input",
     )
     for block in listed(c.molecules.blocks):
         choice("molecules.blocks", block, FINGERPRINTS)
@@ -235,6 +246,17 @@ def validate(c: Config) -> None:
             bool(name and file) and name not in FINGERPRINTS,
             f"molecules.embeddings={entry!r}: give name=FILE, with a name that is no block's",
         )
+    choice("molecules.encoder", c.molecules.encoder, ("none", "mpnn"))
+    check(
+        c.molecules.encoder == "mpnn" or not c.molecules.pretrained,
+        "molecules.pretrained is set but molecules.encoder=none; take s2l.py:encoder=mpnn",
+    )
+    check(
+        1 <= c.molecules.max_atoms <= 1024,
+        f"molecules.max_atoms={c.molecules.max_atoms!r}: from 1 to 1,024",
+    )
+    if c.molecules.encoder == "mpnn":
+        wrong += encoder_problems("model.encoder", h.encoder)
     choice("model.concentration", h.concentration, CONCENTRATION_KINDS)
     check(
         not (e.heldout_concentrations and h.concentration == "none"),

@@ -184,8 +184,10 @@ class AlignRun:
         return Assets(
             fit_scaling([profile], components=h.phenomics.components, whiten=h.phenomics.whiten),
             fit_scaling(
-                [self.feed.rows(name, molecules) for name in self.blocks],
-                components=h.molecules.components,
+                [self.feed.rows(name, molecules) for name in self.blocks]
+                # With an encoder there may be none; a checkpoint needs an array.
+                or [np.zeros((len(molecules), 1), np.float32)],
+                components=h.molecules.components if self.blocks else 0,
                 whiten=h.molecules.whiten,
             ),
             np.asarray(self.encoding.grid_log10, np.float32),
@@ -198,7 +200,7 @@ class AlignRun:
     def init(self, key: jax.Array) -> Any:
         """Initial parameters of one member."""
         profiles = jnp.zeros((2, self.assets.profile.width))
-        molecules = jnp.zeros((2, self.assets.molecule.width + self.encoding.width))
+        molecules = jnp.zeros((2, self.molecule_width))
         return self.model.init(key, profiles, molecules)
 
     def adopt(self, assets: Assets) -> None:
@@ -252,7 +254,11 @@ class AlignRun:
             train=True,
             rngs={"dropout": key},
         )
-        z_x, z_m, scale, bias = cast(Embeddings, out)
+        return self.loss_of(cast(Embeddings, out), pairs)
+
+    def loss_of(self, out: Embeddings, pairs: Pairs) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The configured loss of embeddings, with its metrics."""
+        z_x, z_m, scale, bias = out
         frozen = pairs.profile
         if frozen is None:
             frozen = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
@@ -294,10 +300,17 @@ class AlignRun:
         """Profiles as training sees them: withheld wells count only for unseen images."""
         return self.screen.profiles(ids, wells=~self.split.withheld)
 
+    @property
+    def molecule_width(self) -> int:
+        """Columns of `molecule_input`."""
+        return (self.assets.molecule.width if self.blocks else 0) + self.encoding.width
+
     def molecule_input(
         self, blocks: dict[str, Array], concentration_um: Float[Array, " n"]
     ) -> Float[Array, "n k"]:
         """Scaled blocks and the concentration encoding, side by side."""
+        if not self.blocks:
+            return self.encoding(concentration_um)
         columns = [jnp.asarray(blocks[name], jnp.float32) for name in self.blocks]
         scaled = self.assets.molecule(jnp.concatenate(columns, axis=1))
         return jnp.concatenate([scaled, self.encoding(concentration_um)], axis=1)
@@ -306,7 +319,7 @@ class AlignRun:
         self, params: Any, profiles: Float[np.ndarray, "n d"]
     ) -> Float[np.ndarray, "n e"]:
         """z_x of corrected profiles; the members' embeddings joined."""
-        return _in_chunks(
+        return in_chunks(
             lambda x: joint_embedding(self._embed_x(params, self.assets.profile(x))), profiles
         )
 
@@ -341,7 +354,7 @@ class AlignRun:
             dose = jnp.asarray(screen.concentration_um[rows])
             return joint_embedding(self._embed_m(params, self.molecule_input(blocks, dose)))
 
-        return _in_chunks(embed, ids)
+        return in_chunks(embed, ids)
 
 
 def tower_config(t: Config) -> TowerConfig:
@@ -349,7 +362,7 @@ def tower_config(t: Config) -> TowerConfig:
     return TowerConfig(t.width, t.n_blocks, t.input_dropout, t.dropout)
 
 
-def _in_chunks(embed: Callable[[Any], Array], rows: np.ndarray, *, size: int = 4096) -> np.ndarray:
+def in_chunks(embed: Callable[[Any], Array], rows: np.ndarray, *, size: int = 4096) -> np.ndarray:
     """Applies `embed` to chunks of one padded size, so that it compiles once."""
     if len(rows) <= size:
         return np.asarray(embed(rows))

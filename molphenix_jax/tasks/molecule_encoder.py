@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 import pandas as pd
+from jaxtyping import Float
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.models.mpnn import (
@@ -18,6 +19,7 @@ from molphenix_jax.models.mpnn import (
     NORMS,
     POOLINGS,
     SIZES,
+    MoleculeEncoder,
     MPNNConfig,
 )
 from molphenix_jax.molecules import FEATURISER_VERSION, featurise
@@ -26,6 +28,7 @@ from molphenix_jax.molecules.graphs import (
     GRAPH_FEATURISER_VERSION,
     NODE_SIZES,
     MolecularGraph,
+    packing,
     prepare_graphs,
 )
 from molphenix_jax.runtime.config import Config, ConfigError
@@ -204,6 +207,55 @@ def _config_of(run: pathlib.Path) -> Config:
         if (folder / "config.json").exists():
             return ml_collections.ConfigDict(read_config(folder / "config.json"))
     raise ConfigError(f"{run / 'config.json'} is missing: is this the --workdir of a run?")
+
+
+def encoder_fields_of(run: str) -> Config:
+    """The encoder's fields of a run, for a config that starts from its weights.
+
+    Raises:
+        ConfigError: The folder is no run with an encoder.
+    """
+    config = _config_of(pathlib.Path(run))
+    if "encoder" not in config.model:
+        raise ConfigError(f"{run} is a run without a molecule encoder")
+    return config.model.encoder
+
+
+def encoder_of(config: Config, *, max_atoms: int) -> MPNNConfig:
+    """The encoder of a run of property pretraining or of alignment, from the run's config."""
+    return encoder_config(config.model.encoder, max_atoms=max_atoms)
+
+
+class GraphEmbedder:
+    """Applies an encoder's weights to any number of molecules, in one compiled shape.
+
+    Weights have a leading axis [members].
+    """
+
+    def __init__(self, config: MPNNConfig, graphs: Sequence[MolecularGraph], *, batch_size: int):
+        """Chooses the shape for the molecules that will be embedded."""
+        self._graphs = graphs
+        sizes = packing.sizes_of(graphs)
+        self._budget = packing.budgets_for(sizes, batch_size=min(batch_size, len(graphs)))[-1]
+        model = MoleculeEncoder(config)
+
+        def layers(params: Any, graphs: Any) -> dict[str, jax.Array]:
+            encoded: Any = model.apply(params, graphs)
+            return encoded.layers
+
+        self._apply = jax.jit(jax.vmap(layers, (0, None)))
+
+    def __call__(self, params: Any, layers: Sequence[str]) -> Float[np.ndarray, "members n k"]:
+        """Embeddings of all molecules: the chosen layers side by side."""
+        n_members = jax.tree.leaves(params)[0].shape[0]
+        result: np.ndarray | None = None
+        for rows, batch in packing.pack_all(self._graphs, self._budget):
+            out = self._apply(params, batch)
+            joined = np.concatenate([np.asarray(out[name]) for name in layers], axis=-1)
+            if result is None:
+                result = np.zeros((n_members, len(self._graphs), joined.shape[-1]), np.float32)
+            result[:, rows] = joined[:, : len(rows)]
+        return np.zeros((n_members, 0, 0), np.float32) if result is None else result
 
 
 def take_weights(ours: Any, theirs: Any, *, source: str) -> Any:

@@ -56,6 +56,33 @@ def test_targets_hold_for_the_size_they_were_set_for():
     assert loss.Setting(batch=64).target(1.1) is None
 
 
+def test_a_dense_loss_that_does_not_fit_is_said_and_left_out(monkeypatch):
+    monkeypatch.setattr(loss, "device_memory_gib", lambda: 1e-6)
+    setting = loss.Setting(batch=64, width=8, repeats=1, dtype="bfloat16")
+    memory, seconds, rate = loss.chunked_rows("siglip", setting)
+    assert memory.ours <= memory.other
+    assert seconds.ours > 0
+    assert seconds.other is None
+    assert "dense is not run: it needs" in seconds.note
+    assert rate.unit == measure.RATE
+    assert rate.ours > 0
+
+
+def test_products_of_profiles_are_counted_at_their_width():
+    setting = loss.Setting(batch=100, width=30, profile_width=7)
+    np.testing.assert_allclose(setting.tflop("siglip"), [2e-12 * 100**2 * 90] * 2)
+    np.testing.assert_allclose(setting.tflop("s2l"), [2e-12 * 100**2 * 97] * 2)
+    dense, chunked = setting.tflop("clip")
+    assert chunked / dense == 4 / 3
+
+
+def test_a_rate_misses_its_target_from_below():
+    assert measure.Row("a", measure.RATE, 0.5, 1.0, target=0.75).missed
+    assert not measure.Row("a", measure.RATE, 0.8, 1.0, target=0.75).missed
+    assert measure.Row("a", "s", 0.8, 1.0, target=0.75).missed
+    assert not measure.Row("a", "s", None, 1.0, target=0.75).missed
+
+
 def test_a_missing_pytorch_is_said():
     if importlib.util.find_spec("torch"):
         pytest.skip("torch is installed here")
@@ -75,7 +102,7 @@ def test_an_unknown_loss_is_an_error_that_names_the_known(capsys):
 def test_the_command_writes_table_and_json(tmp_path):
     out = tmp_path / "loss.json"
     command = [sys.executable, "-m", "molphenix_jax.cli", "bench", "loss"]
-    options = ["--batch=64", "--width=16", "--repeats=1", "--losses=siglip", f"--json={out}"]
+    options = ["--batches=64,128", "--width=16", "--repeats=1", "--losses=siglip", f"--json={out}"]
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
     done = subprocess.run(
         command + options, env=environment, capture_output=True, text=True, timeout=300
@@ -85,7 +112,9 @@ def test_the_command_writes_table_and_json(tmp_path):
     content = json.loads(out.read_text())
     assert content["machine"]["devices"].startswith("8")
     cases = [row["case"] for row in content["rows"]]
-    assert len(cases) == len(set(cases)) == 5
+    # Memory, time and rate at both batches; ring, growth and PyTorch at the first.
+    assert len(cases) == len(set(cases)) == 9
+    assert sum("batch 128" in case for case in cases) == 3
     for row in content["rows"]:
         assert {"case", "unit", "ours", "other", "other_name", "ratio"} <= row.keys()
         assert row["ours"] is not None or row["note"]

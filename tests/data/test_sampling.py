@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from molphenix_jax.data.sampling import Sampler, undersample
+from molphenix_jax.data.sampling import Sampler, permute, undersample, uniform
 
 
 def make_sampler(**changes):
@@ -75,3 +75,51 @@ def test_undersample_is_a_hard_filter_with_a_rule_for_undefined_p():
     p = np.array([0.01, 0.1, 0.2, np.nan])
     np.testing.assert_array_equal(undersample(p, psi=0.1, undefined="active"), [1, 1, 0, 1])
     np.testing.assert_array_equal(undersample(p, psi=0.1, undefined="inactive"), [1, 1, 0, 0])
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 3, 4])
+def test_hosts_compute_their_rows_of_one_global_batch(hosts):
+    sampler = make_sampler(keep_inactive=1.0, batch_size=8)
+    for step in range(4):
+        whole = sampler.batch(step)
+        parts = [sampler.batch(step, np.arange(host, 8, hosts)) for host in range(hosts)]
+        for host, part in enumerate(parts):
+            for ours, theirs in zip(part, whole, strict=True):
+                np.testing.assert_array_equal(ours, theirs[host::hosts])
+
+
+def test_every_epoch_keeps_another_share_of_the_inactive():
+    sampler = make_sampler(active=np.arange(2), inactive=np.arange(2, 8), keep_inactive=0.5)
+    epochs = [
+        np.concatenate([sampler.batch(step).perturbation for step in (2 * e, 2 * e + 1)])
+        for e in range(30)
+    ]
+    kept = {tuple(sorted(epoch[epoch >= 2])) for epoch in epochs}
+    assert {len(each) for each in kept} <= {2, 3}  # of the three kept, four of five are visited
+    assert len(kept) > 10
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000, 12_345])
+def test_a_permutation_reaches_every_element_once(size):
+    for key in range(3):
+        reached = permute(np.arange(size), size, 0, key)
+        np.testing.assert_array_equal(np.sort(reached), np.arange(size))
+        # Any element alone goes where it goes among all.
+        np.testing.assert_array_equal(permute(np.array([size - 1]), size, 0, key), reached[-1:])
+
+
+def test_permutations_are_equally_likely():
+    counts: dict[tuple, int] = {}
+    for key in range(6_000):
+        order = tuple(permute(np.arange(4), 4, 1, key).tolist())
+        counts[order] = counts.get(order, 0) + 1
+    assert len(counts) == 24
+    # 250 each; chi-square with 23 degrees of freedom is below 50 with probability 0.999.
+    assert sum((n - 250) ** 2 / 250 for n in counts.values()) < 50
+
+
+def test_uniform_numbers_are_uniform_and_differ_by_every_part():
+    numbers = uniform(0, 1, np.arange(200)[:, None], np.arange(100)[None, :]).ravel()
+    assert len(np.unique(numbers)) == len(numbers)
+    assert np.histogram(numbers, bins=10, range=(0, 1))[0].min() > 1_850
+    assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 0.02

@@ -6,6 +6,8 @@ shuffle of wells would keep them in memory with the DirectRunner, and send every
 network several times elsewhere.
 """
 
+import importlib
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,16 +23,13 @@ def options_for(n_items: int, beam_options: Sequence[str]) -> tuple[str, ...]:
 
 def pipeline_options(options: Sequence[str]) -> Any:
     """Beam's options from their text."""
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    return PipelineOptions(list(options))
+    return _beam().options.pipeline_options.PipelineOptions(list(options))
 
 
 def runner(options: Sequence[str]) -> str:
     """The runner that options name, the DirectRunner without."""
-    from apache_beam.options.pipeline_options import StandardOptions
-
-    return pipeline_options(options).view_as(StandardOptions).runner or "DirectRunner"
+    standard = _beam().options.pipeline_options.StandardOptions
+    return pipeline_options(options).view_as(standard).runner or "DirectRunner"
 
 
 def run_stage(
@@ -48,8 +47,16 @@ def run_stage(
         for i in range(n_items):
             function(i)
         return
-    import apache_beam as beam
-
+    beam = _beam()
     with beam.Pipeline(runner=runner(options), options=pipeline_options(options)) as pipeline:
         numbers = pipeline | beam.Create(range(n_items)) | beam.Reshuffle()
         _ = numbers | beam.Map(function)
+
+
+def _beam() -> Any:
+    """Apache Beam, imported without its warning that BigQuery's client is not installed."""
+    logging.disable(logging.WARNING)
+    try:
+        return importlib.import_module("apache_beam")
+    finally:
+        logging.disable(logging.NOTSET)

@@ -55,6 +55,17 @@ def compound_columns(
     return pairs or key_columns(what, left, right)
 
 
+def recurring(tables: Sequence[Sequence[str]]) -> set[str]:
+    """Columns that two or more tables have, by any name of theirs: what they can be joined by."""
+    meanings = [{_meaning(name) for name in names} for names in tables]
+    return {
+        name
+        for names in tables
+        for name in names
+        if sum(_meaning(name) in others for others in meanings) > 1
+    }
+
+
 def first_match(
     left: pa.Table,
     right: pa.Table,

@@ -33,6 +33,7 @@ from molphenix_jax.data.preparation.matching import (
     compound_columns,
     first_match,
     key_columns,
+    recurring,
     unmatched,
 )
 from molphenix_jax.data.preparation.spool import Spool
@@ -165,7 +166,9 @@ def open_wells(
     chosen, rule = find_features(path, candidates, found, features, feature_names)
     plan = plan_features(path, holders[0].head(chosen), chosen, feature_names)
 
-    kept = {*found.values(), *filter(is_text, names), *(left for left, _ in pairs)} - set(chosen)
+    of_tables = [[*schema.names, *own], *(join.schema.names for join in joins)]
+    kept = {*found.values(), *filter(is_text, names), *(left for left, _ in pairs)}
+    kept = (kept | recurring(of_tables)) - set(chosen)
     held = [name for name in holder_schema.names if name in kept | keys]
     ingested = Ingest(work, "wells", tuple(holders), tuple(held), plan).run(beam_options)
     if holders is tables:

@@ -61,10 +61,10 @@ class MAEConfig:
 PRESETS: Mapping[str, MAEConfig] = MappingProxyType(
     {
         "tiny": MAEConfig(
-            EncoderConfig(64, 2, 2, 8, scale_init=0.3), channels=5, width=64, depth=1, heads=2
+            EncoderConfig(64, 2, 2, 16, scale_init=0.3), channels=5, width=64, depth=1, heads=2
         ),
         "small": MAEConfig(
-            EncoderConfig(128, 4, 4, 8, scale_init=0.3), channels=5, width=64, depth=1, heads=2
+            EncoderConfig(96, 4, 4, 16, scale_init=0.3), channels=5, width=64, depth=1, heads=2
         ),
         "openphenom": MAEConfig(
             EncoderConfig(384, 12, 6, 16, drop_path=0.1), channels=6, width=512, depth=8, heads=16

@@ -96,6 +96,7 @@ def validate(c: Config) -> None:
         ("images.placement", i.placement, ("auto", "device", "stream")),
         ("model.resnet", h.resnet, tuple(RESNETS)),
         ("data.averaging", c.data.averaging, ("single",)),
+        ("molecules.encoder", c.molecules.encoder, ("none",)),
     ):
         if value not in options:
             wrong.append(f"{field}={value!r}: choose one of {', '.join(options)}")

@@ -247,7 +247,7 @@ class PropertyRun:
         rows: dict[str, Any] = {g.name: [None] * len(ids) for g in self.labels.groups}
         for places, batch in self._batches(ids):
             out = {name: np.asarray(v) for name, v in self._predict(params, batch).items()}
-            ends = np.cumsum([self.graphs[ids[p]].n_nodes for p in places])
+            ends = np.cumsum([self.graphs[int(i)].n_nodes for i in ids[places]])
             starts = np.concatenate([[0], ends[:-1]])
             for g in self.labels.groups:
                 value = self._in_units(g, out[g.name])

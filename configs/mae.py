@@ -1,0 +1,23 @@
+"""Masked autoencoder on images: an encoder of one's own (SPEC §9).
+
+    python -m molphenix_jax.main --config=configs/mae.py:images=FILE.npz --workdir=runs/mae
+
+Arguments, after a colon and separated by commas:
+    images=FILE    NPZ with one array [images, channels, height, width], uint8 or uint16
+    metadata=FILE  CSV with a row for each image (plate, well, treatment), for the evaluation by
+                   nearest neighbours; found beside the images if it is named like them
+    size=NAME      tiny or small for a CPU (small is the default); openphenom (S/16), vit_b8, vit_l8
+                   (Phenom1's shape) for accelerators
+
+`--config.data.folds=5` holds every plate back once: five runs, five seeds. The encoder of a
+finished run lies in `encoder/` of its workdir.
+"""
+
+from molphenix_jax.runtime.config import parse_arg
+from molphenix_jax.tasks.mae_pretraining.config import default_config
+
+
+def get_config(arg: str | None = None):
+    """The resolved config."""
+    args = parse_arg(arg, images="", metadata="", size="small")
+    return default_config(images=args.images, metadata=args.metadata, size=args.size)

@@ -1,0 +1,177 @@
+"""Alignment with a molecule encoder that learns: its graphs go into every batch.
+
+The encoder's embedding stands beside the feature blocks and the dose, at the molecule head's first
+layer. It starts at random or from a pretrained run; either way the contrastive loss trains it.
+"""
+
+import pathlib
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from molphenix_jax.data.prepare import cache_folder
+from molphenix_jax.data.sampling import Batch
+from molphenix_jax.data.screen import ScreenError, unpacked_rows
+from molphenix_jax.data.splits import Split
+from molphenix_jax.data.streamed import AnyScreen
+from molphenix_jax.models import Embeddings, joint_embedding
+from molphenix_jax.models.mpnn import MoleculeEncoder
+from molphenix_jax.molecules.graphs import MolecularGraph, packing
+from molphenix_jax.runtime.config import Config
+from molphenix_jax.tasks.align_run import AlignRun, in_chunks
+from molphenix_jax.tasks.align_tables import Pairs, gather
+from molphenix_jax.tasks.molecule_encoder import (
+    GraphEmbedder,
+    check_featuriser,
+    encoder_of,
+    graphs_of,
+    load_encoder,
+    take_weights,
+)
+
+_EMBED_BATCH = 256
+
+
+class GraphBatch(NamedTuple):
+    """A batch of alignment, with its molecules packed for each device [devices, …]."""
+
+    pairs: Batch | Pairs
+    graphs: Any
+
+
+class EncoderAlignRun(AlignRun):
+    """One model on one split, whose molecule encoder is trained with the heads."""
+
+    def __init__(self, config: Config, screen: AnyScreen, split: Split, mesh: jax.sharding.Mesh):
+        super().__init__(config, screen, split, mesh)
+        # Graphs are packed by device, not by row: every process packs the whole batch.
+        del self.batch_rows
+        self._graphs: dict[str, list[MolecularGraph]] = {}
+        own = self.graphs(screen)
+        self._n_devices = mesh.devices.size
+        self._budgets = packing.budgets_for(
+            packing.sizes_of(own), batch_size=self.sampler.batch_size // self._n_devices
+        )
+        mpnn = encoder_of(config, max_atoms=config.molecules.max_atoms)
+        self.mpnn = mpnn
+        self.encoder = MoleculeEncoder(mpnn, jnp.dtype(config.train.compute_dtype))
+        example = packing.pack(own[:1], self._budgets)
+        self._example = jax.tree.map(jnp.asarray, example)
+        self._pretrained = None
+        if config.molecules.pretrained:
+            source = pathlib.Path(config.molecules.pretrained)
+            check_featuriser(source)
+            ours = jax.eval_shape(self.encoder.init, jax.random.key(0), self._example)
+            theirs = load_encoder(source)[1]
+            self._pretrained = take_weights(ours, theirs, source=str(source))
+
+    def graphs(self, screen: AnyScreen) -> list[MolecularGraph]:
+        """The graph of each molecule of a screen.
+
+        Raises:
+            ScreenError: A molecule has none.
+        """
+        if screen.name not in self._graphs:
+            found, without = graphs_of(
+                screen.molecules["smiles"].tolist(),
+                max_atoms=self.config.molecules.max_atoms,
+                cache=cache_folder(self.config.data.cache),
+            )
+            if len(without):
+                first = without.iloc[0]
+                raise ScreenError(
+                    f"screen {screen.name}: {len(without)} molecules have no graph, the first "
+                    f"{first['value']!r}: {first['reason']}; raise molecules.max_atoms or leave "
+                    "them out of the wells file"
+                )
+            self._graphs[screen.name] = cast(list[MolecularGraph], found)
+        return self._graphs[screen.name]
+
+    def init(self, key: jax.Array) -> Any:
+        """Initial parameters of one member: the heads and, under `encoder`, the encoder."""
+        profiles = jnp.zeros((2, self.assets.profile.width))
+        molecules = jnp.zeros((2, self.mpnn.out_width + self.molecule_width))
+        params = self.model.init(key, profiles, molecules)
+        encoder = self._pretrained or self.encoder.init(key, self._example)
+        return {"params": {**params["params"], "encoder": encoder["params"]}}
+
+    def batch(self, step: int, rows: Int[np.ndarray, " k"] | None = None) -> Any:
+        """The batch of one step with its packed molecules."""
+        if rows is not None:
+            raise ValueError("graphs are packed for whole batches")
+        molecule = self.screen.molecule[self.sampler.batch(step).perturbation]
+        own = self.graphs(self.screen)
+        graphs = packing.pack_devices(
+            [own[i] for i in molecule], self._budgets, n_devices=self._n_devices
+        )
+        return GraphBatch(self.feed.batch(step, None), graphs)
+
+    def loss(
+        self, params: Any, batch: Any, tables: Any, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Embeds profiles and graphs of a batch and applies the configured loss."""
+        pairs = batch.pairs
+        pairs = pairs if isinstance(pairs, Pairs) else gather(pairs, tables, self.mesh)
+        sample = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
+        blocks = {name: self.feed.unpack(name, block) for name, block in pairs.blocks.items()}
+        dropout, encoding = jax.random.split(key)
+        encoded = self._encode(params, batch.graphs, encoding, n=sample.shape[0])
+        plain = self.molecule_input(blocks, pairs.concentration_um)
+        out = self.model.apply(
+            params,
+            self.assets.profile(sample),
+            jnp.concatenate([encoded, plain], axis=1),
+            train=True,
+            rngs={"dropout": dropout},
+        )
+        return self.loss_of(cast(Embeddings, out), pairs)
+
+    def _encode(self, params: Any, graphs: Any, key: jax.Array, *, n: int) -> Float[Array, "n k"]:
+        weights = {"params": params["params"]["encoder"]}
+        share = n // self._n_devices
+
+        def encode(graphs: Any, key: jax.Array) -> Array:
+            out: Any = self.encoder.apply(weights, graphs, train=True, rngs={"dropout": key})
+            return out.graphs[:share]
+
+        if self._n_devices == 1:
+            return _row_norm(encode(jax.tree.map(lambda a: a[0], graphs), key))
+        encoded = jax.vmap(encode)(graphs, jax.random.split(key, self._n_devices))
+        return _row_norm(encoded.reshape(n, -1))
+
+    def embed_perturbations(
+        self, params: Any, screen: AnyScreen, ids: Int[np.ndarray, " n"]
+    ) -> Float[np.ndarray, "n e"]:
+        """z_m of perturbations of a screen with the same blocks."""
+        packed = {name: screen.packed_block(name) for name in self.blocks}
+        distinct, position = np.unique(screen.molecule[ids], return_inverse=True)
+        own = self.graphs(screen)
+        embedder = GraphEmbedder(self.mpnn, [own[i] for i in distinct], batch_size=_EMBED_BATCH)
+        encoded = embedder({"params": params["params"]["encoder"]}, ("graph",))
+
+        def embed(places: np.ndarray) -> Array:
+            rows = ids[places]
+            molecule = screen.molecule[rows]
+            blocks = {n: jnp.asarray(unpacked_rows(b, molecule)) for n, b in packed.items()}
+            dose = jnp.asarray(screen.concentration_um[rows])
+            plain = self.molecule_input(blocks, dose)
+            graph = _row_norm(jnp.asarray(encoded[:, position[places]]))
+            both = [graph, jnp.broadcast_to(plain[None], (len(graph), *plain.shape))]
+            return joint_embedding(self._embed_encoded(params, jnp.concatenate(both, axis=2)))
+
+        return in_chunks(embed, np.arange(len(ids)))
+
+    @property
+    def _embed_encoded(self) -> Any:
+        return jax.jit(
+            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_molecules"), (0, 0))
+        )
+
+
+def _row_norm(x: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
+    """Rows at mean 0 and variance 1, the scale of the blocks beside them."""
+    x = x - x.mean(axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)

@@ -1,0 +1,120 @@
+"""Fingerprints of a trained molecule encoder, as a file that alignment reads as a feature block."""
+
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from molphenix_jax.errors import InputError
+from molphenix_jax.models.mpnn import layer_names
+from molphenix_jax.molecules import standardise
+from molphenix_jax.molecules.graphs import GRAPH_FEATURISER_VERSION, featurise_graphs
+from molphenix_jax.tasks.molecule_encoder import (
+    GraphEmbedder,
+    check_featuriser,
+    encoder_of,
+    load_encoder,
+)
+
+
+class EmbedError(InputError):
+    """A molecules file or a request that cannot be used."""
+
+
+def embed_file(
+    path: pathlib.Path,
+    *,
+    encoder: pathlib.Path,
+    out: pathlib.Path,
+    layers: Sequence[str],
+    smiles_column: str = "",
+    checkpoint: int | None = None,
+    batch_size: int = 256,
+) -> tuple[int, int, pathlib.Path | None]:
+    """Embeds the distinct molecules of a file, in their standard form.
+
+    Args:
+        path: CSV or Parquet with a SMILES column.
+        encoder: Folder of a run (see `load_encoder`).
+        out: Parquet file to write: inchikey, smiles and the list column embedding.
+        layers: Which layers, see `layer_names`; several are joined.
+        smiles_column: Empty finds the column whose name ends with "smiles".
+        checkpoint: Step; None takes the newest.
+        batch_size: Molecules embedded at once.
+
+    Returns:
+        Number of molecules, width of an embedding, and where the rejected rows are, if any.
+
+    Raises:
+        EmbedError: The file has no SMILES or no usable molecule, or a layer is unknown.
+        PretrainedError: The encoder cannot be used.
+    """
+    if out.suffix != ".parquet":
+        raise EmbedError(f"--out={out}: embeddings are written as .parquet")
+    max_atoms = check_featuriser(encoder)
+    config, params = load_encoder(encoder, checkpoint=checkpoint)
+    mpnn = encoder_of(config, max_atoms=max_atoms)
+    known = layer_names(mpnn)
+    unknown = [name for name in layers if name not in known]
+    if unknown or not layers:
+        raise EmbedError(f"--layers={','.join(layers)!r}: this encoder has {', '.join(known)}")
+    smiles = _smiles(path, smiles_column)
+    table = standardise(smiles).assign(row=np.arange(len(smiles)), given=smiles)
+    usable = pd.DataFrame(table[table["error"].isna()]).drop_duplicates(subset=["inchikey"])
+    graphs, without = featurise_graphs(usable["smiles"].tolist(), max_atoms=max_atoms)
+    rejected = table.loc[table["error"].notna(), ["row", "given", "error"]]
+    too_large = usable.iloc[without["row"].to_numpy(int)]
+    rejected = pd.concat(
+        [rejected, too_large[["row", "given"]].assign(error=without["reason"].to_numpy())]
+    )
+    kept = np.array([graph is not None for graph in graphs], bool)
+    usable = usable.iloc[np.flatnonzero(kept)]
+    present = [graph for graph in graphs if graph is not None]
+    if not present:
+        first = rejected["error"].iloc[0] if len(rejected) else "it has no rows"
+        raise EmbedError(f"{path}: no molecule can be embedded; the first: {first}")
+    embedder = GraphEmbedder(mpnn, present, batch_size=batch_size)
+    values = embedder(jax.tree.map(lambda x: x[None], params), layers)[0]
+    _write(out, usable, values, {"layers": ",".join(layers), "encoder": str(encoder)})
+    rejected_path = None
+    if len(rejected):
+        rejected_path = out.with_suffix(".rejected.csv")
+        rejected.rename(columns={"given": "smiles", "error": "reason"}).to_csv(
+            rejected_path, index=False
+        )
+    return len(values), values.shape[1], rejected_path
+
+
+def _smiles(path: pathlib.Path, column: str) -> list[str]:
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise EmbedError(f"{path} cannot be read as a table: {error}") from error
+    name = column or next((c for c in table if str(c).lower().endswith("smiles")), "")
+    if name not in table:
+        raise EmbedError(
+            f"{path}: no column {name or '*smiles'!r}; set --smiles-column to one of "
+            f"{', '.join(map(str, table.columns[:10]))}"
+        )
+    return table[name].tolist()
+
+
+def _write(
+    out: pathlib.Path, molecules: pd.DataFrame, values: np.ndarray, about: dict[str, str]
+) -> None:
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+    table = pa.table(
+        {
+            "inchikey": molecules["inchikey"].tolist(),
+            "smiles": molecules["smiles"].tolist(),
+            "embedding": column,
+        }
+    ).replace_schema_metadata({**about, "featuriser": GRAPH_FEATURISER_VERSION})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_suffix(".tmp")
+    pq.write_table(table, temporary)
+    temporary.replace(out)

@@ -1,0 +1,80 @@
+"""Alignment whose molecule encoder learns: at random, from a pretrained run, on several devices."""
+
+import jax
+import numpy as np
+import pytest
+
+from molphenix_jax.runtime.config import ConfigError
+from molphenix_jax.tasks.molecule_encoder import PretrainedError, encoder_fields_of, load_encoder
+from tests import tiny
+from tests.tasks.property_pretraining import tiny_labels
+
+ENCODER = {
+    "molecules__encoder": "mpnn",
+    "model__encoder__width": 16,
+    "model__encoder__depth": 1,
+    "model__encoder__out_width": 16,
+    "model__encoder__expansion": 2,
+}
+
+
+def first_and_last(config, workdir):
+    """The encoder's parameters before and after training, as flat arrays."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    tiny.train_here(config, workdir)
+    task, _ = tiny.make(config, workdir / "again")
+    run = task.run(0, workdir / "again")
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    before = run.init(jax.random.split(key, 1)[0])["params"]["encoder"]
+    return jax.tree.leaves(before), jax.tree.leaves(load_encoder(workdir)[1]["params"])
+
+
+@pytest.mark.slow
+def test_the_contrastive_loss_trains_the_encoder(cache, tmp_path):
+    config = tiny.config(cache, **ENCODER, molecules__blocks="")
+    before, after = first_and_last(config, tmp_path)
+    moved = [np.abs(a - b).max() > 0 for a, b in zip(before, after, strict=True)]
+    assert np.mean(moved) > 0.9
+    assert (tmp_path / "evaluation.json").exists()
+
+
+@pytest.mark.slow
+def test_it_starts_from_a_pretrained_run(cache, tmp_path):
+    labels = tiny_labels.table(tmp_path / "labels.parquet", with_atoms=False)
+    pretrained = tmp_path / "pretrained"
+    tiny.train_here(tiny_labels.config(labels, cache / "graphs"), pretrained)
+    assert encoder_fields_of(str(pretrained)).width == 16
+    config = tiny.config(cache, **ENCODER, molecules__pretrained=str(pretrained))
+    before, after = first_and_last(config, tmp_path / "run")
+    for a, b in zip(before, jax.tree.leaves(load_encoder(pretrained)[1]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(np.abs(a - b).max() > 0 for a, b in zip(before, after, strict=True))
+
+    other = tiny.config(
+        cache,
+        **{**ENCODER, "model__encoder__width": 24},
+        molecules__pretrained=str(pretrained),
+    )
+    task, _ = tiny.make(other, tmp_path / "other")
+    with pytest.raises(PretrainedError, match=r"params/layer_0/out/kernel: \(16, 16\) there"):
+        task.run(0, tmp_path / "other")
+
+
+def test_two_devices_embed_a_batch_as_one_does(cache, tmp_path):
+    outs = []
+    for devices in (1, 2):
+        fields = {**ENCODER, "model__encoder__positional": ("rwse",)}
+        config = tiny.config(cache, **fields, train__devices=devices)
+        task, _ = tiny.make(config, tmp_path / str(devices))
+        run = task.run(0, tmp_path / str(devices))
+        params, batch = run.init(jax.random.key(0)), run.batch(0)
+        n = len(batch.pairs.perturbation)
+        outs.append(run._encode(params, batch.graphs, jax.random.key(1), n=n))
+    np.testing.assert_allclose(outs[0], outs[1], atol=1e-4)
+
+
+def test_pretrained_weights_without_an_encoder_are_a_contradiction(cache):
+    from molphenix_jax import tasks
+
+    with pytest.raises(ConfigError, match="molecules.pretrained is set but"):
+        tasks.validate(tiny.config(cache, molecules__pretrained="runs/x"))

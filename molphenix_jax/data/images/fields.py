@@ -1,7 +1,9 @@
 """A field of view: where its channels lie, and how they become one array."""
 
 import collections
+import csv
 import dataclasses
+import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -62,6 +64,14 @@ def reject(field: Field, reason: str, source: Source | None = None) -> Rejection
     """The rejection of a field, blamed on a source or on its first one."""
     source = source or (field.sources[0] if field.sources else None)
     return Rejection(str(source or ""), *field.place, field.field, reason)
+
+
+def write_rejected(path: pathlib.Path, rejected: Sequence[Rejection]) -> None:
+    """Writes rejections as CSV, one row each."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Rejection._fields)
+        writer.writerows(rejected)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,6 @@ While it works, `<out>.parts/` holds finished parts and what they were made from
 continues them; other images or options than theirs are refused.
 """
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -19,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from molphenix_jax.data.images.embedding import EmbedConfig, Encode, FieldEmbeddings, embed_fields
-from molphenix_jax.data.images.fields import Field, ImagesError, Rejection
+from molphenix_jax.data.images.fields import Field, ImagesError, write_rejected
 from molphenix_jax.data.images.found import FoundFields, ImageSource, find_fields
 from molphenix_jax.phenomics import CropError, aggregate, crops_shape
 
@@ -89,7 +88,7 @@ def embed_images(job: EmbedJob, *, say: Callable[[str], None] = lambda _: None) 
     rejected = (*found.rejected, *result.rejected)
     if rejected:
         path = job.out.with_suffix(".rejected.csv")
-        _write_rejected(path, rejected)
+        write_rejected(path, rejected)
         say(f"{len(rejected):,} rows were rejected: {path} has each with its reason")
     _write(table, job.out, manifest)
     shutil.rmtree(parts)
@@ -204,10 +203,3 @@ def _write(table: pa.Table, out: pathlib.Path, manifest: dict[str, Any]) -> None
     temporary = out.with_name(out.name + ".tmp")
     pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(manifest)}), temporary)
     temporary.replace(out)
-
-
-def _write_rejected(path: pathlib.Path, rejected: tuple[Rejection, ...]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Rejection._fields)
-        writer.writerows(rejected)

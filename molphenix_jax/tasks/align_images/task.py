@@ -1,6 +1,5 @@
 """The alignment task on images: the same screen, splits, baselines and table."""
 
-import csv
 import dataclasses
 import pathlib
 from typing import Any
@@ -9,7 +8,7 @@ import jax
 import numpy as np
 
 from molphenix_jax.data.images import ImageSource, find_fields, stack_images
-from molphenix_jax.data.images.fields import Rejection
+from molphenix_jax.data.images.fields import write_rejected
 from molphenix_jax.data.prepare import cache_folder
 from molphenix_jax.data.splits import Split
 from molphenix_jax.data.wells import read_wells
@@ -81,7 +80,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
     rejected = (*found.rejected, *stack.rejected.values())
     if rejected:
         path = workdir / "rejected_images.csv"
-        _write_rejected(path, rejected)
+        write_rejected(path, rejected)
         say(f"- {len(rejected):,} images were rejected: {path} has each with its reason")
     task = align.make(config, mesh, workdir)
     wells = read_wells(
@@ -96,10 +95,3 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
     images = match_images(task.screen, wells, found.fields, usable)
     base = {f.name: getattr(task, f.name) for f in dataclasses.fields(align.AlignTask)}
     return ImageAlignTask(**base, stack=stack.images, images=images)
-
-
-def _write_rejected(path: pathlib.Path, rejected: tuple[Rejection, ...]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Rejection._fields)
-        writer.writerows(rejected)

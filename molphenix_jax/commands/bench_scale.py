@@ -41,6 +41,9 @@ def add_scale(benches) -> None:
         help="batch sizes (default 512; on an accelerator 512,8192,65536)",
     )
     scale.add_argument(
+        "--size", choices=("paper", "small"), default="paper", help="of the model (default paper)"
+    )
+    scale.add_argument(
         "--placement", choices=("auto", "device", "stream"), default="auto", help="of the data"
     )
     scale.set_defaults(run=_scale)
@@ -72,6 +75,7 @@ def _scale(arguments: argparse.Namespace) -> int:
                 workdir,
                 batch=batch,
                 steps=arguments.steps,
+                size=arguments.size,
                 placement=arguments.placement,
                 compute_dtype="float32" if on_cpu else "bfloat16",
                 matmul_rate=matmul_rate,
@@ -112,6 +116,7 @@ def _train(
     *,
     batch: int,
     steps: int,
+    size: str,
     placement: str,
     compute_dtype: str,
     matmul_rate: float,
@@ -126,7 +131,7 @@ def _train(
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.tasks.align_config import default_config
 
-    config = default_config(wells=str(folder), size="paper")
+    config = default_config(wells=str(folder), size=size)
     config.update_from_flattened_dict(
         {
             "data.psi": 1.0,

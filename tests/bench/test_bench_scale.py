@@ -35,7 +35,12 @@ def test_wells_that_cannot_be_one_to_four_each(tmp_path):
 def test_the_command_reports_speed_memory_and_shares(placement, tmp_path, cache, capsys):
     arguments = ["bench", "scale", "--molecules=300", "--wells=1500", "--width=16", "--steps=2"]
     folder = tmp_path / "screen"
-    arguments += [f"--folder={folder}", f"--json={tmp_path}/scale.json", "--batches=16"]
+    arguments += [
+        f"--folder={folder}",
+        f"--json={tmp_path}/scale.json",
+        "--batches=16",
+        "--size=small",
+    ]
     assert main([*arguments, f"--placement={placement}"]) == 0
     rows = {row["case"]: row for row in json.loads((tmp_path / "scale.json").read_text())["rows"]}
     assert rows["write 900 pairs, 1,500 wells × 16"]["ours"] > 0

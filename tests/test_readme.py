@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from molphenix_jax.tasks.align_config import default_config
+from molphenix_jax import tasks
+from molphenix_jax.runtime.config import ConfigError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -18,22 +19,37 @@ def found(pattern):
     return sorted(set(re.findall(pattern, README)))
 
 
-@pytest.mark.parametrize("config", found(r"--config=(configs/[\w.]+(?::[^\s`]+)?)"))
-def test_config_resolves(config):
-    path, _, arg = config.partition(":")
+def load(path, arg=None):
     spec = importlib.util.spec_from_file_location("readme_config", ROOT / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.get_config(arg or None).task == "align"
+    return module.get_config(arg)
+
+
+# Arguments that name a run are read by `get_config`: a reader has made that run before.
+MADE_BEFORE = ("pretrained=",)
+
+
+@pytest.mark.parametrize("config", found(r"--config=(configs/[\w.]+(?::[^\s`]+)?)"))
+def test_config_resolves(config):
+    path, _, arg = config.partition(":")
+    if any(part in arg for part in MADE_BEFORE):
+        with pytest.raises(ConfigError, match="runs/molgps"):
+            load(path, arg)
+    else:
+        tasks.validate(load(path, arg or None))
 
 
 @pytest.mark.parametrize("field", found(r"--config\.([\w.]+)="))
 def test_field_exists(field):
-    config = default_config()
     *path, name = field.split(".")
-    for part in path:
-        config = config[part]
-    assert name in config
+    holders = []
+    for file in sorted((ROOT / "configs").glob("*.py")):
+        part = load(file.relative_to(ROOT))
+        for key in path:
+            part = part.get(key, {})
+        holders += [file.name] if name in part else []
+    assert holders
 
 
 @pytest.mark.parametrize("target", found(r"\bmake (\w+)    "))
@@ -41,7 +57,9 @@ def test_make_target_exists(target):
     assert f"\n{target}:" in (ROOT / "Makefile").read_text()
 
 
-@pytest.mark.parametrize("command", found(r"\bmolphenix ([a-z]+ [a-z]+)"))
+@pytest.mark.parametrize(
+    "command", found(r"\bmolphenix (bench [a-z]+|[a-z]+-[a-z]+|prepare|embed)\b")
+)
 def test_subcommand_exists(command):
     done = subprocess.run(
         [sys.executable, "-m", "molphenix_jax.cli", *command.split(), "--help"],

@@ -10,6 +10,7 @@ too; that is put in its place. Its predictor, data module and positional encoder
 used: the network here is its `GPSLayerPyg` around `MPNNPlusPyg`, between linear layers.
 """
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import functools
@@ -20,9 +21,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-Work = dict[str, Callable[[], None]]
+Work = dict[str, Callable[[], Any]]
 
 
 def main() -> int:
@@ -37,11 +36,11 @@ def main() -> int:
 
     setting = json.loads(sys.stdin.readline())
     try:
-        work, facts = {"chemprop": chemprop, "graphium": graphium}[name](setting)
+        work, facts = _LIBRARIES[name](setting)
     except ImportError as error:
         answer({"error": f"{error}"})
         return 0
-    answer(facts)
+    answer({**facts, "work": list(work)})
     for line in sys.stdin:
         work[line.strip()]()
         answer("done")
@@ -51,6 +50,7 @@ def main() -> int:
 def chemprop(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
     """Default network of chemprop, message passing of width 300 and depth 3."""
     import chemprop as package
+    import numpy as np
     import torch
     from chemprop import data, models, nn
 
@@ -76,8 +76,25 @@ def chemprop(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
     return _work(torch, model, featurise, batches, forward, f"chemprop {package.__version__}")
 
 
+def chemprop_cuik(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
+    """Chemprop with its option of featurising in C++ (cuik-molmaker)."""
+    import chemprop as package
+    from chemprop.featurizers import CuikmolmakerMolGraphFeaturizer
+
+    featurizer = CuikmolmakerMolGraphFeaturizer()
+
+    def featurise() -> None:
+        step = setting["batch_size"]
+        for start in range(0, len(setting["smiles"]), step):
+            featurizer(setting["smiles"][start : start + step])
+
+    name = f"chemprop {package.__version__} with cuik-molmaker"
+    return {"featurise": featurise}, {"name": name}
+
+
 def graphium(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
     """MPNN++ layers of graphium, of the sizes asked for."""
+    import numpy as np
     import torch
 
     def scatter_add(src: Any, index: Any, dim: int, dim_size: int) -> Any:
@@ -122,6 +139,8 @@ def graphium(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
 
     def featurise() -> list[Any]:
         graphs = [featurizer.mol_to_pyggraph(text, **options) for text in setting["smiles"]]
+        for graph in graphs:
+            graph.edge_index = graph.edge_index.long()  # SciPy's indices are int32
         step = setting["batch_size"]
         return [
             Batch.from_data_list(graphs[start : start + step])
@@ -195,7 +214,10 @@ def _work(
         "name": f"{name}, torch {torch.__version__}",
         "parameters": sum(each.numel() for each in model.parameters()),
     }
-    return {"featurise": lambda: (featurise(), None)[1], "train": train}, facts
+    return {"featurise": featurise, "train": train}, facts
+
+
+_LIBRARIES = {"chemprop": chemprop, "chemprop-cuik": chemprop_cuik, "graphium": graphium}
 
 
 def _stub(name: str) -> types.ModuleType:

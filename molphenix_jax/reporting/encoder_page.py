@@ -183,7 +183,7 @@ def _bars(record: Mapping[str, Any]) -> Figure:
 
 
 def _maps(embeddings: Mapping[str, Sequence[np.ndarray]], labels: Labels) -> Figure:
-    figure = Figure(figsize=(3.2 * len(embeddings) + 0.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(embeddings) + 0.4, 3.7), layout="constrained")
     panels = figure.subplots(1, len(embeddings), squeeze=False)[0]
     treatments = sorted(set(labels.treatment[~labels.is_control]))
     for axes, (model, seeds) in zip(panels, embeddings.items(), strict=True):
@@ -198,7 +198,8 @@ def _maps(embeddings: Mapping[str, Sequence[np.ndarray]], labels: Labels) -> Fig
         axes.set_title(model, fontsize=9)
         axes.set_xticks([])
         axes.set_yticks([])
-    panels[0].legend(fontsize=7, frameon=False)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 

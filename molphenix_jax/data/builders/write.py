@@ -81,6 +81,7 @@ def write_screen(
         spec=content.spec, shards=content.perturbations, data_dir=temporary
     )
     build(perturbations, len(content.perturbations), beam_options=beam_options)
+    shutil.rmtree(temporary / "downloads", ignore_errors=True)  # TFDS makes it, empty
     np.savez(temporary / "index.npz", **content.index())  # pyright: ignore[reportArgumentType]
     content.correction.save(temporary / "correction.npz")
     content.rejected.to_csv(temporary / "rejected.csv", index=False)

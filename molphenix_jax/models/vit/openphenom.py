@@ -129,7 +129,7 @@ def _safetensors(path: pathlib.Path) -> Mapping[str, Any]:
 
 def _torch(path: pathlib.Path) -> Mapping[str, Any]:
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise EncoderFileError(
             f"{path} is a torch checkpoint in spite of its name, and torch is not installed; "

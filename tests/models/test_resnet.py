@@ -21,9 +21,10 @@ def images(n: int, size: int = 16, channels: int = 3) -> jax.Array:
 def test_an_embedding_does_not_depend_on_its_neighbours():
     x = images(4)
     model: Any = ResNet(TINY)
-    params = model.init(jax.random.key(0), x)
-    alone = jnp.concatenate([model.apply(params, x[i : i + 1]) for i in range(4)])
-    np.testing.assert_allclose(model.apply(params, x), alone, rtol=1e-4, atol=1e-5)
+    params = jax.jit(model.init)(jax.random.key(0), x)
+    apply = jax.jit(model.apply)
+    alone = jnp.concatenate([apply(params, x[i : i + 1]) for i in range(4)])
+    np.testing.assert_allclose(apply(params, x), alone, rtol=1e-4, atol=1e-5)
     assert set(params) == {"params"}  # no running statistics
     assert alone.shape == (4, 64)
 
@@ -41,9 +42,9 @@ def test_the_model_embeds_images_to_unit_vectors():
     tower = TowerConfig(8, 1)
     model: Any = ImageMolPhenix(phenomics=tower, molecules=tower, dim=5, images=TINY)
     x, m = images(3), jnp.ones((3, 7))
-    params = model.init(jax.random.key(0), x, m)
+    params = jax.jit(model.init)(jax.random.key(0), x, m)
     assert "phenomic_head" not in params["params"]
-    out = model.apply(params, x, m)
+    out = jax.jit(model.apply)(params, x, m)
     np.testing.assert_allclose(jnp.linalg.norm(out.z_x, axis=1), 1, rtol=1e-5)
     assert out.z_m.shape == (3, 5)
 

@@ -104,8 +104,8 @@ def validate(c: Config) -> None:
         wrong.append(f"images.downsample={i.downsample!r}: must be at least 1")
     if i.core < 0:
         wrong.append(f"images.core={i.core!r}: must be 0 (whole field) or positive")
-    if h.resnet_width < 2 or h.resnet_width % 2:
-        wrong.append(f"model.resnet_width={h.resnet_width!r}: must be even and positive")
+    if h.resnet_width < 1:
+        wrong.append(f"model.resnet_width={h.resnet_width!r}: must be positive")
     if c.eval.unseen_screens:
         wrong.append("eval.unseen_screens: image runs are evaluated on their own screen only")
     if c.data.wells and (pathlib.Path(c.data.wells) / HEADER).is_file():

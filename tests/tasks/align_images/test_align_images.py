@@ -27,7 +27,7 @@ FIELDS = {
     "data.correction": "centerscale",
     "data.test_fraction": 0.25,
     "data.validation_fraction": 0.25,
-    "data.unseen_images_fraction": 0.3,
+    "data.unseen_images_fraction": 0.5,
     "images.layout": "table",
     "molecules.blocks": "maccs",
     "model.resnet": "resnet10",
@@ -36,9 +36,9 @@ FIELDS = {
     "model.molecules.input_dropout": 0.0,
     "model.molecules.dropout": 0.0,
     "model.dim": 16,
-    "train.steps": 80,
+    "train.steps": 120,
     "train.warmup_steps": 5,
-    "train.learning_rate": 3e-3,
+    "train.learning_rate": 1e-3,
     "train.devices": 1,
     "train.batch_size": 12,
     "train.log_every": 1,
@@ -84,7 +84,7 @@ def whole(cache, data, tmp_path_factory) -> pathlib.Path:
 
 def test_the_loss_falls_and_seen_images_find_their_molecule(whole, data):
     loss = [m["loss"] for m in read_metrics(whole / METRICS_FILE) if m["kind"] == "train"]
-    assert np.mean(loss[-10:]) < 0.7 * np.mean(loss[:10])
+    assert np.mean(loss[-10:]) < 0.5 * np.mean(loss[:10])
     c = config(data)
     task, _ = tiny.make(c, whole / "again")
     with console.capture():
@@ -95,8 +95,8 @@ def test_the_loss_falls_and_seen_images_find_their_molecule(whole, data):
     rank = rank_of_positive(
         z_x, run.embed_perturbations(params, run.screen, ids), np.arange(len(ids))
     ).pessimistic
-    # By chance the median rank is half of the 16 or so.
-    assert np.median(rank) <= 2
+    # By chance the median rank is half of their number.
+    assert np.median(rank) < len(ids) / 4
     np.testing.assert_allclose(np.linalg.norm(z_x, axis=1), 1, rtol=1e-4)
 
 
@@ -162,8 +162,8 @@ def test_a_replicate_is_shown_by_its_own_images(data, tmp_path):
     smiles = index["smiles"].to_numpy()[task.images.rows]
     inchikey = task.screen.molecules["inchikey"].to_numpy()
     of_image = inchikey[task.screen.molecule[task.images.of_perturbation]]
-    assert len(set(zip(smiles, of_image, strict=True))) == 24
-    assert len(task.images.rows) == 24 * screen.N_WELLS
+    assert len(set(zip(smiles, of_image, strict=True))) == 48
+    assert len(task.images.rows) == 48 * screen.N_WELLS
 
 
 def test_wells_without_images_are_an_error_that_names_both(data, tmp_path):
@@ -176,7 +176,7 @@ def test_wells_without_images_are_an_error_that_names_both(data, tmp_path):
 
 def test_what_the_config_refuses():
     c = default_config()
-    c.model.resnet, c.model.resnet_width, c.images.layout = "resnet99", 7, "heap"
+    c.model.resnet, c.model.resnet_width, c.images.layout = "resnet99", 0, "heap"
     c.data.averaging = "full"
     with pytest.raises(ConfigError) as error:
         tasks.validate(c)

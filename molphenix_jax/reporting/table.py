@@ -8,6 +8,7 @@ import rich.console
 import rich.markup
 import rich.table
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.reporting import rows
 
 
@@ -19,7 +20,8 @@ def headline_table(evaluation: Mapping, *, split: str | None = None) -> rich.tab
         split: the split to show; by default unseen molecules, or the first there is.
 
     Raises:
-        ValueError: if there are no results, or none for the split.
+        InputError: if there are no results; says why.
+        ValueError: if there are none for the split.
     """
     split = _known_split(evaluation, split)
     table = rich.table.Table(
@@ -107,7 +109,11 @@ def to_text(evaluation: Mapping, *, full: bool = False, width: int = 120) -> str
 def _known_split(evaluation: Mapping, split: str | None) -> str:
     known = rows.splits(evaluation)
     if not known:
-        raise ValueError("evaluation.json holds no results; see its not_computed for the reasons")
+        reasons = "; ".join(rows.missing_line(m) for m in evaluation.get("not_computed", ()))
+        raise InputError(
+            f"the evaluation holds no results: {reasons or 'no split has a pair'}. More molecules "
+            "are needed, or a larger data.test_fraction"
+        )
     if split is not None and split not in known:
         raise ValueError(f"no results for split {split!r}; there are {known}")
     return split or known[0]

@@ -25,8 +25,7 @@ class InputScaling(NamedTuple):
         mean: Column means of the training inputs.
         std: Column standard deviations; constant columns have 1.
         weight: What each column is multiplied by after the clip, so that blocks weigh the same.
-        rotation: Principal axes [d, k] scaled to the output variance. One row more than columns
-            leaves these as they are (no checkpoint can hold an array of size 0).
+        rotation: Principal axes [d, k] scaled to the output variance; [d, 0] leaves all columns.
     """
 
     mean: Float[np.ndarray, " d"]
@@ -37,17 +36,13 @@ class InputScaling(NamedTuple):
     @property
     def width(self) -> int:
         """Columns of the output."""
-        return self.rotation.shape[1] if self._rotates else len(self.mean)
-
-    @property
-    def _rotates(self) -> bool:
-        return self.rotation.shape[0] == self.mean.shape[0]
+        return self.rotation.shape[1] or self.rotation.shape[0]
 
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n k"]:
         """Scales raw inputs, bits or floats."""
         scaled = (jnp.asarray(x, jnp.float32) - self.mean[None]) / self.std[None]
         scaled = jnp.clip(scaled, -CLIP_SD, CLIP_SD) * self.weight[None]
-        return scaled @ self.rotation if self._rotates else scaled
+        return scaled @ self.rotation if self.rotation.shape[1] else scaled
 
 
 def fit_scaling(
@@ -78,7 +73,7 @@ def fit_scaling(
         weights.append(np.where(varies, 1 / share, 1.0))
     mean, std, weight = (np.concatenate(v).astype(np.float32) for v in (means, stds, weights))
     if not components:
-        return InputScaling(mean, std, weight, np.zeros((n_columns + 1, 1), np.float32))
+        return InputScaling(mean, std, weight, np.zeros((n_columns, 0), np.float32))
     scaled = np.concatenate(blocks, axis=1).astype(np.float32)
     scaled = np.clip((scaled - mean[None]) / std[None], -CLIP_SD, CLIP_SD) * weight[None]
     k = min(components, scaled.shape[1], len(scaled) - 1)

@@ -216,13 +216,9 @@ def _step_flops(params: Any, batch: int, dim: int, width: int) -> float:
 
 def _matmul_flops_per_second(dtype: str) -> float:
     """The rate of a plain matrix product of 4,096 rows on the first device."""
-    import jax
     import jax.numpy as jnp
 
-    from molphenix_jax.bench.measure import interleaved_medians
+    from molphenix_jax.bench.measure import interleaved_medians, matmul
 
-    n = 4096
-    a = jnp.ones((n, n), dtype)
-    product = jax.jit(lambda a: a @ a)
-    seconds = interleaved_medians({"": lambda: product(a).block_until_ready()}, repeats=5)[""]
-    return 2.0 * n**3 / seconds
+    product, tflop = matmul(4096, jnp.dtype(dtype))
+    return 1e12 * tflop / interleaved_medians({"product": product}, repeats=5)["product"]

@@ -22,81 +22,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from molphenix_jax.losses import blocks, streaming
-from molphenix_jax.losses.softmax import SoftmaxKernel, log_sum_exp
-
-
-class Recall(NamedTuple):
-    """Of each state: log Σ e^{β<q, s>} and the mean of the stored patterns under that softmax."""
-
-    lse: Float[Array, " n"]
-    mean: Float[Array, "n d"]
-
-
-@dataclasses.dataclass(frozen=True)
-class RetrievalKernel:
-    """Softmax-weighted mean of the columns' patterns, for each row's state.
-
-    Attributes:
-        beta: β, inverse temperature of the retrieval.
-    """
-
-    beta: float
-
-    def partial(self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared) -> blocks.Stats:
-        """Recall from the block's columns only."""
-        del shared
-        s, valid = self._scores(rows, cols)
-        lse = log_sum_exp(s, valid, axis=1)
-        mean = blocks.dot(_probability(s, lse, valid), cols.z.T)
-        return blocks.Stats(Recall(lse, mean), (), ())
-
-    def merge(self, a: blocks.Stats, b: blocks.Stats) -> blocks.Stats:
-        """Means are weighted by their share of the joint sum."""
-        lse = jnp.logaddexp(a.rows.lse, b.rows.lse)
-        safe = jnp.where(jnp.isfinite(lse), lse, 0.0)
-        mean = (
-            jnp.exp(a.rows.lse - safe)[:, None] * a.rows.mean
-            + jnp.exp(b.rows.lse - safe)[:, None] * b.rows.mean
-        )
-        return blocks.Stats(Recall(lse, mean), (), ())
-
-    def empty(self, rows: blocks.Side, cols: blocks.Side) -> blocks.Stats:
-        """Nothing recalled."""
-        del cols
-        n, d = rows.z.shape
-        return blocks.Stats(Recall(jnp.full((n,), -jnp.inf), jnp.zeros((n, d))), (), ())
-
-    def recap(self, stats: blocks.Stats, cotangent: blocks.Stats) -> blocks.Stats:
-        """lse, the pull ȯ on the recalled mean o, and <ȯ, o>; not o itself."""
-        recall: Recall = stats.rows
-        pull = cotangent.rows.mean
-        level = jnp.sum(pull * recall.mean, axis=1) - cotangent.rows.lse
-        return blocks.Stats((recall.lse, pull, level), (), ())
-
-    def pullback(
-        self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared, recap: blocks.Stats
-    ) -> Float[Array, ""]:
-        """Σ p_ij (<ȯ_i, s_j> - <ȯ_i, o_i>): p through its exponent, s_j directly."""
-        del shared
-        s, valid = self._scores(rows, cols)
-        lse, pull, level = recap.rows
-        p = _probability(s, lse, valid)
-        return jnp.sum(p * (blocks.dot(pull, cols.z) - level[:, None]))
-
-    def _scores(self, rows: blocks.Side, cols: blocks.Side):
-        return self.beta * blocks.dot(rows.z, cols.z), blocks.valid_pairs(rows, cols)
-
-
-def _probability(s, lse, valid) -> Float[Array, "n m"]:
-    top = jnp.where(jnp.isfinite(lse), lse, jnp.inf)[:, None]
-    return jnp.exp(jnp.where(valid, s - top, -jnp.inf))
+from molphenix_jax.losses.recall import (
+    Recall,
+    RetrievalKernel,
+    own_gradient,
+    own_recall,
+)
+from molphenix_jax.losses.softmax import SoftmaxKernel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,9 +115,8 @@ def _half(
     """
     retrieval = loss.retrieval
 
-    def recall(state: blocks.Side, done: Array | None):
-        stats = streaming.statistics(retrieval, state, anchor, shared, plan, done=done)
-        lse, mean = stats.rows
+    def recalled(state: blocks.Side, recall: Recall):
+        lse, mean = recall
         norm = jnp.sqrt(_row_dot(mean, mean))
         # With a barrier, since the compiler would rather keep both and divide again later.
         unit = jax.lax.optimization_barrier(mean * _inverse(norm)[:, None])
@@ -193,8 +130,11 @@ def _half(
         stats = blocks.Stats(Recall(lse, side.z * norm[:, None]), (), ())
         return retrieval.recap(stats, blocks.Stats(by_mean, (), ()))
 
-    own = recall(anchor, done)
-    cross = recall(other, own[0][0])
+    own = recalled(anchor, own_recall(retrieval, anchor, plan, done=done))
+    cross = recalled(
+        other,
+        streaming.statistics(retrieval, other, anchor, shared, plan, done=own[0][0]).rows,
+    )
     value, by_unit = streaming.value_and_gradients(
         loss.kernel, own[2], cross[2], shared, plan, done=cross[0][0]
     )
@@ -210,22 +150,10 @@ def _half(
         plan,
         start=blocks.Stats(gradients.cols, gradients.rows, nothing),
     )
-    through_anchor = streaming.pulled_back(
-        retrieval,
-        anchor,
-        anchor,
-        shared,
-        recap(own, by_unit.rows),
-        plan,
-        start=blocks.Stats(
-            through_other.cols,
-            streaming.after(jnp.zeros_like(gradients.rows), through_other.rows[0, 0]),
-            nothing,
-        ),
+    of_anchor = own_gradient(
+        retrieval, anchor, recap(own, by_unit.rows).rows, plan, start=through_other.cols
     )
-    return value, blocks.Stats(
-        through_anchor.rows + through_anchor.cols, through_other.rows, scalars
-    )
+    return value, blocks.Stats(of_anchor, through_other.rows, scalars)
 
 
 def _row_dot(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> Float[Array, " n"]:

@@ -394,33 +394,35 @@ def _sweep(
     def step(at, so_far: blocks.Stats) -> blocks.Stats:
         row_at, col_at = (at // across) * row_tile, (at % across) * col_tile
         tile = visit(
-            _fresh(rows, row_at, row_tile),
-            _fresh(cols, col_at, col_tile),
+            fresh(rows, row_at, row_tile),
+            fresh(cols, col_at, col_tile),
             blocks.Stats(
-                _take(so_far.rows, row_at, row_tile),
-                _take(so_far.cols, col_at, col_tile),
+                take(so_far.rows, row_at, row_tile),
+                take(so_far.cols, col_at, col_tile),
                 so_far.total,
             ),
         )
         return blocks.Stats(
-            _put(so_far.rows, tile.rows, row_at), _put(so_far.cols, tile.cols, col_at), tile.total
+            put(so_far.rows, tile.rows, row_at), put(so_far.cols, tile.cols, col_at), tile.total
         )
 
     return jax.lax.fori_loop(0, -(-n // row_tile) * across, step, start)
 
 
-def _take(tree: Any, at: Int[Array, ""], size: int) -> Any:
+def take(tree: Any, at: Int[Array, ""], size: int) -> Any:
+    """The tile at a row."""
     # A last tile that does not fit starts earlier: dynamic slices are clamped to the array.
     return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, at, size), tree)
 
 
-def _put(tree: Any, tile: Any, at: Int[Array, ""]) -> Any:
+def put(tree: Any, tile: Any, at: Int[Array, ""]) -> Any:
+    """The tree with its tile at a row replaced."""
     return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, at, 0), tree, tile)
 
 
-def _fresh(sides: tuple, at: Int[Array, ""], size: int) -> tuple:
-    """The tile at a row, with rows masked out that an earlier tile has seen."""
+def fresh(sides: tuple, at: Int[Array, ""], size: int) -> tuple:
+    """The tile at a row of (side, …), with rows masked out that an earlier tile has seen."""
     first = jnp.minimum(at, sides[0].z.shape[0] - size)
-    side, *others = _take(sides, at, size)
+    side, *others = take(sides, at, size)
     unseen = first + jnp.arange(size) >= at
     return (side._replace(mask=side.mask & unseen), *others)

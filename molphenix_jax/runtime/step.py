@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from molphenix_jax.runtime.optimizer import global_norm, square
 from molphenix_jax.runtime.random import unrolled
 
 Params = Any
@@ -66,8 +67,8 @@ def make_step(
         )
         updates, opt_state = tx.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
-        flags = [jnp.isfinite(loss), *(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))]
-        metrics = {**metrics, "loss": loss, "grad_norm": optax.tree.norm(grads)}
+        flags = [jnp.isfinite(loss), *(jnp.isfinite(square(g)) for g in jax.tree.leaves(grads))]
+        metrics = {**metrics, "loss": loss, "grad_norm": global_norm(grads)}
         return params, opt_state, metrics, jnp.stack(flags)
 
     def only_member(params, opt_state, key, *rest):

@@ -8,7 +8,9 @@ from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.optimizer import (
     OPTIMIZERS,
     SCHEDULES,
+    clip_by_norm,
     decay_mask,
+    global_norm,
     make_optimizer,
     train_fields,
     train_problems,
@@ -32,6 +34,27 @@ def walk(t, *, steps, gradient=1.0):
         params = optax.apply_updates(params, updates)
         sizes.append(float(-updates["bias"]))
     return np.asarray(sizes)
+
+
+@pytest.mark.parametrize("max_norm", [0.1, 1e4])
+def test_the_clip_is_that_of_optax(max_norm):
+    rng = np.random.default_rng(0)
+    shapes = {"kernel": (300, 200), "stack": (2, 3, 50), "bias": (70,), "scale": ()}
+    gradients = {k: rng.normal(size=s).astype(np.float32) for k, s in shapes.items()}
+    ours, theirs = (
+        tx.update(gradients, tx.init(gradients), gradients)[0]
+        for tx in (clip_by_norm(max_norm), optax.clip_by_global_norm(max_norm))
+    )
+    for name in shapes:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5)
+
+
+def test_the_norm_of_many_numbers_is_exact_to_float32():
+    leaf = np.random.default_rng(0).normal(size=(2048, 1024)).astype(np.float32)
+    exact = np.sqrt(np.square(leaf, dtype=np.float64).sum())
+    np.testing.assert_allclose(
+        jax.jit(global_norm)({"a": leaf, "b": jnp.float32(0)}), exact, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -57,8 +57,8 @@ PRODUCTS = {
     "cwcl": (3, 3),
     "siglip": (3, 3),
     "s2l": (3, 3),
-    "hopfield_clip": (30, 34),
-    "cloome": (30, 34),
+    "hopfield_clip": (30, 30),
+    "cloome": (30, 30),
 }
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -69,7 +70,7 @@ class Regressor(nn.Module):
     @nn.compact
     def __call__(self, graphs: Any) -> tuple[jax.Array, jax.Array]:
         """Returns the numbers and which molecules are real."""
-        encoded = MoleculeEncoder(self.config, name="encoder")(graphs, train=False)
+        encoded = MoleculeEncoder(self.config, name="encoder")(graphs, train=True)
         return nn.Dense(1, name="head")(encoded.graphs)[:, 0], encoded.graph_mask
 
 
@@ -148,15 +149,17 @@ def _trainer(
     starts = range(0, len(graphs), size)
     batches = [jax.device_put(pack(graphs[i : i + size], budgets)) for i in starts]
     optimizer = optax.adam(1e-4)
-    params = jax.jit(model.init)(jax.random.key(0), batches[0])
+    # Nothing drops out, but the signs of eigenvectors are drawn.
+    rngs = {"dropout": jax.random.key(1)}
+    params = jax.jit(model.init)({"params": jax.random.key(0), **rngs}, batches[0])
     state = {"params": params, "optimizer": optimizer.init(params)}
 
     def loss(params: Any, batch: Any) -> jax.Array:
-        result: Any = model.apply(params, batch)
+        result: Any = model.apply(params, batch, rngs=rngs)
         predicted, real = result
         return jnp.where(real, predicted**2, 0.0).sum() / real.sum()
 
-    @jax.jit
+    @functools.partial(jax.jit, donate_argnums=0)
     def update(state: dict[str, Any], batch: Any) -> dict[str, Any]:
         gradient = jax.grad(loss)(state["params"], batch)
         changes, kept = optimizer.update(gradient, state["optimizer"])

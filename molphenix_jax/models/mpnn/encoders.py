@@ -42,9 +42,13 @@ class CodesDense(nn.Module):
         kernel = self.param(
             "kernel", nn.initializers.truncated_normal(std), (sum(self.sizes), self.features)
         )
-        offsets = jnp.cumsum(jnp.asarray((0, *self.sizes[:-1]), jnp.int32))
-        rows = codes.astype(jnp.int32) + offsets[None, :]
-        one_hot = jax.nn.one_hot(rows, sum(self.sizes), dtype=self.dtype).sum(axis=1)
+        one_hot = jnp.concatenate(
+            [
+                jax.nn.one_hot(codes[:, column], size, dtype=self.dtype)
+                for column, size in enumerate(self.sizes)
+            ],
+            axis=1,
+        )
         return one_hot @ kernel.astype(self.dtype)
 
 
@@ -81,14 +85,12 @@ class LaplacianEncoder(nn.Module):
         train: bool,
     ) -> Float[Array, "n p"]:
         """Encodes n atoms by their components in k eigenvectors; absent ones are all zero."""
-        hidden = nn.Dense(_POSITIONAL_HIDDEN, dtype=self.dtype, name="hidden")
-        out = nn.Dense(POSITIONAL_WIDTH, dtype=self.dtype, name="out")
+        hidden = _PairsDense(_POSITIONAL_HIDDEN, self.dtype, name="hidden")
         # The eigenvalue 0 has a constant vector; an eigenvalue above 0 marks one that is there.
-        present = (values > 1e-6).astype(self.dtype)[:, :, None]
+        present = (values > 1e-6).astype(self.dtype)
 
         def encode(v: Array) -> Array:
-            pairs = jnp.stack([v, values], axis=-1).astype(self.dtype)
-            return (out(nn.relu(hidden(pairs))) * present).sum(axis=1)
+            return (nn.relu(hidden(v, values)) * present[:, :, None]).sum(axis=1)
 
         if train:
             shape = (n_graphs, vectors.shape[1])
@@ -96,7 +98,41 @@ class LaplacianEncoder(nn.Module):
             summed = encode(vectors * signs[graph])
         else:
             summed = (encode(vectors) + encode(-vectors)) / 2
-        return nn.Dense(POSITIONAL_WIDTH, dtype=self.dtype, name="post")(nn.relu(summed))
+        # The MLP's second layer is linear: once over the sum, in place of once for each vector.
+        out = _SummedDense(POSITIONAL_WIDTH, self.dtype, name="out")(
+            summed, present.sum(axis=1, keepdims=True)
+        )
+        return nn.Dense(POSITIONAL_WIDTH, dtype=self.dtype, name="post")(nn.relu(out))
+
+
+class _PairsDense(nn.Module):
+    """A dense layer over pairs of numbers, as arithmetic: a product with two inputs is too thin."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, a: Float[Array, "n k"], b: Float[Array, "n k"]) -> Float[Array, "n k d"]:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (2, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        a, b, kernel, bias = (x.astype(self.dtype) for x in (a, b, kernel, bias))
+        a, b = a[:, :, None], b[:, :, None]
+        return a * kernel[None, None, 0] + b * kernel[None, None, 1] + bias[None, None, :]
+
+
+class _SummedDense(nn.Module):
+    """The sum of a dense layer over several inputs, from their sum and number."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, total: Float[Array, "n k"], number: Float[Array, "n 1"]) -> Array:
+        kernel = self.param(
+            "kernel", nn.initializers.lecun_normal(), (total.shape[-1], self.features)
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return total @ kernel.astype(self.dtype) + number * bias.astype(self.dtype)[None, :]
 
 
 class _FirstState(nn.Module):

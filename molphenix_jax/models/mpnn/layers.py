@@ -1,5 +1,6 @@
 """Parts that the layers share: a dense layer over gathered inputs, MLP, norms, the muP readout."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,13 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from molphenix_jax.models.activation import gelu
+
 # PyTorch's, so that graphium's layers come out the same.
 EPSILON = 1e-5
 
 _ACTIVATIONS = {
     "relu": nn.relu,
-    # Exact, as in PyTorch; flax's default is the tanh approximation.
-    "gelu": lambda x: nn.gelu(x, approximate=False),
+    "gelu": gelu,
 }
 
 # A part of a concatenated input: rows, and where each output row takes its own from (None: as is).
@@ -29,8 +31,9 @@ def activate(x: Array, name: str) -> Array:
 class GatherDense(nn.Module):
     """A dense layer over the concatenation of gathered parts.
 
-    Each part is multiplied by its slice of the kernel first and gathered then: with two atoms to a
-    bond that is half the arithmetic of gathering first, and the same result.
+    A part is multiplied by its slice of the kernel first and gathered then: with two atoms to a
+    bond that is half the arithmetic of gathering first, and the same result. Neighbouring parts
+    that are taken as they are go into one product, since thin ones are slow.
 
     Attributes:
         features: Output size.
@@ -48,11 +51,30 @@ class GatherDense(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         kernel = kernel.astype(self.dtype)
         total, start = bias.astype(self.dtype)[None, :], 0
-        for x, index in parts:
-            product = x.astype(self.dtype) @ kernel[start : start + x.shape[-1]]
-            total = total + (product if index is None else product[index])
-            start += x.shape[-1]
+        for x, indices in _joined(parts):
+            width = x.shape[-1]
+            kernels = [kernel[start + i * width :][:width] for i in range(max(len(indices), 1))]
+            product = x.astype(self.dtype) @ jnp.concatenate(kernels, axis=1)
+            if indices:
+                products = jnp.split(product, len(indices), axis=1)
+                for each, index in zip(products, indices, strict=True):
+                    total = total + each[index]
+            else:
+                total = total + product
+            start += width * len(kernels)
         return total
+
+
+def _joined(parts: Sequence[Part]) -> list[tuple[Array, list[Array]]]:
+    """Inputs of one product each: neighbours taken as they are, or the same rows gathered twice."""
+    joined: list[tuple[Array, list[Array]]] = []
+    for _, group in itertools.groupby(parts, key=lambda p: None if p[1] is None else id(p[0])):
+        xs, indices = zip(*group, strict=True)
+        if indices[0] is None:
+            joined.append((jnp.concatenate(xs, axis=1), []))
+        else:
+            joined.append((xs[0], list(indices)))
+    return joined
 
 
 class Norm(nn.Module):

@@ -55,8 +55,6 @@ class MessagePassing(nn.Module):
             t.n_graphs,
             train=train,
         )
-        incoming = jnp.concatenate([edges, x.nodes[t.senders]], axis=1)
-        outgoing = jnp.concatenate([edges, x.nodes[t.receivers]], axis=1)
         of_node = [] if x.graphs is None else [(x.graphs, t.graph_of_node)]
         nodes = MLP(
             c.expansion * c.width,
@@ -68,8 +66,10 @@ class MessagePassing(nn.Module):
             name="node_model",
         )(
             [
-                (sum_at(incoming, t.receivers, t.n_nodes), None),
-                (sum_at(outgoing, t.senders, t.n_nodes), None),
+                (sum_at(edges, t.receivers, t.n_nodes), None),
+                (sum_at(x.nodes[t.senders], t.receivers, t.n_nodes), None),
+                (sum_at(edges, t.senders, t.n_nodes), None),
+                (sum_at(x.nodes[t.receivers], t.senders, t.n_nodes), None),
                 (x.nodes, None),
                 *of_node,
             ],

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from molphenix_jax.models.activation import gelu
+
 LAYER_NORM_EPS = 1e-6
 
 
@@ -62,7 +64,7 @@ class ParallelBlock(nn.Module):
 
         attention = attend(per_head(q, "q_norm"), per_head(k, "k_norm"), v, heads=self.heads)
         out = nn.Dense(width, dtype=self.dtype, name="attn_out")(attention)
-        out += nn.Dense(width, dtype=self.dtype, name="mlp_out")(nn.gelu(mlp, approximate=False))
+        out += nn.Dense(width, dtype=self.dtype, name="mlp_out")(gelu(mlp))
         scale = self.param("scale", nn.initializers.constant(self.scale_init), (width,))
         out *= scale.astype(out.dtype)[None, None]
         keep = 1.0 - self.drop_path
@@ -113,7 +115,7 @@ class MLP(nn.Module):
     def __call__(self, x: Float[Array, "n t w"]) -> Float[Array, "n t w"]:
         """Token by token."""
         h = nn.Dense(4 * self.width, dtype=self.dtype, name="up")(x)
-        return nn.Dense(self.width, dtype=self.dtype, name="down")(nn.gelu(h, approximate=False))
+        return nn.Dense(self.width, dtype=self.dtype, name="down")(gelu(h))
 
 
 class CrossAttention(nn.Module):

@@ -1,16 +1,18 @@
 """SMILES to graphs, in processes where there are many."""
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import datamol as dm
 import numpy as np
 import pandas as pd
-from jaxtyping import Float16, Int16, UInt8
+from jaxtyping import Float16, Int, Int16, UInt8
 from rdkit import Chem
 
 from molphenix_jax.molecules.graphs.encodings import encode_positions
-from molphenix_jax.molecules.graphs.record import MolecularGraph, check_indices, decode, encode
+from molphenix_jax.molecules.graphs.record import MolecularGraph, encode
 from molphenix_jax.molecules.graphs.vocabulary import (
     BOND_TYPE_CODES,
     EDGE_COLUMNS,
@@ -30,8 +32,10 @@ _NUMBERS = NODE_COLUMNS[4:]
 _LOWEST = np.array([column.lowest for column in _NUMBERS])
 _LAST = np.array([column.size - 1 for column in _NUMBERS])
 _VALENCE = NODE_COLUMNS[3]
-# Where the columns of random walks, eigenvectors and eigenvalues end.
-_SPLIT = np.cumsum([RANDOM_WALK_STEPS, N_EIGENVECTORS, N_EIGENVECTORS])
+# Columns of random walks, eigenvectors and eigenvalues in the positional encodings.
+_WALKS_END, _VECTORS_END = RANDOM_WALK_STEPS, RANDOM_WALK_STEPS + N_EIGENVECTORS
+_WIDTH = _VECTORS_END + N_EIGENVECTORS
+_COLUMNS = slice(0, _WALKS_END), slice(_WALKS_END, _VECTORS_END), slice(_VECTORS_END, _WIDTH)
 
 
 def featurise_graphs(
@@ -50,27 +54,31 @@ def featurise_graphs(
     Raises:
         ValueError: `max_atoms` is not from 1 to 32,767.
     """
-    records, rejected = featurise_records(smiles, max_atoms=max_atoms)
-    # Equal SMILES share one bytes object, and so one graph.
-    graphs = {id(record): decode(record) for record in records if record is not None}
-    return [None if record is None else graphs[id(record)] for record in records], rejected
+    return _mapped(graphs_of_chunk, smiles, max_atoms)
 
 
 def featurise_records(
     smiles: Sequence[str], *, max_atoms: int = MAX_ATOMS
 ) -> tuple[list[bytes | None], pd.DataFrame]:
     """As `featurise_graphs`, with graphs as the bytes of `encode`."""
+    return _mapped(_records, smiles, max_atoms)
+
+
+def _mapped(
+    work: Callable[..., Sequence[Any]], smiles: Sequence[str], max_atoms: int
+) -> tuple[list[Any], pd.DataFrame]:
+    """Results of the work, None for a rejected row, and the rejected rows."""
     if not 1 <= max_atoms <= _INDEX_LIMIT:
         raise ValueError(f"max_atoms is from 1 to {_INDEX_LIMIT}, not {max_atoms}")
     texts = [text if isinstance(text, str) else "" for text in smiles]
-    work = functools.partial(_records, max_atoms=max_atoms)
-    records: list[bytes | None] = []
+    results: list[Any] = []
     rows = []
-    for row, result in enumerate(map_distinct(work, texts)):
-        records.append(result if isinstance(result, bytes) else None)
-        if isinstance(result, str):
+    for row, result in enumerate(map_distinct(functools.partial(work, max_atoms=max_atoms), texts)):
+        rejected = isinstance(result, str)
+        results.append(None if rejected else result)
+        if rejected:
             rows.append((row, "smiles", smiles[row], result))
-    return records, pd.DataFrame(rows, columns=["row", "field", "value", "reason"])
+    return results, pd.DataFrame(rows, columns=["row", "field", "value", "reason"])
 
 
 def _records(smiles: Sequence[str], *, max_atoms: int) -> list[bytes | str]:
@@ -99,7 +107,8 @@ def _read(text: str, max_atoms: int) -> Chem.Mol | str:
         return "no atoms"
     if n_atoms > max_atoms:
         return f"{n_atoms} atoms, more than the {max_atoms} allowed"
-    if mol.HasSubstructMatch(_PLACEHOLDER):
+    # "*" and "[#0]" are the two ways to write one.
+    if ("*" in text or "#0" in text) and mol.HasSubstructMatch(_PLACEHOLDER):
         return "has a placeholder atom (*): a fragment or polymer, not a molecule"
     return mol
 
@@ -110,22 +119,25 @@ def _graphs(mols: Sequence[Chem.Mol]) -> list[MolecularGraph]:
         return []
     n_nodes = np.array([mol.GetNumAtoms() for mol in mols])
     n_bonds = np.array([mol.GetNumBonds() for mol in mols])
-    nodes = np.split(_node_codes(mols), np.cumsum(n_nodes)[:-1])
+    nodes = _split(_node_codes(mols), n_nodes)
     ends, codes = _bonds(mols)
     # Two directed bonds for each: (a, b) and (b, a), next to one another.
     both_ways = np.stack([ends, ends[:, ::-1]], axis=1).reshape(-1, 2)
-    directed = np.split(both_ways, np.cumsum(2 * n_bonds)[:-1])
-    edges = np.split(np.repeat(codes, 2, axis=0), np.cumsum(2 * n_bonds)[:-1])
+    directed = _split(both_ways, 2 * n_bonds)
+    edges = _split(np.repeat(codes, 2, axis=0), 2 * n_bonds)
     graphs = []
     each = zip(nodes, edges, directed, _positions(mols, directed), strict=True)
     for mol_nodes, mol_edges, pairs, position in each:
-        rwse, vectors, values = np.split(position, _SPLIT[:-1], axis=1)
-        graph = MolecularGraph(
-            mol_nodes, mol_edges, pairs[:, 0], pairs[:, 1], rwse, vectors, values
+        rwse, vectors, values = (position[:, columns] for columns in _COLUMNS)
+        graphs.append(
+            MolecularGraph(mol_nodes, mol_edges, pairs[:, 0], pairs[:, 1], rwse, vectors, values)
         )
-        check_indices(graph)
-        graphs.append(graph)
     return graphs
+
+
+def _split(rows: np.ndarray, lengths: Int[np.ndarray, " m"]) -> list[np.ndarray]:
+    ends = np.cumsum(lengths).tolist()
+    return [rows[start:end] for start, end in itertools.pairwise([0, *ends])]
 
 
 def _node_codes(mols: Sequence[Chem.Mol]) -> UInt8[np.ndarray, "n c"]:
@@ -184,7 +196,7 @@ def _positions(
     are any basis of their space: which one, depends on the order of the rows. So they are computed
     in RDKit's canonical order, and come out the same however the SMILES was written.
     """
-    encodings = [np.empty((mol.GetNumAtoms(), _SPLIT[-1]), np.float16) for mol in mols]
+    encodings = [np.empty((mol.GetNumAtoms(), _WIDTH), np.float16) for mol in mols]
     places: list[tuple[int, np.ndarray]] = []
     adjacency = []
     for i, (mol, pairs) in enumerate(zip(mols, directed, strict=True)):

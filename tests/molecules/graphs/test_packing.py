@@ -94,7 +94,9 @@ def test_any_batch_of_a_data_set_fits_and_few_shapes_do(graphs, batch_size):
     assert choose_budget(sizes[largest], budgets) in budgets
     rng = np.random.default_rng(0)
     chosen = [choose_budget(sizes[rng.permutation(len(sizes))[:n]], budgets) for _ in range(200)]
-    assert np.mean([budget == budgets[0] for budget in chosen]) > 0.85
+    assert np.mean([budget in budgets[:2] for budget in chosen]) > 0.85
+    if batch_size == 64:  # few of the atoms that are computed on are padding
+        assert np.mean([budget.n_nodes for budget in chosen]) < 1.1 * n * sizes[:, 0].mean()
 
 
 def test_an_epoch_compiles_at_most_four_times(graphs):

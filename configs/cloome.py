@@ -8,6 +8,6 @@ data and schedule: runs that differ in this file alone compare the losses.
 
 import functools
 
-from molphenix_jax.tasks.align_config import config_from_arg
+from molphenix_jax.tasks.align.config import config_from_arg
 
 get_config = functools.partial(config_from_arg, loss="cloome")

@@ -11,13 +11,13 @@ Arguments, after a colon and separated by commas:
     encoder=mpnn a molecule encoder (MPNN++, 1M parameters) that learns beside the feature blocks
     pretrained=RUN  the encoder of a run of configs/molgps.py, to be trained on; implies the above
 
-Any field of `molphenix_jax/tasks/align_config.py` follows as `--config.data.folds=5`.
+Any field of `molphenix_jax/tasks/align/config.py` follows as `--config.data.folds=5`.
 """
 
 from molphenix_jax.losses import S2L_PRESETS
 from molphenix_jax.models.mpnn import mup_lr_rules
 from molphenix_jax.runtime.config import ConfigError, parse_arg
-from molphenix_jax.tasks.align_config import default_config
+from molphenix_jax.tasks.align.config import default_config
 from molphenix_jax.tasks.molecule_encoder import encoder_fields_of
 
 

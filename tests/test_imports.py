@@ -44,7 +44,7 @@ def rooms(path: pathlib.Path) -> set[str]:
 
 
 def test_the_reader_of_imports_sees_them():
-    assert {"data", "losses", "models", "runtime"} <= rooms(PACKAGE / "tasks" / "align_run.py")
+    assert {"data", "losses", "models", "runtime"} <= rooms(PACKAGE / "tasks" / "align" / "run.py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)

@@ -1,6 +1,6 @@
 """`molphenix bench step`: our training step beside the same model in plain PyTorch.
 
-The step is the one that training runs (`runtime/step.py` on `tasks/align_run.py`), on a screen of
+The step is the one that training runs (`runtime/step.py` on `tasks/align/run.py`), on a screen of
 random numbers in the paper's shapes: what the numbers are changes no time. Both sides start from
 the same weights and must first agree on the loss of two updates, without dropout; then both are
 timed with it.
@@ -34,9 +34,9 @@ from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.optimizer import decay_mask, make_optimizer
 from molphenix_jax.runtime.step import State, count_parameters, make_init, make_step
-from molphenix_jax.tasks.align_config import default_config, loss_options
-from molphenix_jax.tasks.align_inputs import CLIP_SD
-from molphenix_jax.tasks.align_run import AlignRun
+from molphenix_jax.tasks.align.config import default_config, loss_options
+from molphenix_jax.tasks.align.inputs import CLIP_SD
+from molphenix_jax.tasks.align.run import AlignRun
 
 BLOCKS = {"maccs": 167, "morgan": 2048, "rdkit": 2048}
 DOSES_UM = (0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0)
@@ -51,7 +51,7 @@ class Setting:
 
     Attributes:
         batch: pairs in a step.
-        size: preset of the heads' sizes, see `align_config.SIZES`.
+        size: preset of the heads' sizes, see `align.config.SIZES`.
         dtype: of the towers' products.
         profile_width: of the phenomic embeddings.
         repeats: timed rounds.

@@ -57,7 +57,7 @@ def _scale(arguments: argparse.Namespace) -> int:
     import jax
 
     from molphenix_jax.bench import measure
-    from molphenix_jax.data.simulated_scale import ScaleConfig
+    from molphenix_jax.data.simulated.scale import ScaleConfig
 
     size = ScaleConfig(
         n_molecules=arguments.molecules, n_wells=arguments.wells, width=arguments.width
@@ -90,7 +90,7 @@ def _prepare(size: Any, folder: pathlib.Path) -> list[Any]:
     """Writes the screen, unless it is there with the same size."""
     from molphenix_jax.bench import measure
     from molphenix_jax.data.builders import HEADER
-    from molphenix_jax.data.simulated_scale import write_scale_screen
+    from molphenix_jax.data.simulated.scale import write_scale_screen
     from molphenix_jax.errors import InputError
 
     case = f"write {size.n_perturbations:,} pairs, {size.n_wells:,} wells × {size.width:,}"
@@ -129,7 +129,7 @@ def _train(
     from molphenix_jax.runtime import mesh as meshes
     from molphenix_jax.runtime.metrics import TIMING_FILE, read_metrics
     from molphenix_jax.runtime.progress import say
-    from molphenix_jax.tasks.align_config import default_config
+    from molphenix_jax.tasks.align.config import default_config
 
     config = default_config(wells=str(folder), size=size)
     config.update_from_flattened_dict(

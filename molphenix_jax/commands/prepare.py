@@ -128,7 +128,7 @@ def _sources(arguments: argparse.Namespace):
 
 def _simulation(fields: dict[str, str]):
     from molphenix_jax.data.preparation.columns import WellsError
-    from molphenix_jax.data.simulated import SimulationConfig
+    from molphenix_jax.data.simulated.screen import SimulationConfig
 
     default = SimulationConfig()
     known = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}

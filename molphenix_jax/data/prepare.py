@@ -20,7 +20,7 @@ from molphenix_jax.data.preparation.columns import WellsError
 from molphenix_jax.data.preparation.pipeline import PrepareConfig, Reference, prepare_screen
 from molphenix_jax.data.preparation.source import Sources
 from molphenix_jax.data.screen import Screen, ScreenError
-from molphenix_jax.data.simulated import SimulationConfig, simulate_wells
+from molphenix_jax.data.simulated.screen import SimulationConfig, simulate_wells
 from molphenix_jax.data.store import ScreenStore
 from molphenix_jax.molecules import FEATURISER_VERSION
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from molphenix_jax.cli import main
-from molphenix_jax.data.simulated_scale import BLOCKS, ScaleConfig, write_scale_screen
+from molphenix_jax.data.simulated.scale import BLOCKS, ScaleConfig, write_scale_screen
 from molphenix_jax.data.store import ScreenStore
 
 SMALL = ScaleConfig(n_molecules=300, n_wells=1500, width=16, n_clusters=40)

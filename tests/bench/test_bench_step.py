@@ -8,7 +8,7 @@ import pytest
 
 from molphenix_jax import cli
 from molphenix_jax.bench import step
-from molphenix_jax.tasks.align_config import SIZES
+from molphenix_jax.tasks.align.config import SIZES
 
 SMALL = step.Setting(batch=16, size="small", profile_width=32, repeats=1, matmul=128)
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -23,7 +23,7 @@ def small():
 
 def test_the_run_is_the_one_that_training_makes(small):
     config, run, ours = small
-    assert type(run).__module__ == "molphenix_jax.tasks.align_run"
+    assert type(run).__module__ == "molphenix_jax.tasks.align.run"
     assert config.train.optimizer == "adamw"
     assert config.loss.name == "s2l"
     assert run.sampler.batch_size == SMALL.batch

@@ -10,7 +10,7 @@ import pytest
 
 from molphenix_jax.data.prepare import Prepared, prepare, prepare_simulated
 from molphenix_jax.data.screen import Screen, ScreenError
-from molphenix_jax.data.simulated import TINY
+from molphenix_jax.data.simulated.screen import TINY
 from molphenix_jax.evaluation import rank_of_positive, recall_at
 from molphenix_jax.molecules import standardise
 from tests import tiny

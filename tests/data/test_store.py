@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import pickle
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import pandas as pd
 import pytest
 import tensorflow_datasets as tfds
 
+from molphenix_jax.data.builders import FORMAT_VERSION
+from molphenix_jax.data.builders.molecules import Molecules, molecule_records
+from molphenix_jax.data.builders.write import build
 from molphenix_jax.data.screen import Screen, ScreenError
 from molphenix_jax.data.store import PackedBlock, ScreenStore, save_screen
 from molphenix_jax.phenomics import fit_correction
@@ -129,6 +133,22 @@ def test_anybody_can_read_the_data_sets_with_tfds(screen, folder):
     np.testing.assert_array_equal(bits, screen.blocks["bits"][1])
 
 
+def test_many_shards_of_different_lengths_are_read_in_order(tmp_path):
+    # TFDS orders the lengths of more than ten shards that Beam wrote as text, 10 before 2.
+    lengths = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
+    table = pd.DataFrame({"smiles": [f"S{i}" for i in range(sum(lengths))]})
+    table["inchikey"] = table["scaffold"] = table["smiles"]
+    shards = [
+        functools.partial(molecule_records, table[end - n : end], {}, first=end - n)
+        for n, end in zip(lengths, np.cumsum(lengths).tolist(), strict=True)
+    ]
+    data = {"description": "many", "widths": {}, "bits": frozenset()}
+    builder = Molecules(**data, shards=shards, data_dir=tmp_path)
+    build(builder, len(shards))
+    read = tfds.data_source("molecules", split="screen", data_dir=tmp_path)
+    assert [read[i]["smiles"].decode() for i in range(len(read))] == table["smiles"].tolist()
+
+
 def test_no_tensorflow_is_imported(folder):
     program = (
         "import sys; from molphenix_jax.data.store import ScreenStore; "
@@ -156,6 +176,6 @@ def test_an_interrupted_write_leaves_nothing_behind(screen, tmp_path, monkeypatc
 def test_a_folder_of_another_format_is_refused(screen, tmp_path):
     save_screen(screen, tmp_path / "s", rejected=REJECTED)
     header = tmp_path / "s" / "screen.json"
-    header.write_text(header.read_text().replace('"format": "2"', '"format": "1"'))
+    header.write_text(header.read_text().replace(f'"format": "{FORMAT_VERSION}"', '"format": "1"'))
     with pytest.raises(ScreenError, match="format 1.*prepare the screen again"):
         ScreenStore.open(tmp_path / "s")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from molphenix_jax.models import MolPhenix, TowerConfig, joint_embedding
-from molphenix_jax.tasks.align_config import SIZES
+from molphenix_jax.tasks.align.config import SIZES
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from molphenix_jax.data.images import LAYOUTS
 from molphenix_jax.models.resnet import RESNETS
 from molphenix_jax.phenomics import STANDARDISE
 from molphenix_jax.runtime.config import Config, ConfigError, parse_arg
-from molphenix_jax.tasks import align_config
+from molphenix_jax.tasks.align import config as align_config
 
 # Width of the joint space, ResNet (name, width), molecule head (width, blocks), training.
 SIZES: dict[str, dict[str, Any]] = {

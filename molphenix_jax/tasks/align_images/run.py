@@ -14,10 +14,10 @@ from molphenix_jax.models import joint_embedding
 from molphenix_jax.models.resnet import RESNETS, ImageMolPhenix, ResNetConfig, augment
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.tasks.align.inputs import InputScaling
+from molphenix_jax.tasks.align.run import AlignRun, tower_config
+from molphenix_jax.tasks.align.tables import GIB, TABLE_SHARE, Pairs, gather
 from molphenix_jax.tasks.align_images.wells import Images
-from molphenix_jax.tasks.align_inputs import InputScaling
-from molphenix_jax.tasks.align_run import AlignRun, tower_config
-from molphenix_jax.tasks.align_tables import GIB, TABLE_SHARE, Pairs, gather
 
 # Stream of randomness beside those of the sampler: which image of a perturbation is seen.
 _IMAGE = 101
@@ -26,7 +26,7 @@ _STATISTICS, _CHUNK = 5_000, 64
 
 
 class ImageAssets(NamedTuple):
-    """`align_run.Assets`, and the mean and standard deviation of each channel in training."""
+    """`align.run.Assets`, and the mean and standard deviation of each channel in training."""
 
     profile: InputScaling
     molecule: InputScaling

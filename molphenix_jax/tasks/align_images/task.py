@@ -17,7 +17,7 @@ from molphenix_jax.phenomics import CropConfig
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.tasks import align
-from molphenix_jax.tasks.align_config import listed
+from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.align_images.config import need_files
 from molphenix_jax.tasks.align_images.run import ImageAlignRun
 from molphenix_jax.tasks.align_images.wells import Images, match_images

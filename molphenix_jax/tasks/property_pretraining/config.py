@@ -11,7 +11,7 @@ from molphenix_jax.models.mpnn import BASE_WIDTH, LAYER_RULE, mup_lr_rules, prop
 from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.optimizer import train_fields, train_problems
-from molphenix_jax.tasks.align_config import listed
+from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_problems
 
 

@@ -15,7 +15,7 @@ from molphenix_jax.losses import PROPERTY_LOSSES
 from molphenix_jax.models.mpnn import HeadConfig, PropertyModel
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config
-from molphenix_jax.tasks.align_inputs import InputScaling, fit_scaling
+from molphenix_jax.tasks.align.inputs import InputScaling, fit_scaling
 from molphenix_jax.tasks.molecule_encoder import encoder_config
 
 # Labels stay within this many standard deviations in training: a descriptor's outlier is no lesson.

@@ -27,7 +27,7 @@ from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import write_json
-from molphenix_jax.tasks.align_config import listed
+from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import features_of, graphs_of, write_featuriser
 from molphenix_jax.tasks.property_pretraining.run import PropertyRun, PropertySplit
 

@@ -14,7 +14,7 @@ from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE
 from molphenix_jax.runtime.progress import console
-from molphenix_jax.tasks.align_tables import choose_placement, gather
+from molphenix_jax.tasks.align.tables import choose_placement, gather
 from tests import tiny
 
 

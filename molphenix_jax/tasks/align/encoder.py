@@ -21,8 +21,8 @@ from molphenix_jax.models import Embeddings, joint_embedding
 from molphenix_jax.models.mpnn import MoleculeEncoder
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config
-from molphenix_jax.tasks.align_run import AlignRun, in_chunks
-from molphenix_jax.tasks.align_tables import Pairs, gather
+from molphenix_jax.tasks.align.run import AlignRun, in_chunks
+from molphenix_jax.tasks.align.tables import Pairs, gather
 from molphenix_jax.tasks.molecule_encoder import (
     GraphEmbedder,
     check_featuriser,

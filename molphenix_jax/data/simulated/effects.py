@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from molphenix_jax import molecules
-from molphenix_jax.data.simulated_targets import TARGETS
+from molphenix_jax.data.simulated.targets import TARGETS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 import ml_collections
 
 from molphenix_jax.data.sampling import AVERAGING
-from molphenix_jax.data.simulated import SimulationConfig
+from molphenix_jax.data.simulated.screen import SimulationConfig
 from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES, S2L_PRESETS, make_loss
 from molphenix_jax.models import CONCENTRATION_KINDS

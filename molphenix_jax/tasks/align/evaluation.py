@@ -19,8 +19,8 @@ from molphenix_jax.evaluation import (
     evaluate,
 )
 from molphenix_jax.molecules import featurise
-from molphenix_jax.tasks.align_config import listed
-from molphenix_jax.tasks.align_run import AlignRun
+from molphenix_jax.tasks.align.config import listed
+from molphenix_jax.tasks.align.run import AlignRun
 
 
 class _Split(NamedTuple):

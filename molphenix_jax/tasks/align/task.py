@@ -22,7 +22,7 @@ from molphenix_jax.data.prepare import (
     prepare,
     prepare_simulated,
 )
-from molphenix_jax.data.simulated import SimulationConfig
+from molphenix_jax.data.simulated.screen import SimulationConfig
 from molphenix_jax.data.splits import (
     Split,
     leakage_report,
@@ -37,10 +37,10 @@ from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
 from molphenix_jax.runtime.workdir import fold_folder, write_json
-from molphenix_jax.tasks.align_config import listed, named_files, validate
-from molphenix_jax.tasks.align_encoder import EncoderAlignRun
-from molphenix_jax.tasks.align_evaluation import rank_run
-from molphenix_jax.tasks.align_run import AlignRun
+from molphenix_jax.tasks.align.config import listed, named_files, validate
+from molphenix_jax.tasks.align.encoder import EncoderAlignRun
+from molphenix_jax.tasks.align.evaluation import rank_run
+from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.tasks.molecule_encoder import write_featuriser
 
 # Columns that the final table needs; a log file is no narrower than that.

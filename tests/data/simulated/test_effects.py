@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molphenix_jax.data.simulated_effects import BiologyConfig, draw_biology, effects, hill, stream
-from molphenix_jax.data.simulated_targets import TARGETS
+from molphenix_jax.data.simulated.effects import BiologyConfig, draw_biology, effects, hill, stream
+from molphenix_jax.data.simulated.targets import TARGETS
 from molphenix_jax.molecules import match_substructures, standardise
 
 CONFIG = BiologyConfig(n_features=24)

@@ -25,9 +25,9 @@ from molphenix_jax.models import (
     joint_embedding,
 )
 from molphenix_jax.runtime.config import Config, ConfigError
-from molphenix_jax.tasks.align_config import loss_options
-from molphenix_jax.tasks.align_inputs import InputScaling, fit_scaling
-from molphenix_jax.tasks.align_tables import (
+from molphenix_jax.tasks.align.config import loss_options
+from molphenix_jax.tasks.align.inputs import InputScaling, fit_scaling
+from molphenix_jax.tasks.align.tables import (
     Feed,
     Pairs,
     Tables,

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molphenix_jax.data import simulated
-from molphenix_jax.data.simulated import TINY, SimulationConfig, simulate_wells
+from molphenix_jax.data.simulated import screen as simulated
+from molphenix_jax.data.simulated.screen import TINY, SimulationConfig, simulate_wells
 from molphenix_jax.molecules import check_smiles, standardise
 
 # Smaller than the default, same biology and layout.

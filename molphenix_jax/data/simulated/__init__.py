@@ -1,0 +1,1 @@
+"""The built-in screen, whose true effects are known."""

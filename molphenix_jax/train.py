@@ -233,16 +233,24 @@ class _Dispatch:
 
 
 class _Stopwatch:
-    """Speed of the updates between two validations, and what of their time the loop waited."""
+    """Speed of the updates between two validations, and what of their time went by for data."""
 
-    def __init__(self, loader: Loader, dispatch: _Dispatch, step: int):
-        self._loader, self._dispatch = loader, dispatch
+    def __init__(self, dispatch: _Dispatch, step: int):
+        self._dispatch = dispatch
         self.restart(step)
 
     def restart(self, step: int) -> None:
         """Begins to count."""
         self._step, self._began = step, time.perf_counter()
-        self._data, self._compiling = self._loader.seconds, self._dispatch.seconds_compiling
+        self._waited, self._compiling = 0.0, self._dispatch.seconds_compiling
+
+    def count_data(self, began: float, state: State) -> None:
+        """Counts the time since `began`, unless the devices are still busy with earlier updates.
+
+        Reading that they hide behind costs nothing; of what they do not hide all is counted.
+        """
+        if state.step.is_ready():
+            self._waited += time.perf_counter() - began
 
     def lap(self, step: int) -> dict[str, float]:
         """A line of `timing.jsonl`; seconds are without those of compiling."""
@@ -251,7 +259,7 @@ class _Stopwatch:
         return {
             "seconds": round(seconds, 3),
             "steps_per_second": round((step - self._step) / seconds, 3),
-            "data_wait_share": round((self._loader.seconds - self._data) / seconds, 5),
+            "data_wait_share": round(self._waited / seconds, 5),
             "compile_seconds": round(compiling, 3),
         }
 
@@ -301,7 +309,7 @@ def fit(
     timing_file = MetricsFile(workdir / TIMING_FILE, restored_step=start, writes=writes)
     recorder = _Recorder(metrics_file, finite_names(member_shape), t.log_every)
     step = start or 0
-    stopwatch = _Stopwatch(loader, dispatch, step)
+    stopwatch = _Stopwatch(dispatch, step)
     try:
         most = t.steps_per_dispatch or loader.auto_steps()
         with Progress(label, total=t.steps, done=step) as progress:
@@ -320,7 +328,9 @@ def fit(
                     checkpoints.save(step, state, run.assets, loader.position())
                 if last:
                     break
+                began = time.perf_counter()
                 taken, batches = loader.take(min(most, _until_due(step, t)), pad_to=most)
+                stopwatch.count_data(began, state)
                 state, metrics = dispatch(state, batches, taken)
                 step += taken
                 recorder.add(step, taken, metrics)

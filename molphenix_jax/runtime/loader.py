@@ -4,7 +4,6 @@ A run's batch is a function of the step, so Grain's position in the data is the 
 saved with the state, and any number of processes continues from it with the exact next batch.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsIndex
 
@@ -57,7 +56,6 @@ class Loader:
         self._source = _Steps(_of_this_process(run, mesh), n_steps)
         self._next = 0
         self._held: list[Any] = []
-        self.seconds = 0.0  # spent in `take`: what the loop waited for data
         self._start(self.position())
 
     def position(self) -> Mapping[str, int]:
@@ -88,7 +86,6 @@ class Loader:
         Returns:
             The number of steps n, and the batches stacked to [pad_to, batch, …].
         """
-        began = time.perf_counter()
         batches = [self._one()]
         shapes = _shapes(batches[0])
         while len(batches) < most:
@@ -100,9 +97,7 @@ class Loader:
         n = len(batches)
         self._next += n
         batches += batches[-1:] * (pad_to - n)
-        placed = _spread(jax.tree.map(lambda *leaves: np.stack(leaves), *batches), self._mesh)
-        self.seconds += time.perf_counter() - began
-        return n, placed
+        return n, _spread(jax.tree.map(lambda *leaves: np.stack(leaves), *batches), self._mesh)
 
     def close(self) -> None:
         """Ends the reading threads."""

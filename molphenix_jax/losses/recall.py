@@ -188,7 +188,7 @@ def _upper_triangle(
         plan: its chunk size is the side of a tile.
     """
     n = sides[0].z.shape[0]
-    tile = min(plan.chunk_size or streaming.TILE, n)
+    tile = min(plan.tile, n)
     across = -(-n // tile)
 
     def step(col, row, so_far):

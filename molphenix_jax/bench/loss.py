@@ -14,12 +14,12 @@ With several batches (a GPU takes 262,144) the first and the last are repeated f
 device has not the memory that the compiler says dense needs, it is said and the dense time is left
 out.
 
-Before the chunked losses were tuned, their floor was written down. In matrix products of 2·n²·d
-FLOPs, dense value and gradient need three (logits, two gradients), and with w one more. A chunked
-sigmoid or one-direction loss needs as many. A two-direction softmax needs the logits twice, four
-against three: where products take all the time it cannot be below 4/3 of dense, and it is only
-because it never writes an n × n array to memory. The note gives that product time, from a product
-measured in the same run.
+In matrix products of 2·n²·d FLOPs, dense value and gradient need three (logits, two gradients), and
+with w one more. A chunked sigmoid or one-direction loss needs as many. A two-direction softmax
+needs the logits twice, four against three; it comes near dense only because it never writes an
+n × n array to memory. The Hopfield losses have thirty either way: what the chunked ones compute
+again in the backward pass, their own recall saves by visiting each pair once (`losses.recall`). The
+note gives that product time, from a product measured in the same run.
 """
 
 from __future__ import annotations

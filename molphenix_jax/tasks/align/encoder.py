@@ -113,8 +113,7 @@ class EncoderAlignRun(AlignRun):
         self, params: Any, batch: Any, tables: Any, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Embeds profiles and graphs of a batch and applies the configured loss."""
-        pairs = batch.pairs
-        pairs = pairs if isinstance(pairs, Pairs) else gather(pairs, tables, self.mesh)
+        pairs = gather(batch.pairs, tables, self.mesh)
         sample = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
         blocks = {name: self.feed.unpack(name, block) for name, block in pairs.blocks.items()}
         dropout, encoding = jax.random.split(key)

@@ -238,7 +238,7 @@ class AlignRun:
         self, params: Any, batch: Batch | Pairs, tables: Any, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Gathers a batch, embeds both sides and applies the configured loss."""
-        pairs = batch if isinstance(batch, Pairs) else gather(batch, tables, self.mesh)
+        pairs = gather(batch, tables, self.mesh)
         sample = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
         return self.loss_of_pairs(params, self.assets.profile(sample), pairs, key)
 

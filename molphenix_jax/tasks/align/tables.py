@@ -150,8 +150,10 @@ class Feed:
         return unpacked_rows(self.blocks[name], molecules)
 
 
-def gather(batch: Batch, tables: Tables, mesh: Mesh) -> Pairs:
-    """The data that a batch of indices points to; jitted."""
+def gather(batch: Batch | Pairs, tables: Tables, mesh: Mesh) -> Pairs:
+    """The data that a batch of indices points to; a batch that streamed is data already. Jitted."""
+    if isinstance(batch, Pairs):
+        return batch
     molecule = tables.molecule[batch.perturbation]
     take = lambda table, index: meshes.take_rows(table, index, mesh)  # noqa: E731
     return Pairs(

@@ -16,7 +16,7 @@ from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.tasks.align.inputs import InputScaling
 from molphenix_jax.tasks.align.run import AlignRun, tower_config
-from molphenix_jax.tasks.align.tables import GIB, TABLE_SHARE, Pairs, gather
+from molphenix_jax.tasks.align.tables import GIB, TABLE_SHARE, gather
 from molphenix_jax.tasks.align_images.wells import Images
 
 # Stream of randomness beside those of the sampler: which image of a perturbation is seen.
@@ -182,11 +182,7 @@ class ImageAlignRun(AlignRun):
         images = self.standardised(images)
         if self.config.images.augment:
             images = augment(images, turn)
-        pairs = (
-            batch.pairs
-            if isinstance(batch.pairs, Pairs)
-            else gather(batch.pairs, tables.pairs, self.mesh)
-        )
+        pairs = gather(batch.pairs, tables.pairs, self.mesh)
         return self.loss_of_pairs(params, images, pairs, dropout)
 
     # Embeddings.

@@ -249,7 +249,8 @@ class _Stopwatch:
 
         Reading that they hide behind costs nothing; of what they do not hide all is counted.
         """
-        if state.step.is_ready():
+        step: Any = state.step  # `jax.Array` does not declare the method below
+        if step.is_ready():
             self._waited += time.perf_counter() - began
 
     def lap(self, step: int) -> dict[str, float]:

@@ -162,15 +162,37 @@ def pack_devices(
     """
     if n_devices < 1:
         raise ValueError(f"n_devices is positive, not {n_devices}")
-    sizes = sizes_of(graphs)
     share = -(-len(graphs) // n_devices)
     parts = [slice(share * i, share * (i + 1)) for i in range(n_devices)]
-    chosen = [choose_budget(sizes[part], budgets) for part in parts]
-    budget = budgets[max(budgets.index(each) for each in chosen)]
-    batches = []
-    for part in parts:
-        own = {name: array[part] for name, array in (extra or {}).items()}
-        batches.append(_fill(graphs[part], sizes[part], budget, own))
+    return pack_parts(
+        [graphs[part] for part in parts],
+        budgets,
+        extra=[{name: array[part] for name, array in (extra or {}).items()} for part in parts],
+    )
+
+
+def pack_parts(
+    parts: Sequence[Sequence[MolecularGraph]],
+    budgets: Sequence[Budget],
+    *,
+    extra: Sequence[Mapping[str, Shaped[np.ndarray, "g ..."]]] = (),
+) -> jraph.GraphsTuple:
+    """A padded batch for each part, [parts, ...], all of one shape.
+
+    Args:
+        parts: Molecules of each; a part may have none.
+        budgets: For a part, smallest first.
+        extra: As for `pack`, for each part.
+
+    Raises:
+        ValueError: As `pack`.
+    """
+    sizes = [sizes_of(part) for part in parts]
+    budget = budgets[max(budgets.index(choose_budget(each, budgets)) for each in sizes)]
+    batches = [
+        _fill(part, own, budget, more)
+        for part, own, more in zip(parts, sizes, extra or [{}] * len(parts), strict=True)
+    ]
     return jax.tree.map(lambda *arrays: np.stack(arrays), *batches)
 
 

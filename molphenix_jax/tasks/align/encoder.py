@@ -36,10 +36,17 @@ _EMBED_BATCH = 256
 
 
 class GraphBatch(NamedTuple):
-    """A batch of alignment, with its molecules packed for each device [devices, …]."""
+    """A batch of alignment and, for each device, the graphs of its different molecules.
+
+    Attributes:
+        pairs: The batch.
+        graphs: Packed for each device, [devices, …].
+        graph: Which graph of its device each row has, [devices, rows of a device].
+    """
 
     pairs: Batch | Pairs
     graphs: Any
+    graph: Int[np.ndarray | Array, "v r"]
 
 
 class EncoderAlignRun(AlignRun):
@@ -52,13 +59,16 @@ class EncoderAlignRun(AlignRun):
         self._graphs: dict[str, list[MolecularGraph]] = {}
         own = self.graphs(screen)
         self._n_devices = mesh.devices.size
+        # A molecule is encoded once for all its doses in a batch.
+        trained = np.unique(screen.molecule[self.visited])
         self._budgets = packing.budgets_for(
-            packing.sizes_of(own), batch_size=self.sampler.batch_size // self._n_devices
+            packing.sizes_of([own[i] for i in trained]),
+            batch_size=min(self.sampler.batch_size // self._n_devices, len(trained)),
         )
         mpnn = encoder_of(config, max_atoms=config.molecules.max_atoms)
         self.mpnn = mpnn
         self.encoder = MoleculeEncoder(mpnn, jnp.dtype(config.train.compute_dtype))
-        example = packing.pack(own[:1], self._budgets)
+        example = packing.pack([own[trained[0]]], self._budgets)
         self._example = jax.tree.map(jnp.asarray, example)
         self._pretrained = None
         if config.molecules.pretrained:
@@ -104,10 +114,13 @@ class EncoderAlignRun(AlignRun):
             raise ValueError("graphs are packed for whole batches")
         molecule = self.screen.molecule[self.sampler.batch(step).perturbation]
         own = self.graphs(self.screen)
-        graphs = packing.pack_devices(
-            [own[i] for i in molecule], self._budgets, n_devices=self._n_devices
-        )
-        return GraphBatch(self.feed.batch(step, None), graphs)
+        parts, places = [], []
+        for share in np.split(molecule, self._n_devices):
+            distinct, place = np.unique(share, return_inverse=True)
+            parts.append([own[i] for i in distinct])
+            places.append(place.astype(np.int32))
+        graphs = packing.pack_parts(parts, self._budgets)
+        return GraphBatch(self.feed.batch(step, None), graphs, np.stack(places))
 
     def loss(
         self, params: Any, batch: Any, tables: Any, key: jax.Array
@@ -117,7 +130,7 @@ class EncoderAlignRun(AlignRun):
         sample = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
         blocks = {name: self.feed.unpack(name, block) for name, block in pairs.blocks.items()}
         dropout, encoding = jax.random.split(key)
-        encoded = self._encode(params, batch.graphs, encoding, n=sample.shape[0])
+        encoded = self._encode(params, batch, encoding)
         plain = self.molecule_input(blocks, pairs.concentration_um)
         out = self.model.apply(
             params,
@@ -128,18 +141,19 @@ class EncoderAlignRun(AlignRun):
         )
         return self.loss_of(cast(Embeddings, out), pairs)
 
-    def _encode(self, params: Any, graphs: Any, key: jax.Array, *, n: int) -> Float[Array, "n k"]:
+    def _encode(self, params: Any, batch: Any, key: jax.Array) -> Float[Array, "n k"]:
         weights = {"params": params["params"]["encoder"]}
-        share = n // self._n_devices
 
-        def encode(graphs: Any, key: jax.Array) -> Array:
+        def encode(graphs: Any, graph: Array, key: jax.Array) -> Array:
             out: Any = self.encoder.apply(weights, graphs, train=True, rngs={"dropout": key})
-            return out.graphs[:share]
+            return out.graphs[graph]
 
         if self._n_devices == 1:
-            return _row_norm(encode(jax.tree.map(lambda a: a[0], graphs), key))
-        encoded = jax.vmap(encode)(graphs, jax.random.split(key, self._n_devices))
-        return _row_norm(encoded.reshape(n, -1))
+            graphs = jax.tree.map(lambda a: a[0], batch.graphs)
+            return _row_norm(encode(graphs, batch.graph[0], key))
+        keys = jax.random.split(key, self._n_devices)
+        encoded = jax.vmap(encode)(batch.graphs, batch.graph, keys)
+        return _row_norm(encoded.reshape(-1, encoded.shape[-1]))
 
     def embed_perturbations(
         self, params: Any, screen: AnyScreen, ids: Int[np.ndarray, " n"]

@@ -131,7 +131,7 @@ def clip_by_norm(max_norm: float) -> optax.GradientTransformation:
 
     Optax divides each element by the norm, and squares each to find it. On CPUs XLA writes both
     results to memory, for division is too dear to do again in each of the three places that read a
-    clipped gradient; with dot products and a factor neither is written, which saves a sixth of a
+    clipped gradient; with `square` and one factor neither is written, which saves a sixth of a
     step at the paper's size.
     """
 

@@ -53,27 +53,21 @@ class GatherDense(nn.Module):
         total, start = bias.astype(self.dtype)[None, :], 0
         for x, indices in _joined(parts):
             width = x.shape[-1]
-            kernels = [kernel[start + i * width :][:width] for i in range(max(len(indices), 1))]
+            kernels = [kernel[start + i * width :][:width] for i in range(len(indices))]
             product = x.astype(self.dtype) @ jnp.concatenate(kernels, axis=1)
-            if indices:
-                products = jnp.split(product, len(indices), axis=1)
-                for each, index in zip(products, indices, strict=True):
-                    total = total + each[index]
-            else:
-                total = total + product
+            for each, index in zip(jnp.split(product, len(indices), axis=1), indices, strict=True):
+                total = total + (each if index is None else each[index])
             start += width * len(kernels)
         return total
 
 
-def _joined(parts: Sequence[Part]) -> list[tuple[Array, list[Array]]]:
+def _joined(parts: Sequence[Part]) -> list[tuple[Array, Sequence[Array | None]]]:
     """Inputs of one product each: neighbours taken as they are, or the same rows gathered twice."""
-    joined: list[tuple[Array, list[Array]]] = []
+    joined: list[tuple[Array, Sequence[Array | None]]] = []
     for _, group in itertools.groupby(parts, key=lambda p: None if p[1] is None else id(p[0])):
         xs, indices = zip(*group, strict=True)
-        if indices[0] is None:
-            joined.append((jnp.concatenate(xs, axis=1), []))
-        else:
-            joined.append((xs[0], list(indices)))
+        as_is = indices[0] is None
+        joined.append((jnp.concatenate(xs, axis=1), [None]) if as_is else (xs[0], indices))
     return joined
 
 

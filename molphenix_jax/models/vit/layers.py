@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from molphenix_jax.models.activation import gelu
+from molphenix_jax.models.vit.attention import attend
 
 LAYER_NORM_EPS = 1e-6
 
@@ -15,14 +16,6 @@ LAYER_NORM_EPS = 1e-6
 def layer_norm(name: str, dtype: Any) -> nn.LayerNorm:
     """LayerNorm as all of this model has it."""
     return nn.LayerNorm(epsilon=LAYER_NORM_EPS, dtype=dtype, name=name)
-
-
-def attend(
-    q: Float[Array, "n t w"], k: Float[Array, "n s w"], v: Float[Array, "n s w"], *, heads: int
-) -> Float[Array, "n t w"]:
-    """Softmax attention of t queries to s keys, in `heads` heads."""
-    split = lambda a: a.reshape(*a.shape[:-1], heads, -1)  # noqa: E731
-    return jax.nn.dot_product_attention(split(q), split(k), split(v)).reshape(q.shape)
 
 
 class ParallelBlock(nn.Module):

@@ -60,6 +60,11 @@ def add_parser(commands) -> None:
         help="folder of a converted OpenPhenom or of an MAE run; 'intensity' takes brightness, "
         "spread and correlation of the channels",
     )
+    parser.add_argument(
+        "--channelwise",
+        action="store_true",
+        help="an encoder's embedding of each channel side by side, in place of their mean",
+    )
     parser.add_argument("--out", required=True, type=path, metavar="FILE", help="wells table")
     parser.add_argument(
         "--level", choices=("well", "field"), default="well", help="a row for each (default well)"
@@ -126,6 +131,8 @@ def _encoder(arguments: argparse.Namespace):
     from molphenix_jax.tasks.mae_pretraining.encoder import load_encoder
 
     if arguments.encoder == "intensity":
+        if arguments.channelwise:
+            raise ImagesError("--channelwise is for encoders; intensity has all channels anyway")
         encode = lambda params, crops: intensity_features(crops)  # noqa: E731
         return Encoder("intensity", "intensity-1", lambda _: _on_devices(encode, ()))
     loaded = load_encoder(pathlib.Path(arguments.encoder))
@@ -134,10 +141,10 @@ def _encoder(arguments: argparse.Namespace):
             f"--crop={arguments.crop} does not divide into the encoder's patches of "
             f"{loaded.config.patch} pixels"
         )
-    digest = hashlib.sha256(repr(loaded.config).encode())
+    digest = hashlib.sha256(repr((loaded.config, arguments.channelwise)).encode())
     for leaf in jax.tree.leaves(loaded.params):
         digest.update(jax.device_get(leaf).tobytes())
-    encode = functools.partial(embed_images, loaded.config)
+    encode = functools.partial(embed_images, loaded.config, channelwise=arguments.channelwise)
     return Encoder(loaded.source, digest.hexdigest(), lambda _: _on_devices(encode, loaded.params))
 
 

@@ -62,6 +62,9 @@ def test_mistakes_end_as_a_sentence(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(arguments("gallery", tmp_path, tmp_path / "x.parquet", "--columns=smiles"))
     assert "OURS=THEIRS" in capsys.readouterr().err
+    command = arguments("gallery", tmp_path, tmp_path / "x.parquet", "--channelwise")
+    assert cli.main(command) == 1
+    assert "intensity has all channels" in capsys.readouterr().out
 
 
 def test_a_masked_autoencoder_embeds(tmp_path, capsys):
@@ -79,6 +82,13 @@ def test_a_masked_autoencoder_embeds(tmp_path, capsys):
     want = embed_images(config.encoder, encoder, jnp.stack(crops))
     got = np.stack(pd.read_parquet(out)["embedding"].to_list())
     np.testing.assert_allclose(got, np.asarray(want), atol=1e-5)
+    beside = [c.replace(out.name, "beside.parquet") for c in command]
+    assert cli.main([*beside, "--channelwise"]) == 0
+    got = np.stack(pd.read_parquet(out.with_name("beside.parquet"))["embedding"].to_list())
+    want = embed_images(config.encoder, encoder, jnp.stack(crops), channelwise=True)
+    np.testing.assert_allclose(got, np.asarray(want), atol=1e-5)
+    assert cli.main([*command, "--channelwise"]) == 1  # the table beside which it would resume
+    assert "made with other encoder" in capsys.readouterr().out
     assert cli.main([*command[:-1], "--crop=12"]) == 1
     assert "patches of 8 pixels" in capsys.readouterr().out
 

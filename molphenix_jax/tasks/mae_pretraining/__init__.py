@@ -45,15 +45,15 @@ class MAETask:
 
     @property
     def n_folds(self) -> int:
-        """Number of runs."""
-        return self.config.data.folds
+        """Number of runs: every fold as often as the config repeats it."""
+        return self.config.data.folds * self.config.data.repeats
 
     def run(self, fold: int, workdir: pathlib.Path) -> MAERun:
-        """The run that holds back part `fold` of the images."""
+        """The run that holds back one part of the images; after the last part comes the first."""
         d = self.config.data
         held = held_back(
             self.images,
-            fold=fold,
+            fold=fold % d.folds,
             n_folds=d.folds,
             fraction=d.validation_fraction,
             seed=self.config.seed,

@@ -14,8 +14,8 @@ from molphenix_jax.runtime.optimizer import train_fields, train_problems
 _LARGE = {"optimizer": "lion", "schedule": "onecycle", "b1": 0.9, "b2": 0.95, "weight_decay": 0.05}
 _SMALL = {"optimizer": "adamw", "schedule": "cosine", "b1": 0.9, "b2": 0.95, "weight_decay": 0.05}
 TRAINING: dict[str, dict[str, Any]] = {
-    "tiny": {"crop": 64, "steps": 200, "batch_size": 16, "learning_rate": 2e-3, **_SMALL},
-    "small": {"crop": 96, "steps": 500, "batch_size": 16, "learning_rate": 1e-3, **_SMALL},
+    "tiny": {"crop": 48, "steps": 400, "batch_size": 16, "learning_rate": 3e-3, **_SMALL},
+    "small": {"crop": 64, "steps": 1500, "batch_size": 16, "learning_rate": 3e-3, **_SMALL},
     "openphenom": {
         **{"crop": 256, "steps": 100_000, "batch_size": 1024, "learning_rate": 1e-4},
         **_LARGE,
@@ -52,6 +52,7 @@ def default_config(*, images: str = "", metadata: str = "", size: str = "small")
     d.crop = training.pop("crop")  # side in pixels, a multiple of the patch
     d.augment = True  # flips and rotations by right angles, beside the random place of a crop
     d.folds = 1  # above 1: runs, each with another part of the plates held back
+    d.repeats = 1  # runs of every fold, each begins and draws by itself
     d.validation_fraction = 0.1  # of the wells (or images), with folds=1
 
     # The decoders' number is that of the images' channels.
@@ -76,6 +77,7 @@ def default_config(*, images: str = "", metadata: str = "", size: str = "small")
     c.eval = e = ml_collections.ConfigDict()
     # An image's embedding is the mean over so many crops squared; 0: as many as cover the image.
     e.crops_per_side = 0
+    e.channelwise = False  # embeddings of each channel side by side, in place of their mean
     e.standardise = "plate"  # plate: each plate to mean 0, no label used | none
     e.n_painted = 3  # images in the picture of reconstructions
     e.n_bootstrap = 1_000
@@ -102,7 +104,12 @@ def validate(c: Config) -> None:
             wrong.append(message)
 
     check(t.members == 1, f"train.members={t.members!r}: a MAE run trains one model; set 1")
-    for name, low in (("data.crop", 1), ("data.folds", 1), ("eval.crops_per_side", 0)):
+    for name, low in (
+        ("data.crop", 1),
+        ("data.folds", 1),
+        ("data.repeats", 1),
+        ("eval.crops_per_side", 0),
+    ):
         part, field = name.split(".")
         check(c[part][field] >= low, f"{name}={c[part][field]!r}: must be at least {low}")
     check(0 <= e.n_painted <= 32, f"eval.n_painted={e.n_painted!r}: from 0 to 32")

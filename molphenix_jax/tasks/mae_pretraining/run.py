@@ -1,5 +1,6 @@
 """One MAE run: what the training loop asks for, and what the evaluation needs."""
 
+import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -77,7 +78,7 @@ class MAERun:
         )
         self._judge = jax.jit(self._painted_and_judged)
         self._embed = jax.jit(
-            lambda params, images: embed_images(self.sizes.encoder, params, images)
+            functools.partial(embed_images, self.sizes.encoder, channelwise=config.eval.channelwise)
         )
 
     # What the training loop asks for.

@@ -29,7 +29,7 @@ def test_the_large_presets_train_as_the_source_says():
     ("field", "value", "message"),
     [
         ("train.members", 2, "train.members=2"),
-        ("data.crop", 100, "data.crop=100 is no multiple of model.encoder.patch=16"),
+        ("data.crop", 100, "data.crop=100 is no multiple of model.encoder.patch=8"),
         ("model.encoder.heads", 5, "model.encoder.width=96: must be a multiple of 5"),
         ("model.width", 36, "model.width=36: must be a multiple of 8"),
         ("model.mask_ratio", 1.0, "model.mask_ratio=1.0"),

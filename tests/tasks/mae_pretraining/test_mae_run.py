@@ -109,6 +109,18 @@ def test_the_record_has_every_model_with_its_seeds(finished):
     assert "mae" in (folder / "run" / "report" / "results.md").read_text()
 
 
+def test_channels_can_be_embedded_side_by_side(finished):
+    folder, _ = finished
+    c = config(folder / "blobs.npz", eval__channelwise=True)
+    with console.capture():
+        run = make(c, meshes.make_mesh(1), folder / "run").run(0, folder / "run" / "fold_0")
+        joint = make(config(folder / "blobs.npz"), meshes.make_mesh(1), folder).run(0, folder)
+    params = run.untrained()
+    z, mean = run.embed(params), joint.embed(params)
+    assert z.shape == (N, CHANNELS * 16)
+    np.testing.assert_allclose(z.reshape(N, CHANNELS, 16).mean(1), mean, rtol=1e-4, atol=1e-5)
+
+
 def test_the_encoder_of_a_fold_embeds_any_number_of_channels(finished):
     folder, _ = finished
     encoder = load_encoder(folder / "run" / "fold_1")
@@ -135,6 +147,19 @@ def test_the_untrained_encoder_is_the_one_that_training_began_with(finished, tmp
         np.testing.assert_array_equal(a, b[0])
     # Folds are seeds, too.
     assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(ours, other, strict=True))
+
+
+def test_a_repeat_holds_the_same_part_back_and_draws_anew(finished, tmp_path):
+    folder, _ = finished
+    with console.capture():
+        task = make(config(folder / "blobs.npz", data__repeats=2), meshes.make_mesh(1), tmp_path)
+        assert task.n_folds == 4
+        first, other, again = (task.run(k, tmp_path / str(k)) for k in range(3))
+    np.testing.assert_array_equal(first.held, again.held)
+    assert not (first.held & other.held).any()
+    assert (first.batch(0) != again.batch(0)).any()
+    pairs = zip(jax.tree.leaves(first.untrained()), jax.tree.leaves(again.untrained()), strict=True)
+    assert any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs)
 
 
 @pytest.mark.slow

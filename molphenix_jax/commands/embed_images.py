@@ -86,7 +86,12 @@ def add_parser(commands) -> None:
         help="image: stretch each channel of each field to 8 bits between its percentiles 0.1 and "
         "99.9; auto (default): only where it is not 8-bit; none: take the upper 8 of 16 bits",
     )
-    parser.add_argument("--batch-size", type=positive, default=64, help="crops (default 64)")
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=64,
+        help="crops (default 64); on a CPU large crops go faster by 2 than by 64",
+    )
     parser.add_argument(
         "--part-fields",
         type=positive,

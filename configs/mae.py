@@ -9,8 +9,9 @@ Arguments, after a colon and separated by commas:
     size=NAME      tiny or small for a CPU (small is the default); openphenom (S/16), vit_b8, vit_l8
                    (Phenom1's shape) for accelerators
 
-`--config.data.folds=5` holds every plate back once: five runs, five seeds. The encoder of a
-finished run lies in `encoder/` of its workdir.
+`--config.data.folds=5` holds every plate back once: five runs, five seeds; with
+`--config.data.repeats=2` twice, in ten. The encoder of a finished run lies in `encoder/` of its
+workdir, with folds in `fold_0/encoder/` and so on.
 """
 
 from molphenix_jax.runtime.config import parse_arg

@@ -153,7 +153,13 @@ def _encoder(arguments: argparse.Namespace):
 
 
 def _on_devices(embed, params, *, attends=False):
-    """Jits an encoder (params, crops) for batches that are spread over all devices."""
+    """Jits an encoder (params, crops) for batches that are spread over all devices.
+
+    Args:
+        embed: Encoder.
+        params: Its parameters.
+        attends: Whether attention takes its memory and time; a CPU gets two crops at a time then.
+    """
     import jax
 
     from molphenix_jax.data.images import ImagesError

@@ -112,7 +112,8 @@ class EncoderAlignRun(AlignRun):
         """The batch of one step with its packed molecules."""
         if rows is not None:
             raise ValueError("graphs are packed for whole batches")
-        molecule = self.screen.molecule[self.sampler.batch(step).perturbation]
+        drawn = self.sampler.batch(step)
+        molecule = self.screen.molecule[drawn.perturbation]
         own = self.graphs(self.screen)
         parts, places = [], []
         for share in np.split(molecule, self._n_devices):
@@ -120,7 +121,7 @@ class EncoderAlignRun(AlignRun):
             parts.append([own[i] for i in distinct])
             places.append(place.astype(np.int32))
         graphs = packing.pack_parts(parts, self._budgets)
-        return GraphBatch(self.feed.batch(step, None), graphs, np.stack(places))
+        return GraphBatch(self.feed.batch(drawn), graphs, np.stack(places))
 
     def loss(
         self, params: Any, batch: Any, tables: Any, key: jax.Array

@@ -223,7 +223,7 @@ class AlignRun:
 
     def batch(self, step: int, rows: Int[np.ndarray, " k"] | None = None) -> Batch | Pairs:
         """The batch of one step, or some of its rows: indices, or the data where it streams."""
-        return self.feed.batch(step, rows)
+        return self.feed.batch(self.sampler.batch(step, rows))
 
     @property
     def tables(self) -> Tables:

@@ -66,10 +66,9 @@ class Feed:
     with_profile: bool
     placement: str
 
-    def batch(self, step: int, rows: Int[np.ndarray, " k"] | None) -> Batch | Pairs:
-        """What the host gives to a step: indices, or the data itself."""
-        batch = self.sampler.batch(step, rows)
-        return batch if self.placement == "device" else self._read(batch)
+    def batch(self, drawn: Batch) -> Batch | Pairs:
+        """What the host gives to a step: the indices that were drawn, or their data."""
+        return drawn if self.placement == "device" else self._read(drawn)
 
     def _read(self, batch: Batch) -> Pairs:
         ids = batch.perturbation

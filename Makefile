@@ -1,9 +1,9 @@
-# What the README names: make demo, make check, make test. Each makes .venv first when it has to.
+# What the README names: make demo, make check, make test, make test-fast, make soak. Each makes .venv first when it has to.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install check test demo clean
+.PHONY: install check test test-fast soak demo clean
 
 install: $(VENV)/installed
 
@@ -19,6 +19,14 @@ check: install
 
 test: install
 	$(BIN)/python -m pytest -n 2
+
+# Without what is marked `slow`: whole runs and whole commands.
+test-fast: install
+	$(BIN)/python -m pytest -n 2 -m "not slow and not soak"
+
+# Random kills, races and fuzz; takes long. What is marked `soak` runs nowhere else.
+soak: install
+	$(BIN)/python -m pytest -n 2 -m soak
 
 demo: install
 	$(BIN)/python -m molphenix_jax.main --config=configs/s2l.py --workdir=runs/demo

@@ -1,6 +1,7 @@
 """Kill -9 at any moment, start the same command again: the result is the same bit for bit."""
 
 import pathlib
+import random
 import subprocess
 import time
 
@@ -79,6 +80,33 @@ def test_a_run_killed_twice_ends_with_the_same_bits(whole, cache, tmp_path):
     assert done.returncode == 0, done.stdout
     assert "continuing after update" in done.stdout
 
+    assert_same_bits(workdir, whole, cache)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10))
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(seed, whole, cache, tmp_path):
+    """Ten kills per seed, also while it starts, compiles, saves and evaluates."""
+    workdir, chance = tmp_path / "killed", random.Random(seed)
+    for _ in range(10):
+        process = subprocess.Popen(
+            tiny.command(workdir, cache, **LONG),
+            cwd=tiny.REPOSITORY,
+            env=tiny.environment(cache),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert process.wait(chance.uniform(0.5, 20)) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    done = tiny.run(workdir, cache, **LONG)
+    assert done.returncode == 0, done.stdout
+    assert_same_bits(workdir, whole, cache)
+
+
+def assert_same_bits(workdir: pathlib.Path, whole: pathlib.Path, cache: pathlib.Path) -> None:
     for name in (METRICS_FILE, "evaluation.json", "splits.csv", "leakage.json", "config.json"):
         assert (workdir / name).read_bytes() == (whole / name).read_bytes(), name
     config = tiny.config(cache, **LONG)

@@ -7,6 +7,7 @@ stream disturbs. What a killed run wrote after its newest checkpoint is dropped 
 and comes out bit for bit the same.
 """
 
+import contextlib
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ from molphenix_jax.runtime.step import (
     make_steps,
 )
 from molphenix_jax.runtime.workdir import claim_workdir, fold_folder, read_config
+from molphenix_jax.storage import claim
 
 
 class NonFiniteError(InputError):
@@ -97,9 +99,18 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
 
     Raises:
         ConfigError: The config contradicts itself, or the workdir belongs to another one.
+        StorageError: Another process trains in the workdir.
         InputError: Data that cannot be used.
     """
     tasks.validate(config)
+    # A finished run is only read; of a job of several processes the first claims for all.
+    claims = not (workdir / "evaluation.json").exists() and jax.process_index() == 0
+    words = {"doing": "trained", "remedy": "wait for it or take another --workdir"}
+    with claim(workdir, **words) if claims else contextlib.nullcontext():
+        _train_and_evaluate(config, workdir)
+
+
+def _train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
     claim_workdir(workdir, config)
     if (workdir / "evaluation.json").exists():
         say(f"the run in {workdir} is finished; its table is in {workdir / 'report'}")

@@ -1,0 +1,47 @@
+"""Files that several processes share: whole or not there, made once, locked, cleaned up after.
+
+    files    a file or folder is filled under a private name and appears under its own when whole
+    caches   made by one process, opened by all that asked for it meanwhile
+    locks    one job at a time; a dead owner's lock is taken over
+    owners   who a lock or a private name belongs to, and whether that process still lives
+    digests  the hashes that caches are named by
+
+Every other room writes through this one. What lies in a private folder needs no such care.
+"""
+
+from molphenix_jax.storage.caches import make_file_once, make_folder_once
+from molphenix_jax.storage.digests import digest, digest_file, digest_json, digest_texts
+from molphenix_jax.storage.files import (
+    StorageError,
+    new_file,
+    new_folder,
+    remove_leftovers,
+    scratch_folder,
+    write_csv,
+    write_json,
+    write_npz,
+    write_text,
+    writing,
+)
+from molphenix_jax.storage.locks import claim, waiting_lock
+
+__all__ = [
+    "StorageError",
+    "claim",
+    "digest",
+    "digest_file",
+    "digest_json",
+    "digest_texts",
+    "make_file_once",
+    "make_folder_once",
+    "new_file",
+    "new_folder",
+    "remove_leftovers",
+    "scratch_folder",
+    "waiting_lock",
+    "write_csv",
+    "write_json",
+    "write_npz",
+    "write_text",
+    "writing",
+]

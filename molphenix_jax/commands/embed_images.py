@@ -55,6 +55,12 @@ def add_parser(commands) -> None:
         help="columns of the metadata that have unusual names, e.g. smiles=SMI",
     )
     parser.add_argument(
+        "--concentration-unit",
+        default="",
+        metavar="UNIT",
+        help="of concentrations in the metadata that name none: nM, µM, log10(M), …",
+    )
+    parser.add_argument(
         "--encoder",
         required=True,
         help="folder of a converted OpenPhenom or of an MAE run; 'intensity' takes brightness, "
@@ -111,6 +117,7 @@ def _run(arguments: argparse.Namespace) -> int:
         metadata=arguments.metadata,
         channels=tuple(c.strip() for c in arguments.channels.split(",") if c.strip()),
         columns=arguments.columns,
+        concentration_unit=arguments.concentration_unit,
     )
     crop = CropConfig(arguments.crop, arguments.core, arguments.downsample, arguments.standardise)
     config = EmbedConfig(crop, arguments.batch_size, arguments.part_fields, arguments.threads)

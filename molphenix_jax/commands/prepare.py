@@ -37,6 +37,7 @@ def add_parser(commands) -> None:
     add("--embeddings", nargs="+", default=[], metavar="FILE", help="embeddings of these wells")
     add("--join", nargs="+", default=[], metavar="FILE", help="tables to put beside the metadata")
     add("--columns", type=_named, default={}, metavar="OURS=THEIRS,…", help="names of columns")
+    add("--concentration-unit", default="", metavar="UNIT", help="of doses that name none: nM, …")
     add("--features", default="", metavar="REGEX", help="feature columns (default: by rule)")
     add("--correction", default="tvn", choices=("none", "centerscale", "pca_cs", "tvn"))
     add("--group_by", default="auto", choices=("auto", "plate", "batch"))
@@ -73,6 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
         blocks=blocks,
         embeddings=arguments.molecule_embeddings,
         seed=arguments.seed,
+        concentration_unit=arguments.concentration_unit,
     )
     beam_options = [f"--{o}" for o in arguments.beam_pipeline_options.split(",") if o]
     common = {"folder": arguments.out, "beam_options": beam_options, "say": say}

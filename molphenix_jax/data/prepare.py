@@ -24,6 +24,10 @@ from molphenix_jax.data.simulated.screen import SimulationConfig, simulate_wells
 from molphenix_jax.data.store import ScreenStore
 from molphenix_jax.molecules import FEATURISER_VERSION
 
+# Raised whenever the same files give other wells, doses or features than before.
+# 2: doses by the words of a name, within 1% one.
+READING_VERSION = 2
+
 __all__ = ["PrepareConfig", "Prepared", "cache_folder", "prepare", "prepare_simulated"]
 
 
@@ -102,6 +106,7 @@ def prepare(
         "source": [source.name for source in sources.files],
         "source_sha256": [_sha256(source) for source in sources.files],
         "layout": sources.layout,
+        "reading": READING_VERSION,
         "featuriser": FEATURISER_VERSION,
         "parameters": {**dataclasses.asdict(config), "columns": dict(config.columns)},
         "embeddings_sha256": {n: _sha256(pathlib.Path(f)) for n, f in config.embeddings.items()},

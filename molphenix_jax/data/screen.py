@@ -1,6 +1,7 @@
 """A screen: perturbations with their corrected replicates, molecules with feature blocks."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class Screen:
         truth: True profile of each perturbation under the same correction, simulated screens only.
         notes: What was decided while preparing, one sentence each.
         provenance: What the screen was computed from.
+        concentration: Column, unit and how these were told, of the concentrations.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Screen:
     truth: Float[np.ndarray, "p d"] | None
     notes: tuple[str, ...]
     provenance: dict[str, Any]
+    concentration: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def width(self) -> int:

@@ -90,6 +90,7 @@ class ScreenStore:
         has_truth: Whether the true profiles are known (simulated screens).
         notes: What was decided while preparing, one sentence each.
         provenance: What the screen was computed from.
+        concentration: Column, unit and how these were told, of the concentrations.
         read: Reads replicates: `read(ids)` gives one array [r, d] for each perturbation. Hand this
             to a worker process, not the store.
     """
@@ -109,6 +110,7 @@ class ScreenStore:
     has_truth: bool
     notes: tuple[str, ...]
     provenance: dict[str, Any]
+    concentration: dict[str, str]
     read: ReplicateReader
 
     @property
@@ -171,6 +173,7 @@ class ScreenStore:
                 has_truth=meta["has_truth"],
                 notes=tuple(meta["notes"]),
                 provenance=meta["provenance"],
+                concentration=meta.get("concentration", {}),
                 read=ReplicateReader(source, meta["width"]),
                 **index,
             )
@@ -227,6 +230,7 @@ class ScreenStore:
             truth=truth,
             notes=self.notes,
             provenance=self.provenance,
+            concentration=self.concentration,
         )
 
 
@@ -298,6 +302,7 @@ def save_screen(screen: Screen, folder: pathlib.Path, *, rejected: pd.DataFrame)
         rejected=rejected,
         notes=screen.notes,
         provenance=screen.provenance,
+        concentration=screen.concentration,
     )
     write_screen(content, folder)
 

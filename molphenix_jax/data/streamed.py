@@ -87,6 +87,11 @@ class StreamedScreen:
         return self.store.provenance
 
     @property
+    def concentration(self) -> dict[str, str]:
+        """Column, unit and how these were told, of the concentrations."""
+        return self.store.concentration
+
+    @property
     def width(self) -> int:
         """Features of a profile."""
         return self.store.width

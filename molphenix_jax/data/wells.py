@@ -13,12 +13,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from molphenix_jax.data.preparation import columns as names
 from molphenix_jax.data.preparation.checked import UNKNOWN, CheckedRows, Treatments
 from molphenix_jax.data.preparation.columns import FeaturePlan, WellsError
-from molphenix_jax.data.preparation.matching import average_rows
+from molphenix_jax.data.preparation.doses import Doses, one_grid, read_doses
+from molphenix_jax.data.preparation.granularity import average_sites, reject_duplicates, row_codes
 from molphenix_jax.data.preparation.source import Sources, open_wells
 from molphenix_jax.data.preparation.spool import SpooledRows
 from molphenix_jax.phenomics import Rows, complete_features
@@ -69,6 +70,7 @@ class Wells:
         rejected: one row per bad row: file, row, field (the file's column), value, reason.
         group_by: the column of `table` that names the correction batch, plate or batch.
         plan: how features are read from another file of the same columns.
+        concentration: column, unit and how these were told, of the concentrations.
         notes: every default taken and every feature dropped, one sentence each.
     """
 
@@ -79,6 +81,7 @@ class Wells:
     rejected: pd.DataFrame
     group_by: str
     plan: FeaturePlan
+    concentration: Mapping[str, str]
     notes: tuple[str, ...]
 
 
@@ -89,6 +92,7 @@ def read_wells(
     features: str = "",
     check_smiles: Checker | None,
     group_by: str = "auto",
+    concentration_unit: str = "",
     feature_names: Sequence[str] = (),
 ) -> Wells:
     """Reads a wells table into memory; arguments and errors are those of `scan_wells`."""
@@ -100,6 +104,7 @@ def read_wells(
             features=features,
             check_smiles=check_smiles,
             group_by=group_by,
+            concentration_unit=concentration_unit,
             feature_names=feature_names,
         )
         text = {name: wells.table[name].astype("str") for name in _TEXT}
@@ -118,6 +123,7 @@ def scan_wells(
     features: str = "",
     check_smiles: Checker | None,
     group_by: str = "auto",
+    concentration_unit: str = "",
     feature_names: Sequence[str] = (),
     beam_options: Sequence[str] = (),
 ) -> Wells:
@@ -136,10 +142,14 @@ def scan_wells(
     that miss 9 to 42% of the wells go, but 5% of wells that lack every feature are rejected.
     Features that are constant over all wells are dropped.
 
-    Defaults, each with a note: no concentration column, 10 µM; no batch column, one batch "0"; no
-    control column, wells labelled DMSO, EMPTY_control or negcon, or with the SMILES of DMSO, or
-    with neither SMILES nor dose; a plate or batch that is missing in some wells and that correction
-    does not group by (or, with group_by auto, missing in over 10% of wells), "unknown".
+    Doses are in µM; their unit is that of the cell, the caller, a unit column or the column's name
+    (`doses.read_doses`), and doses within 1% of each other are one.
+
+    Defaults, each with a note: no concentration column, 10 µM; no unit of it, µM; no batch column,
+    one batch "0"; no control column, wells labelled DMSO, EMPTY_control or negcon, or with the
+    SMILES of DMSO, or with neither SMILES nor dose; a plate or batch that is missing in some wells
+    and that correction does not group by (or, with group_by auto, missing in over 10% of wells),
+    "unknown".
 
     Args:
         sources: the files (see `source`).
@@ -151,6 +161,8 @@ def scan_wells(
             None in its place only empty SMILES are rejected.
         group_by: what correction groups by: plate, batch, or auto: plate where it is known for 90%
             of wells and 90% of treated ones lie on plates with 8 controls or more, else batch.
+        concentration_unit: of doses beside which no unit stands, whatever their column says; ""
+            asks the column.
         feature_names: exactly these features in this order, none dropped: for a screen that has to
             match another one.
         beam_options: pipeline options of Beam.
@@ -178,9 +190,18 @@ def scan_wells(
     rows.reject(raw.without_embedding, "embedding", "", "no embedding for this key")
     if n_genes := rows.leave_out(names.gene_wells(raw.table)):
         notes.append(f"{n_genes} rows left out: gene perturbations have no molecule")
-    wells = _treatments(rows, notes)
+    doses = read_doses(
+        raw.path,
+        raw.table,
+        column=columns.get("concentration_um"),
+        unit=concentration_unit,
+        default_um=raw.layout.default_um,
+    )
+    if doses.column:
+        rows.found = {**rows.found, "concentration_um": doses.column}
+    wells = _treatments(rows, doses, notes)
     _reject_smiles(rows, wells, check_smiles)
-    _reject_concentrations(rows, wells, notes)
+    _reject_concentrations(rows, wells, doses, notes)
     group_by = _groups(rows, wells, group_by, notes)
 
     labels = np.array(raw.plan.names, object)
@@ -191,8 +212,8 @@ def scan_wells(
         _note_dropped(notes, labels, ~complete, "missing or infinite in too many wells")
         used = used[complete]
     _reject_gaps(rows, used, labels)
-    _reject_duplicates(rows, wells)
-    row = _average_sites(rows, wells, work, notes)
+    reject_duplicates(rows, wells)
+    row = average_sites(rows, wells, work, notes)
 
     kept = rows.kept
     if not (kept & ~wells.is_control).any():
@@ -219,11 +240,12 @@ def scan_wells(
         rejected=rows.rejected(),
         group_by=group_by,
         plan=raw.plan,
+        concentration=doses.record(),
         notes=tuple(notes),
     )
 
 
-def _treatments(rows: CheckedRows, notes: list[str]) -> Treatments:
+def _treatments(rows: CheckedRows, doses: Doses, notes: list[str]) -> Treatments:
     """What was done to each well, defaults filled in; still with the rows that later fail."""
     text = {field: rows.text(field) for field in ("plate", "well", "batch", "site", "smiles")}
     for field, default in (("plate", UNKNOWN), ("well", UNKNOWN), ("batch", "0")):
@@ -231,28 +253,17 @@ def _treatments(rows: CheckedRows, notes: list[str]) -> Treatments:
             notes.append(f"no {field} column: {field} is {default!r} for every well")
     if "batch" not in rows.found:
         text["batch"][:] = "0"
-    dose = np.full(len(rows.kept), np.nan)
-    if name := rows.found.get("concentration_um"):
-        dose = names.as_number(rows.raw.table.column(name))
-        if dose.dtype != np.float64:
-            # 0.37 held as float32 is 0.37 to its owner, not 0.37000000477: doses are compared.
-            dose = dose.astype(str).astype(np.float64)
-        unit = names.concentration_unit(name)
-        dose = dose / 1000 if unit == "nM" else dose
-        notes.append(f"concentration_um: the numbers in {name!r} are taken as {unit}")
-    is_control, note = _controls(rows, text["smiles"], dose)
+    notes += doses.notes
+    is_control, note = _controls(rows, text["smiles"], doses)
     notes.append(note)
-    if "concentration_um" not in rows.found:
-        default = rows.raw.layout.default_um
-        dose[:] = default
-        notes.append(f"no concentration column: treated wells are at {default} µM")
+    dose = doses.um if doses.column else np.full(len(rows.kept), rows.raw.layout.default_um)
     return Treatments(
         **text, concentration_um=np.where(is_control, 0.0, dose), is_control=is_control
     )
 
 
 def _controls(
-    rows: CheckedRows, smiles: np.ndarray, dose: Float[np.ndarray, "n"]
+    rows: CheckedRows, smiles: np.ndarray, doses: Doses
 ) -> tuple[Bool[np.ndarray, "n"], str]:
     """Which wells are controls, and how that was told."""
     if name := rows.found.get("is_control"):
@@ -269,8 +280,8 @@ def _controls(
             is_control = _among(np.array([text.lower() for text in given], object), values)
             if is_control.any():
                 return is_control, f"controls: {by_normal[normal]!r} is {' or '.join(values)}"
-    untreated = (smiles == "") & (np.isnan(dose) | (dose == 0))
-    if "concentration_um" not in rows.found:
+    untreated = (smiles == "") & (np.isnan(doses.um) | (doses.um == 0)) & (doses.reason == "")
+    if not doses.column:
         untreated[:] = False  # an empty SMILES alone says nothing
     return _among(smiles, _DMSO) | untreated, (
         "controls: no control column, so wells with DMSO, or with neither SMILES nor dose"
@@ -290,11 +301,13 @@ def _reject_smiles(rows: CheckedRows, wells: Treatments, check_smiles: Checker |
     rows.reject(reason != "", "smiles", wells.smiles, reason)
 
 
-def _reject_concentrations(rows: CheckedRows, wells: Treatments, notes: list[str]) -> None:
-    field, given = "concentration_um", rows.text("concentration_um")
+def _reject_concentrations(
+    rows: CheckedRows, wells: Treatments, doses: Doses, notes: list[str]
+) -> None:
+    field, given = "concentration_um", doses.given
     treated, dose = ~wells.is_control, wells.concentration_um
-    rows.reject(treated & np.isnan(dose) & (given == ""), field, "", "no concentration")
-    rows.reject(treated & np.isnan(dose), field, given, "concentration is not a number")
+    rows.reject(treated & (doses.reason != ""), field, given, doses.reason)
+    rows.reject(treated & np.isnan(dose), field, given, "no concentration")
     rows.reject(treated & np.isinf(dose), field, given, "concentration is infinite")
     rows.reject(treated & (dose < 0), field, given, "concentration is negative")
     rows.reject(treated & (dose == 0), field, given, "concentration is 0 on a treated well")
@@ -303,6 +316,9 @@ def _reject_concentrations(rows: CheckedRows, wells: Treatments, notes: list[str
     if n_moved := int((treated & rows.kept & (moved != dose)).sum()):
         notes.append(f"{n_moved} wells were moved to the nearest of the screen's doses")
     dose[treated] = moved[treated]
+    usable = treated & rows.kept
+    dose[usable], more = one_grid(dose[usable])
+    notes += more
 
 
 def _groups(rows: CheckedRows, wells: Treatments, group_by: str, notes: list[str]) -> str:
@@ -338,8 +354,8 @@ def _groups(rows: CheckedRows, wells: Treatments, group_by: str, notes: list[str
 def _distinguish_plates(wells: Treatments, notes: list[str]) -> None:
     """Makes plates of different batches different, where one label is used in several."""
     known = (wells.plate != "") & (wells.batch != "")
-    place = _codes(wells.plate, wells.well)[known]
-    with_batch = np.unique(np.stack([place, _codes(wells.batch)[known]]), axis=1)
+    place = row_codes(wells.plate, wells.well)[known]
+    with_batch = np.unique(np.stack([place, row_codes(wells.batch)[known]]), axis=1)
     if with_batch.shape[1] > len(np.unique(place)):
         wells.plate[known] = wells.batch[known] + "/" + wells.plate[known]
         notes.append("plate labels recur in several batches: a plate is named <batch>/<plate>")
@@ -371,47 +387,6 @@ def _reject_gaps(rows: CheckedRows, used: Int[np.ndarray, "d"], labels: np.ndarr
     rows.reject(reasons != "", fields, values, reasons)
 
 
-def _reject_duplicates(rows: CheckedRows, wells: Treatments) -> None:
-    known = np.flatnonzero(rows.kept & (wells.plate != "") & (wells.well != ""))
-    place = _codes(wells.batch, wells.plate, wells.well, wells.site)[known]
-    _, first, group = np.unique(place, return_index=True, return_inverse=True)
-    origin = np.arange(len(rows.kept))
-    origin[known] = known[first][group]
-    again = np.flatnonzero(origin != np.arange(len(origin)))
-    if not len(again):
-        return
-    values, reasons = (np.full(len(origin), "", object) for _ in range(2))
-    values[again] = wells.plate[again] + " " + wells.well[again]
-    numbers = rows.numbers(origin[again])
-    reasons[again] = [f"same well as row {number}" for number in numbers]
-    rows.reject(reasons != "", "well", values, reasons)
-
-
-def _average_sites(
-    rows: CheckedRows, wells: Treatments, work: pathlib.Path, notes: list[str]
-) -> Int[np.ndarray, "n"]:
-    """Averages the sites of a well into its first row, and leaves out the others.
-
-    Returns:
-        The row in the spool of each well.
-    """
-    known = np.flatnonzero(rows.kept & (wells.plate != "") & (wells.well != ""))
-    place = _codes(wells.batch, wells.plate, wells.well)[known]
-    _, first, group = np.unique(place, return_index=True, return_inverse=True)
-    row = rows.raw.row.copy()
-    if len(first) == len(known):
-        return row
-    several = np.bincount(group)[group] > 1
-    row[known] = average_rows(
-        rows.raw.spool, row[known], np.where(several, group, -1), work / "sites.f32"
-    )
-    others = np.ones(len(known), bool)
-    others[first] = False
-    rows.leave_out(np.isin(np.arange(len(row)), known[others]))
-    notes.append(f"{len(known)} sites were averaged to {len(first)} wells")
-    return row
-
-
 def _varying(x: SpooledRows) -> Bool[np.ndarray, "d"]:
     """Features that are not the same in all rows; done once every feature has varied."""
     first, varies = x[:1], np.zeros(x.shape[1], bool)
@@ -425,15 +400,6 @@ def _varying(x: SpooledRows) -> Bool[np.ndarray, "d"]:
 
 def _among(values: np.ndarray, wanted: Collection[str]) -> Bool[np.ndarray, "n"]:
     return np.array([value in wanted for value in values], bool)
-
-
-def _codes(*columns: np.ndarray) -> np.ndarray:
-    """One integer per row, equal where all columns are."""
-    code = np.zeros(len(columns[0]), np.int64)
-    for column in columns:
-        inner, unique = pd.factorize(column)
-        code = pd.factorize(code * len(unique) + inner)[0]
-    return code
 
 
 def _note_dropped(

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 Kind = Literal["none", "onehot", "log", "sigmoid"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -67,7 +67,8 @@ class ConcentrationEncoding:
     def __call__(self, concentration_um: Float[Array, " n"]) -> Float[Array, "n k"]:
         """Encodes concentrations in µM as [n, width].
 
-        A dose outside the one-hot grid becomes a zero vector (§14 row 21).
+        A dose outside the one-hot grid takes the column of the nearest one in log10 (§14 row 21
+        leaves this open): `off_grid` tells which, for whoever evaluates them to say so.
         """
         n = concentration_um.shape[0]
         if self.kind == "none":
@@ -76,9 +77,15 @@ class ConcentrationEncoding:
         if self.kind == "onehot":
             grid = jnp.asarray(self.grid_log10, jnp.float32)
             distance = jnp.abs(log10[:, None] - grid[None, :])
-            nearest = jax.nn.one_hot(jnp.argmin(distance, axis=1), grid.shape[0])
-            # Slack for float32 log10 at the edge of the tolerance.
-            return nearest * (distance <= SAME_DOSE_LOG10 + 1e-5)
+            return jax.nn.one_hot(jnp.argmin(distance, axis=1), grid.shape[0])
         if self.kind == "log":
             return ((log10 - self.mean) / self.std)[:, None]
         return jax.nn.sigmoid(log10 - float(np.log10(SIGMOID_CENTRE_UM)))[:, None]
+
+    def off_grid(self, concentration_um: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+        """Doses in µM for which a one-hot has no column of their own; none in other encodings."""
+        if self.kind != "onehot" or not len(concentration_um):
+            return np.zeros(len(concentration_um), bool)
+        log10 = np.log10(np.asarray(concentration_um, np.float64))
+        distance = np.abs(log10[:, None] - np.array(self.grid_log10)[None]).min(axis=1)
+        return distance > SAME_DOSE_LOG10 + 1e-5  # slack for doses held as float32

@@ -24,6 +24,7 @@ def write_report(
     metrics: Mapping[str, Sequence[Mapping]],
     *,
     title: str = "MolPhenix run",
+    notes: Sequence[str] = (),
     loss_key: str = "loss",
     recall_key: str = "validation_top_1pct",
 ) -> pathlib.Path:
@@ -34,6 +35,7 @@ def write_report(
         evaluation: contents of ``evaluation.json``.
         metrics: rows of ``metrics.jsonl`` by the name of the fold; one entry for a single run.
         title: heading of the page.
+        notes: how the screen was read, sentence by sentence.
         loss_key: field of the training loss in the metrics.
         recall_key: field of the validation top-1% recall in the metrics, a share in [0, 1].
 
@@ -52,6 +54,9 @@ def write_report(
         body.append(_split_section(folder, f"{number}_{_slug(split)}", evaluation, split))
     body.append(_training_section(folder, metrics, loss_key, recall_key))
     body.append(_missing_section(evaluation))
+    if notes:
+        items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+        body.append(f"<h2>How the screen was read</h2><ul>{items}</ul>")
     body.append("<h2>All results</h2>")
     body.append('<p>Also as <a href="results.csv">CSV</a> and <a href="results.md">Markdown</a>.')
     body.append("Recalls and chances are shares in [0, 1].</p>")

@@ -310,7 +310,11 @@ def test_two_files_without_a_key(tmp_path):
         ("a.csv", b"smiles,f_a\nCCO,1\nCCN,1\n", "all 1 features .* are constant"),
         ("a.csv", b"smiles,f_a\nCCO,\nCCN,\n", "2 x f_a: 1 of 1 features are missing, NaN"),
         ("a.csv", b"smiles,f_a\nCCO,inf\nCCN,inf\n", "2 x f_a: 1 of 1 features are missing, NaN"),
-        ("a.csv", b"smiles,dose,f_a\nCCO,ten,1\nCCN,-1,3\n", "no usable treated well among 2 rows"),
+        (
+            "a.csv",
+            b"smiles,conc_um,f_a\nCCO,ten,1\nCCN,-1,3\n",
+            "no usable treated well among 2 rows",
+        ),
         ("a.csv", b"smiles,control,f_a\nCCO,1,1\nCCN,1,2\n", "every row counts as a control"),
     ],
 )

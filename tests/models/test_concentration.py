@@ -11,10 +11,14 @@ def encode(kind, doses, fitted_on=DOSES):
     return np.asarray(ConcentrationEncoding.fit(fitted_on, kind=kind)(jnp.asarray(doses)))
 
 
-def test_onehot_marks_the_dose_and_is_zero_for_an_unseen_one():
-    np.testing.assert_array_equal(
-        encode("onehot", [0.1, 10.0, 3.0]), [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
-    )
+def test_onehot_marks_the_dose_and_the_nearest_for_an_unseen_one():
+    doses = [0.1, 10.0, 3.0, 3.3, 1000.0, 1e-6]
+    np.testing.assert_array_equal(encode("onehot", doses).argmax(axis=1), [0, 2, 1, 2, 2, 0])
+    assert (encode("onehot", doses).sum(axis=1) == 1).all(), "never all zero"
+    encoding = ConcentrationEncoding.fit(DOSES, kind="onehot")
+    off = encoding.off_grid(np.array([*doses, 1.04], np.float32))
+    assert off.tolist() == [False, False, True, True, True, True, False]
+    assert not ConcentrationEncoding.fit(DOSES, kind="log").off_grid(np.array([3.0])).any()
 
 
 def test_onehot_takes_near_equal_doses_as_one():

@@ -217,6 +217,12 @@ def test_the_headline_falls_back_to_a_psi_that_was_computed(psis, shown):
     assert [s.psi for s in found] == ([shown, shown, None] if shown else [None])
 
 
+def test_how_the_screen_was_read_stands_below(tmp_path):
+    notes = ("concentration_um: the numbers in 'dose' are taken as <nM>",)
+    index = report.write_report(tmp_path, make_evaluation(), make_metrics(), notes=notes)
+    assert "the numbers in &#x27;dose&#x27; are taken as &lt;nM&gt;" in index.read_text()
+
+
 def test_what_was_not_computed_is_told(tmp_path):
     missing = {"split": "unseen_molecules", "subset": "active", "psi": 0.01, "reason": "no p-value"}
     evaluation = make_evaluation(psis=(), not_computed=[missing])

@@ -41,6 +41,7 @@ class ScreenContent:
         rejected: Rows of the source that could not be used.
         notes: What was decided while preparing, one sentence each.
         provenance: What the screen was computed from.
+        concentration: Column, unit and how these were told, of the concentrations.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ScreenContent:
     rejected: pd.DataFrame
     notes: Sequence[str]
     provenance: Mapping[str, Any]
+    concentration: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def write_screen(
@@ -95,6 +97,7 @@ def write_screen(
         "blocks": content.blocks,
         "bits": sorted(content.bits),
         "feature_names": list(content.feature_names),
+        "concentration": dict(content.concentration),
         "notes": list(content.notes),
         "provenance": content.provenance,
     }

@@ -27,6 +27,7 @@ class ImageSource:
         channels: Names of the channels, in order; for files with several channels 1, 2, … None
             means all.
         columns: Our name of a metadata column → the table's.
+        concentration_unit: Of concentrations whose cell names none; "" asks the column.
     """
 
     layout: str
@@ -35,6 +36,7 @@ class ImageSource:
     metadata: pathlib.Path | None = None
     channels: tuple[str, ...] = ()
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    concentration_unit: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,9 @@ def find_fields(source: ImageSource) -> FoundFields:
     if not table.fields:
         first = table.rejected[0]
         raise ImagesError(f"{source.images}: no complete field; {first.file}: {first.reason}")
-    metadata = find_metadata(table.fields, table.metadata, source.metadata, source.columns)
+    metadata = find_metadata(
+        table.fields, table.metadata, source.metadata, source.columns, source.concentration_unit
+    )
     known = {tuple(place) for place in metadata.table[metadata.known].iloc[:, :3].to_numpy()}
     unknown = [
         reject(field, f"the well is not in {source.metadata}")

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from molphenix_jax.data.images.fields import Field, ImagesError, well_name
 from molphenix_jax.data.images.layouts.listing import PLACE, as_text, find_column, read_listing
-from molphenix_jax.data.preparation.columns import concentration_unit, find_columns
+from molphenix_jax.data.preparation.columns import find_columns
+from molphenix_jax.data.preparation.dose_names import dose_name
+from molphenix_jax.data.preparation.doses import read_doses
 
 _KEYS = ["batch", "plate", "well"]
 # Our names of what a treatment is; the main job finds controls by other columns too (treatment,
@@ -38,6 +41,7 @@ def find_metadata(
     listed: pd.DataFrame | None,
     path: pathlib.Path | None,
     columns: Mapping[str, str],
+    unit: str = "",
 ) -> Metadata:
     """Finds the treatment of each well that has a field.
 
@@ -46,6 +50,7 @@ def find_metadata(
         listed: What the listing of the images knows: columns batch, plate, well and others.
         path: A further table, with plate and well columns, or with a column that `listed` has.
         columns: Our name (smiles, concentration_um, is_control, plate, well, batch) → the table's.
+        unit: Of concentrations whose cell names none; "" asks the column (see `doses`).
 
     Raises:
         ImagesError: The table has no column to join by, or knows none of the wells.
@@ -60,7 +65,7 @@ def find_metadata(
         table, known, note = _join(table, path, columns)
         notes.append(note)
     return Metadata(
-        _in_our_words(table, str(path or "the listing"), columns, notes), known, tuple(notes)
+        _in_our_words(table, str(path or "the listing"), columns, unit, notes), known, tuple(notes)
     )
 
 
@@ -111,7 +116,7 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_our_words(
-    table: pd.DataFrame, path: str, columns: Mapping[str, str], notes: list[str]
+    table: pd.DataFrame, path: str, columns: Mapping[str, str], unit: str, notes: list[str]
 ) -> pd.DataFrame:
     """Renames the columns of a treatment; the others follow as they are."""
     names = [c for c in table.columns if c not in _KEYS]
@@ -121,21 +126,26 @@ def _in_our_words(
     for field in _TREATMENT:
         if field not in found:
             continue
-        column = table[found[field]]
-        if field == "concentration_um":
-            number = np.asarray(pd.to_numeric(column, errors="coerce"), np.float64)
-            nanomolar = concentration_unit(found[field]) == "nM"
-            out[field] = number / 1000 if nanomolar else number
+        out[field] = table[found[field]]
+    columns_of = pa.table({name: pa.array(table[name], pa.string()) for name in names})
+    doses = read_doses(path, columns_of, column=columns.get("concentration_um"), unit=unit)
+    if doses.column:
+        found["concentration_um"] = doses.column
+        out["concentration_um"] = doses.um
+        notes += doses.notes
+        if unread := int((doses.reason != "").sum()):
+            first = int(np.flatnonzero(doses.reason != "")[0])
             notes.append(
-                f"concentration_um: the numbers in {found[field]!r} are taken as "
-                f"{'nM' if nanomolar else 'µM'}"
+                f"{unread:,} wells have no concentration: {doses.reason[first]} "
+                f"({doses.given[first]!r} first)"
             )
-        else:
-            out[field] = column
     missing = [field for field in _TREATMENT if field not in out]
     if missing:
         notes.append(f"the metadata has no column for {', '.join(missing)}")
     taken = {found[field] for field in _TREATMENT if field in found}
+    if doses.column:
+        # They say again, in other units, what stands in µM now.
+        taken |= {n for n in names if (said := dose_name(n)) and said.kind != "doubt"}
     for name in names:
         if name not in taken and name not in out:
             out[name] = table[name]

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float
 
+from molphenix_jax.data.preparation.dose_names import dose_name
 from molphenix_jax.errors import InputError
 
 # Our name -> names that people use, best first; compared without case, separators and `Metadata_`.
@@ -29,11 +30,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         *("smiles", "canonicalsmiles", "isomericsmiles", "compoundsmiles", "cpdsmiles"),
         *("smilescanonical", "smilesraw"),
     ),
-    "concentration_um": (
-        *("concentrationum", "concum", "doseum", "concentrationmicromolar", "concentration"),
-        *("conc", "dose", "treatmentconcentration", "mmolesperliter"),
-        *("concentrationnm", "concnm", "dosenm"),
-    ),
+    "concentration_um": (),  # by the words of its name: `dose_names`
     "is_control": ("iscontrol", "isnegcon", "isdmso", "negcon", "control"),
     "embedding": ("embedding", "embeddings", "phenoembedding", "emb"),
     "site": ("site", "siteid", "field", "fieldid", "fov"),
@@ -43,7 +40,6 @@ _WORDS = frozenset(
     ("controltype", "perttype", "treatment", "pertiname", "broadsample", "compoundname")
     + ("perturbationtype", "samplekey", "broadid", "jcp2022", "inchikey")
 )
-_NANOMOLAR = ("concentrationnm", "concnm", "dosenm")
 
 _COMPARTMENT = re.compile(r"^((Mean|Median|Std|Mad)_)?(Cells?|Cytoplasm|Nuclei|Image)_")
 _BOOKKEEPING = re.compile(
@@ -86,6 +82,8 @@ def find_columns(
     for field, aliases in ALIASES.items():
         if given := columns.get(field):
             if given not in names:
+                if field == "concentration_um" and given == "none":
+                    continue
                 raise WellsError(
                     f"{path}: no column {given!r} for {field}{near(given, names)}; "
                     "correct the column mapping"
@@ -156,7 +154,9 @@ def find_features(
     numeric = [
         name
         for name in free
-        if is_number(schema.field(name).type) and not name.lower().startswith("metadata_")
+        if is_number(schema.field(name).type)
+        and not name.lower().startswith("metadata_")
+        and dose_name(name) is None
     ]
     families: dict[str, list[str]] = {}
     for name in numeric:
@@ -178,7 +178,8 @@ def find_features(
 def is_text(name: str) -> bool:
     """Whether a column names a well or its treatment: words, where "01" is not 1."""
     plain = normal(name)
-    return plain in _WORDS or any(plain in group for group in ALIASES.values())
+    known = plain in _WORDS or any(plain in group for group in ALIASES.values())
+    return known or dose_name(name) is not None
 
 
 def gene_wells(table: pa.Table) -> Bool[np.ndarray, "n"]:
@@ -199,11 +200,6 @@ def normal(name: str) -> str:
     """A column name without case, separators and the `Metadata_` prefix."""
     plain = name.replace("µ", "u").replace("μ", "u").lower()  # noqa: RUF001
     return re.sub(r"[^a-z0-9]", "", re.sub(r"^(image_)?metadata_", "", plain))
-
-
-def concentration_unit(name: str) -> str:
-    """µM, unless the column's name ends in nM (LINCS's mmoles_per_liter holds µM too)."""
-    return "nM" if normal(name) in _NANOMOLAR else "µM"
 
 
 def near(wanted: str, names: Iterable[str]) -> str:

@@ -62,6 +62,7 @@ class PrepareConfig:
         blocks: Molecule features by name: morgan, maccs, rdkit, physchem.
         embeddings: Further blocks: name → file of precomputed embeddings.
         seed: Of the p-values' null.
+        concentration_unit: Of doses whose cell names none; empty asks the column (see `doses`).
     """
 
     columns: Mapping[str, str]
@@ -73,6 +74,7 @@ class PrepareConfig:
     blocks: tuple[str, ...]
     embeddings: Mapping[str, str]
     seed: int
+    concentration_unit: str = ""
 
 
 class Reference(Protocol):
@@ -136,6 +138,7 @@ def prepare_screen(
             features=config.features,
             check_smiles=forms.check,
             group_by=config.group_by,
+            concentration_unit=config.concentration_unit,
             feature_names=reference.feature_names if reference else (),
             beam_options=beam_options,
         )
@@ -186,6 +189,7 @@ def prepare_screen(
                 "p_value": read_p_values(work, bounds),
             },
             feature_names=wells.feature_names,
+            concentration=wells.concentration,
             correction=correction,
             rejected=wells.rejected,
             notes=(*wells.notes, *correction.notes, *draw_notes),

@@ -72,6 +72,7 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     d.cache = ""  # folder of prepared screens; empty: $MOLPHENIX_CACHE or the user's cache folder
     # Our column → the file's, e.g. --config.data.columns.smiles=SMI; empty finds it by name.
     d.columns = ml_collections.ConfigDict(dict.fromkeys(COLUMNS, ""))
+    d.concentration_unit = ""  # of doses that name none: nM, µM, log10(M), …; empty asks the column
     d.features = ""  # regular expression over feature columns; empty chooses by rule
     d.correction = "tvn"  # none | centerscale | pca_cs | tvn
     d.group_by = "auto"  # what is corrected within: plate | batch | auto
@@ -259,8 +260,9 @@ def validate(c: Config) -> None:
         wrong += encoder_problems("model.encoder", h.encoder)
     choice("model.concentration", h.concentration, CONCENTRATION_KINDS)
     check(
-        not (e.heldout_concentrations and h.concentration == "none"),
-        "eval.heldout_concentrations needs a model.concentration encoding other than none",
+        not (e.heldout_concentrations and h.concentration in ("none", "onehot")),
+        f"eval.heldout_concentrations: model.concentration={h.concentration} has nothing for a "
+        "dose that training lacks; set log or sigmoid",
     )
     choice("loss.name", s.name, tuple(LOSSES))
     choice("loss.execution", s.execution, ("dense", "chunked", "ring"))

@@ -19,6 +19,7 @@ from molphenix_jax.evaluation import (
     evaluate,
 )
 from molphenix_jax.molecules import featurise
+from molphenix_jax.runtime.progress import say
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.align.run import AlignRun
 
@@ -48,6 +49,15 @@ def rank_run(run: AlignRun, params: Any, unseen: Mapping[str, AnyScreen]) -> Ran
         if not len(s.ids)
     ]
     splits = [s for s in splits if len(s.ids)]
+    for s in splits:
+        dose = s.screen.concentration_um[s.ids]
+        if len(unknown := dose[run.encoding.off_grid(dose)]):
+            few = ", ".join(f"{d:g}" for d in np.unique(unknown)[:5])
+            say(
+                f"- {s.name}: {len(unknown):,} of {len(dose):,} pairs have doses that training "
+                f"lacks ({few} µM): they count as the nearest of its doses "
+                "(model.concentration=onehot; log or sigmoid tell them apart)"
+            )
     predictions = _predictions(run, splits)
     tables: list[RankTable] = []
     start = 0

@@ -113,7 +113,11 @@ class AlignTask:
             for folder in folders
         }
         page = reporting.write_report(
-            workdir, record, metrics, title=f"{self.config.loss.name} on {self.screen.name}"
+            workdir,
+            record,
+            metrics,
+            title=f"{self.config.loss.name} on {self.screen.name}",
+            notes=self.screen.notes,
         )
         # Last: its presence says that the run is finished.
         write_json(workdir / "evaluation.json", record)
@@ -141,6 +145,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         blocks=listed(config.molecules.blocks),
         embeddings=named_files(config.molecules.embeddings),
         seed=config.seed,
+        concentration_unit=d.concentration_unit,
     )
     cache = cache_folder(d.cache)
     if d.wells and (pathlib.Path(d.wells) / HEADER).is_file():
@@ -197,7 +202,8 @@ def _describe(screen: AnyScreen, rejected: pd.DataFrame, workdir: pathlib.Path) 
         rejected.to_csv(path, index=False)
         say(f"- {len(rejected):,} rows were rejected: {path} has each with its reason")
     screen.correction.save(workdir / "correction.npz")
-    (workdir / "screen.json").write_text(json.dumps(screen.provenance, indent=2) + "\n")
+    read = {**screen.provenance, "concentration": dict(screen.concentration)}
+    (workdir / "screen.json").write_text(json.dumps(read, indent=2) + "\n")
     doses = np.unique(screen.concentration_um)
     say(
         f"screen {screen.name}: {screen.n_wells:,} treated wells, "

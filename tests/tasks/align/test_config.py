@@ -44,6 +44,10 @@ CONTRADICTIONS = {
         "eval__heldout_concentrations": (10.0,),
         "model__concentration": "none",
     },
+    "model.concentration=onehot has nothing for a": {
+        "eval__heldout_concentrations": (10.0,),
+        "model__concentration": "onehot",
+    },
     "loss.name": {"loss__name": "triplet"},
     "loss.execution": {"loss__execution": "fast"},
     "loss.chunk_size": {"loss__chunk_size": 64, "loss__execution": "dense"},

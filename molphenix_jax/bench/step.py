@@ -27,6 +27,7 @@ import pandas as pd
 
 from molphenix_jax.bench import torch_losses, torch_step
 from molphenix_jax.bench.measure import RATE, Row, interleaved_medians, matmul
+from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.data.screen import Screen
 from molphenix_jax.data.splits import Split
 from molphenix_jax.phenomics import fit_correction
@@ -196,6 +197,8 @@ def make_run(setting: Setting, config: Config) -> AlignRun:
         replicate_group=np.array(["1"] * (2 * p)),
         molecule=np.repeat(np.arange(n_molecules), len(DOSES_UM))[:p],
         concentration_um=np.tile(np.array(DOSES_UM, np.float32), n_molecules)[:p],
+        condition=np.zeros(p, np.int32),
+        conditions=Conditions(),
         p_value=np.zeros(p),
         molecules=pd.DataFrame({"smiles": names, "inchikey": names, "scaffold": names}),
         blocks={

@@ -41,6 +41,12 @@ def add_parser(commands) -> None:
     add("--features", default="", metavar="REGEX", help="feature columns (default: by rule)")
     add("--correction", default="tvn", choices=("none", "centerscale", "pca_cs", "tvn"))
     add("--group_by", default="auto", choices=("auto", "plate", "batch"))
+    add(
+        "--conditions",
+        default="auto",
+        metavar="COLUMN,…",
+        help="columns that part wells which are no replicates (default auto: time, cell line)",
+    )
     add("--clip", type=float, default=10.0, help="limit in control SDs, 0 for none (default 10)")
     add("--n_null", type=positive, default=5000, help="random groups of the p-values (5000)")
     add("--blocks", default="morgan,maccs,rdkit,physchem", help="molecule features (default all)")
@@ -69,6 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
         features=arguments.features,
         correction=arguments.correction,
         group_by=arguments.group_by,
+        conditions=arguments.conditions,
         clip=arguments.clip,
         n_null=arguments.n_null,
         blocks=blocks,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int, UInt8
 
+from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.errors import InputError
 from molphenix_jax.phenomics import Correction, aggregate
 
@@ -39,6 +40,8 @@ class Screen:
         replicate_group: Correction group (plate or batch) of each replicate, for the record.
         molecule: Row in `molecules` of each perturbation.
         concentration_um: Concentration of each perturbation in µM.
+        condition: Number in `conditions` of each perturbation's.
+        conditions: What else differs on purpose.
         p_value: Replicate-consistency p-value; NaN where it is undefined (one replicate).
         molecules: Columns smiles, inchikey, scaffold.
         blocks: Molecule features by name [m, k]: uint8 bits or float32.
@@ -56,6 +59,8 @@ class Screen:
     replicate_group: np.ndarray
     molecule: Int[np.ndarray, " p"]
     concentration_um: Float[np.ndarray, " p"]
+    condition: Int[np.ndarray, " p"]
+    conditions: Conditions
     p_value: Float[np.ndarray, " p"]
     molecules: pd.DataFrame
     blocks: dict[str, Float[np.ndarray, "m k"] | UInt8[np.ndarray, "m k"]]

@@ -165,12 +165,19 @@ def make_split(
 
 
 def split_table(screen: AnyScreen, split: Split) -> pd.DataFrame:
-    """Molecules of each side: columns inchikey, smiles, split; to be saved and reused elsewhere."""
+    """Molecules of each side: columns inchikey, smiles, split; to be saved and reused elsewhere.
+
+    Where the screen has several conditions there is a row for each that a molecule has, with a
+    further column condition.
+    """
     sides = {"train": split.train, "validation": split.validation, "unseen_molecules": split.test}
     parts = []
     for name, ids in sides.items():
-        rows = screen.molecules.iloc[np.unique(screen.molecule[ids])]
-        parts.append(rows[["inchikey", "smiles"]].assign(split=name))
+        pairs = np.unique(np.stack([screen.molecule[ids], screen.condition[ids]]), axis=1)
+        rows = screen.molecules.iloc[pairs[0]][["inchikey", "smiles"]].assign(split=name)
+        if len(screen.conditions) > 1:
+            rows["condition"] = np.array(screen.conditions.labels)[pairs[1]]
+        parts.append(rows)
     return pd.concat(parts, ignore_index=True)
 
 

@@ -2,12 +2,14 @@
 
 A prepared screen is a folder:
 
-    perturbations/1.0.0/   TFDS data set, ArrayRecord: one record per (molecule, concentration)
+    perturbations/1.0.0/   TFDS data set, ArrayRecord: one record per (molecule, dose, condition)
     molecules/1.0.0/       TFDS data set, ArrayRecord: one record per molecule
-    index.npz              offsets, molecule, concentration_um, p_value of all perturbations
+    index.npz              offsets, molecule, concentration_um, condition, p_value of all of them
     correction.npz         the fitted batch correction
     rejected.csv           rows of the source that could not be used
-    screen.json            what the screen was computed from, feature names, notes
+    screen.json            what the screen was computed from, feature names, conditions, notes
+
+Screens of format 3 know of no conditions and are read as screens of one.
 
 `ScreenStore.open` reads all but the replicate profiles: some tens of bytes per perturbation and,
 packed, about 600 per molecule. `ScreenStore.load` reads everything (`Screen`).
@@ -29,8 +31,8 @@ from numpy.typing import ArrayLike
 from tensorflow_datasets.proto import tf_example_pb2
 
 from molphenix_jax.data.builders import (
-    FORMAT_VERSION,
     HEADER,
+    READ_VERSIONS,
     PerturbationSpec,
     Record,
     ScreenContent,
@@ -38,6 +40,7 @@ from molphenix_jax.data.builders import (
     record_source,
     write_screen,
 )
+from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.data.screen import PackedBlock, Screen, ScreenError
 from molphenix_jax.phenomics import Correction
 
@@ -80,6 +83,8 @@ class ScreenStore:
         offsets: Perturbation i has the replicates offsets[i] to offsets[i + 1] of the whole screen.
         molecule: Row in `molecules` of each perturbation.
         concentration_um: Concentration of each perturbation in µM.
+        condition: Number in `conditions` of each perturbation's.
+        conditions: What else differs on purpose.
         p_value: Replicate-consistency p-value; NaN where it is undefined.
         molecules: Columns smiles, inchikey, scaffold.
         packed: Fingerprint blocks by name, as they lie on disk.
@@ -100,6 +105,8 @@ class ScreenStore:
     offsets: Int[np.ndarray, " p+1"]
     molecule: Int[np.ndarray, " p"]
     concentration_um: Float[np.ndarray, " p"]
+    condition: Int[np.ndarray, " p"]
+    conditions: Conditions
     p_value: Float[np.ndarray, " p"]
     molecules: pd.DataFrame
     packed: dict[str, PackedBlock]
@@ -115,7 +122,7 @@ class ScreenStore:
 
     @property
     def n_perturbations(self) -> int:
-        """Number of (molecule, concentration) pairs."""
+        """Number of (molecule, concentration, condition)."""
         return len(self.molecule)
 
     @functools.cached_property
@@ -146,10 +153,10 @@ class ScreenStore:
         folder = pathlib.Path(folder)
         try:
             meta = json.loads((folder / HEADER).read_text())
-            if meta["format"] != FORMAT_VERSION:
+            if meta["format"] not in READ_VERSIONS:
                 raise ScreenError(
                     f"{folder} has screen format {meta['format']}, this program reads "
-                    f"{FORMAT_VERSION}; delete the folder to prepare the screen again"
+                    f"{' and '.join(READ_VERSIONS)}; delete the folder to prepare the screen again"
                 )
             # Opened here: np.load leaves the file open if it is no archive.
             with (
@@ -157,6 +164,7 @@ class ScreenStore:
                 np.load(file, allow_pickle=False) as arrays,
             ):
                 index = {name: arrays[name] for name in arrays.files}
+            index.setdefault("condition", np.zeros(len(index["molecule"]), np.int32))
             molecules, packed, floats = _read_molecules(folder, meta)
             source = record_source(folder, "perturbations")
             if len(source) != len(index["molecule"]):
@@ -170,6 +178,9 @@ class ScreenStore:
                 block_names=tuple(meta["blocks"]),
                 width=meta["width"],
                 feature_names=tuple(meta["feature_names"]),
+                conditions=(
+                    Conditions.of_json(meta["conditions"]) if "conditions" in meta else Conditions()
+                ),
                 has_truth=meta["has_truth"],
                 notes=tuple(meta["notes"]),
                 provenance=meta["provenance"],
@@ -222,6 +233,8 @@ class ScreenStore:
             replicate_group=groups[code],
             molecule=self.molecule,
             concentration_um=self.concentration_um,
+            condition=self.condition,
+            conditions=self.conditions,
             p_value=self.p_value,
             molecules=self.molecules,
             blocks=self.blocks,
@@ -282,6 +295,7 @@ def save_screen(screen: Screen, folder: pathlib.Path, *, rejected: pd.DataFrame)
         "offsets": screen.offsets,
         "molecule": screen.molecule,
         "concentration_um": screen.concentration_um,
+        "condition": screen.condition,
         "p_value": screen.p_value,
     }
     content = ScreenContent(
@@ -290,6 +304,7 @@ def save_screen(screen: Screen, folder: pathlib.Path, *, rejected: pd.DataFrame)
             description=f"screen {screen.name}",
             width=screen.replicates.shape[1],
             groups=tuple(groups.tolist()),
+            conditions=screen.conditions,
             has_truth=screen.truth is not None,
         ),
         perturbations=[functools.partial(_perturbation_records, screen, code)],
@@ -319,6 +334,7 @@ def _perturbation_records(screen: Screen, code: np.ndarray) -> Iterator[Record]:
             "smiles": molecule["smiles"],
             "inchikey": molecule["inchikey"],
             "concentration_um": screen.concentration_um[i],
+            "condition": screen.condition[i],
             "p_value": screen.p_value[i],
         }
         if screen.truth is not None:

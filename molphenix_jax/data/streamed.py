@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.data.screen import PackedBlock, Screen
 from molphenix_jax.data.store import ScreenStore
 from molphenix_jax.phenomics import Correction, aggregate
@@ -45,6 +46,16 @@ class StreamedScreen:
     def concentration_um(self) -> Float[np.ndarray, " p"]:
         """Concentration of each perturbation in µM."""
         return self.store.concentration_um
+
+    @property
+    def condition(self) -> Int[np.ndarray, " p"]:
+        """Number in `conditions` of each perturbation's."""
+        return self.store.condition
+
+    @property
+    def conditions(self) -> Conditions:
+        """What else differs on purpose."""
+        return self.store.conditions
 
     @property
     def p_value(self) -> Float[np.ndarray, " p"]:
@@ -103,7 +114,7 @@ class StreamedScreen:
 
     @property
     def n_perturbations(self) -> int:
-        """Number of (molecule, concentration) pairs."""
+        """Number of (molecule, concentration, condition)."""
         return self.store.n_perturbations
 
     @property

@@ -9,50 +9,31 @@ import os
 import pathlib
 import tempfile
 import types
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
+from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.data.preparation import columns as names
 from molphenix_jax.data.preparation.checked import UNKNOWN, CheckedRows, Treatments
 from molphenix_jax.data.preparation.columns import FeaturePlan, WellsError
+from molphenix_jax.data.preparation.conditions import AUTO, condition_groups
+from molphenix_jax.data.preparation.controls import find_controls
 from molphenix_jax.data.preparation.doses import Doses, one_grid, read_doses
 from molphenix_jax.data.preparation.granularity import average_sites, reject_duplicates, row_codes
 from molphenix_jax.data.preparation.source import Sources, open_wells
 from molphenix_jax.data.preparation.spool import SpooledRows
+from molphenix_jax.data.preparation.well_conditions import read_conditions
 from molphenix_jax.phenomics import Rows, complete_features
 from molphenix_jax.phenomics.rows import chunk_rows
 
 __all__ = ["Wells", "WellsError", "read_wells", "scan_wells"]
 
 GROUP_CONTROLS = 8  # control wells that make a plate a correction group of its own
-_TEXT = ("plate", "well", "batch", "smiles")
+_TEXT = ("plate", "well", "batch", "group", "smiles")
 GROUP_COVERAGE = 0.9  # share of treated wells that must lie on such plates
-
-_DMSO = frozenset(
-    ("CS(=O)C", "CS(C)=O", "O=S(C)C", "C[S+](C)[O-]", "C[S+]([O-])C", "[O-][S+](C)C", "DMSO")
-)
-_CONTROL = frozenset(
-    ("true", "t", "1", "yes", "y", "control", "negcon", "negative_control", "dmso", "vehicle")
-    + ("empty_control", "ctl_vehicle")
-)
-_TREATED = frozenset(
-    ("false", "f", "0", "no", "n", "", "trt", "trt_cp", "treated", "treatment", "compound")
-    + ("poscon", "positive_control")
-)
-# Columns that tell controls where there is no is_control, best first, with the values that mean it.
-# JUMP calls positive controls `control` in pert_type too: control_type is the finer of the two.
-_CONTROL_COLUMNS = (
-    ("controltype", ("negcon", "negative_control")),
-    ("perttype", ("control", "negcon", "ctl_vehicle")),
-    ("treatment", ("empty_control", "dmso")),
-    ("pertiname", ("dmso",)),
-    ("broadsample", ("dmso",)),
-    ("compoundname", ("dmso",)),
-)
-
 
 Checker = Callable[[Sequence[str]], Sequence[str | None]]
 
@@ -64,11 +45,13 @@ class Wells:
     Attributes:
         path: the files as given.
         table: one row per well: row (1-based data row in its file), plate, well, batch, smiles (as
-            given), concentration_um (µM, 0 for controls), is_control.
+            given), concentration_um (µM, 0 for controls), is_control, condition (its number in
+            `conditions`), group (what it is corrected within).
         embedding: features of these wells, all finite, [n, d]: an array, or rows on disk.
         feature_names: column of each feature; feature_0, feature_1, … for a list column.
         rejected: one row per bad row: file, row, field (the file's column), value, reason.
-        group_by: the column of `table` that names the correction batch, plate or batch.
+        group_by: what `group` is: plate or batch, each condition apart.
+        conditions: of these wells.
         plan: how features are read from another file of the same columns.
         concentration: column, unit and how these were told, of the concentrations.
         notes: every default taken and every feature dropped, one sentence each.
@@ -80,6 +63,7 @@ class Wells:
     feature_names: tuple[str, ...]
     rejected: pd.DataFrame
     group_by: str
+    conditions: Conditions
     plan: FeaturePlan
     concentration: Mapping[str, str]
     notes: tuple[str, ...]
@@ -94,6 +78,7 @@ def read_wells(
     group_by: str = "auto",
     concentration_unit: str = "",
     feature_names: Sequence[str] = (),
+    conditions: str = AUTO,
 ) -> Wells:
     """Reads a wells table into memory; arguments and errors are those of `scan_wells`."""
     with tempfile.TemporaryDirectory(prefix="molphenix-") as work:
@@ -106,6 +91,7 @@ def read_wells(
             group_by=group_by,
             concentration_unit=concentration_unit,
             feature_names=feature_names,
+            conditions=conditions,
         )
         text = {name: wells.table[name].astype("str") for name in _TEXT}
         return dataclasses.replace(
@@ -125,6 +111,7 @@ def scan_wells(
     group_by: str = "auto",
     concentration_unit: str = "",
     feature_names: Sequence[str] = (),
+    conditions: str = AUTO,
     beam_options: Sequence[str] = (),
 ) -> Wells:
     """Reads a wells table and checks every row; the embeddings stay on disk, in `work`.
@@ -133,8 +120,9 @@ def scan_wells(
     people use (`columns.ALIASES`). Rejected are: an unparsable SMILES, or none on a treated well;
     on a treated well a concentration that is missing, no number, infinite, negative or 0, or off
     the grid of the layout; NaN or infinite features; an unknown plate or batch where correction
-    groups by it; a second row for the same well of a plate (rows that differ in a site column are
-    averaged to wells instead).
+    groups by it; no value of a column that tells conditions apart; a second row for the same well
+    of a plate under the same condition (rows that differ in a site column are averaged to wells
+    instead).
 
     Features with gaps: a gap in up to 3 wells, or 1% of them, is the wells' fault and costs these
     wells. Where more wells are concerned, features are given up, most gaps first, as far as keeps
@@ -165,6 +153,8 @@ def scan_wells(
             asks the column.
         feature_names: exactly these features in this order, none dropped: for a screen that has to
             match another one.
+        conditions: columns whose values part wells that are no replicates, by commas; auto finds
+            time and cell line, none switches that off (see `preparation.conditions`).
         beam_options: pipeline options of Beam.
 
     Returns:
@@ -183,6 +173,7 @@ def scan_wells(
         columns=columns,
         features=features,
         feature_names=feature_names,
+        conditions=conditions,
         beam_options=beam_options,
     )
     notes = list(raw.notes)
@@ -202,7 +193,8 @@ def scan_wells(
     wells = _treatments(rows, doses, notes)
     _reject_smiles(rows, wells, check_smiles)
     _reject_concentrations(rows, wells, doses, notes)
-    group_by = _groups(rows, wells, group_by, notes)
+    found = read_conditions(rows, wells, raw.conditions, conditions, notes)
+    group_by = _groups(rows, wells, found, group_by, notes)
 
     labels = np.array(raw.plan.names, object)
     rows.reject(~raw.fits, raw.plan.columns[0], "", f"not a list of {len(labels)} numbers")
@@ -239,6 +231,7 @@ def scan_wells(
         feature_names=tuple(labels.tolist()),
         rejected=rows.rejected(),
         group_by=group_by,
+        conditions=found,
         plan=raw.plan,
         concentration=doses.record(),
         notes=tuple(notes),
@@ -254,37 +247,15 @@ def _treatments(rows: CheckedRows, doses: Doses, notes: list[str]) -> Treatments
     if "batch" not in rows.found:
         text["batch"][:] = "0"
     notes += doses.notes
-    is_control, note = _controls(rows, text["smiles"], doses)
+    is_control, note = find_controls(rows, text["smiles"], doses)
     notes.append(note)
     dose = doses.um if doses.column else np.full(len(rows.kept), rows.raw.layout.default_um)
     return Treatments(
-        **text, concentration_um=np.where(is_control, 0.0, dose), is_control=is_control
-    )
-
-
-def _controls(
-    rows: CheckedRows, smiles: np.ndarray, doses: Doses
-) -> tuple[Bool[np.ndarray, "n"], str]:
-    """Which wells are controls, and how that was told."""
-    if name := rows.found.get("is_control"):
-        given = rows.text("is_control")
-        label = np.array([text.lower().removesuffix(".0") for text in given], object)
-        is_control = _among(label, _CONTROL)
-        unclear = ~is_control & ~_among(label, _TREATED)
-        rows.reject(unclear, "is_control", given, "neither true nor false")
-        return is_control, f"controls: column {name!r}"
-    by_normal = {names.normal(name): name for name in rows.raw.table.column_names}
-    for normal, values in _CONTROL_COLUMNS:
-        if normal in by_normal:
-            given = names.as_text(rows.raw.table.column(by_normal[normal]))
-            is_control = _among(np.array([text.lower() for text in given], object), values)
-            if is_control.any():
-                return is_control, f"controls: {by_normal[normal]!r} is {' or '.join(values)}"
-    untreated = (smiles == "") & (np.isnan(doses.um) | (doses.um == 0)) & (doses.reason == "")
-    if not doses.column:
-        untreated[:] = False  # an empty SMILES alone says nothing
-    return _among(smiles, _DMSO) | untreated, (
-        "controls: no control column, so wells with DMSO, or with neither SMILES nor dose"
+        **text,
+        concentration_um=np.where(is_control, 0.0, dose),
+        is_control=is_control,
+        condition=np.zeros(len(dose), np.int64),
+        group=text["plate"],
     )
 
 
@@ -321,7 +292,9 @@ def _reject_concentrations(
     notes += more
 
 
-def _groups(rows: CheckedRows, wells: Treatments, group_by: str, notes: list[str]) -> str:
+def _groups(
+    rows: CheckedRows, wells: Treatments, conditions: Conditions, group_by: str, notes: list[str]
+) -> str:
     """Settles what correction groups by, and rejects wells without that label."""
     if group_by == "plate" and "plate" not in rows.found:
         raise WellsError(
@@ -331,8 +304,8 @@ def _groups(rows: CheckedRows, wells: Treatments, group_by: str, notes: list[str
     _distinguish_plates(wells, notes)
     chosen = group_by
     if group_by == "auto":
-        code, plates = pd.factorize(wells.plate)
-        n_controls = np.bincount(code[rows.kept & wells.is_control], minlength=len(plates))
+        code = row_codes(wells.plate, wells.condition)
+        n_controls = np.bincount(code[rows.kept & wells.is_control], minlength=len(code))
         treated = rows.kept & ~wells.is_control & (wells.plate != "")
         covered = (n_controls >= GROUP_CONTROLS)[code[treated]].sum() / max(1, treated.sum())
         known = (wells.plate[rows.kept] != "").sum() / max(1, rows.kept.sum())
@@ -348,6 +321,17 @@ def _groups(rows: CheckedRows, wells: Treatments, group_by: str, notes: list[str
         absent = int((rows.kept & (label == "")).sum())
         if absent and field in rows.found:
             notes.append(f"{field} is missing in {absent} wells: {UNKNOWN!r} there")
+    label = wells.plate if chosen == "plate" else wells.batch
+    label = np.where(label == "", UNKNOWN, label)
+    wells.group = label.copy()
+    wells.group[rows.kept] = condition_groups(
+        conditions, wells.condition[rows.kept], label[rows.kept]
+    )
+    if n_apart := len({*wells.group[rows.kept]} - {*label[rows.kept]}):
+        notes.append(
+            f"several conditions share a {chosen}: each is corrected by its own controls, in "
+            f"{n_apart} groups <condition>/<{chosen}>"
+        )
     return chosen
 
 
@@ -396,10 +380,6 @@ def _varying(x: SpooledRows) -> Bool[np.ndarray, "d"]:
         if varies.all():
             break
     return varies
-
-
-def _among(values: np.ndarray, wanted: Collection[str]) -> Bool[np.ndarray, "n"]:
-    return np.array([value in wanted for value in values], bool)
 
 
 def _note_dropped(

@@ -9,6 +9,8 @@ model sees, and nothing of the test profiles: those are not among their argument
 - ``ridge``: linear map from [bits, log dose, bits x log dose] to the profile.
 - ``physchem``: the same from physico-chemical descriptors; what size and lipophilicity alone
   explain.
+
+Where a screen has several conditions (times, cell lines) they are told those, as the model is.
 """
 
 import dataclasses
@@ -29,13 +31,17 @@ _MAX_VALIDATION = 500
 # Directions of fingerprint space that ridge keeps. 256 lose a seventh of its top-1% recall on the
 # COMAS cluster profiles, 1024 gain little and take two to four times as long.
 _MAX_COMPONENTS = 512
+# Columns of its design, which grows with the levels of the conditions: fewer directions then.
+_MAX_COLUMNS = 2048
 _RIDGE_ALPHAS = tuple(float(alpha) for alpha in 10.0 ** np.arange(-2, 4, 0.5))
 _NEIGHBOURS = (3, 10, 30, 100)
 _TANIMOTO_POWERS = (2.0, 6.0)
 _DOSE_WIDTHS = (0.15, 0.5, 2.0)
+_OTHER_CONDITION = (0.0, 0.3, 1.0)  # weight of a neighbour for each condition column that differs
 _SHRINKAGES = (0.1, 0.01)
 _MAX_AXES = 256
 _CHUNK = 256
+_FINITE = ("log_dose", "condition", "profile")
 _CLIP_SD = 5.0
 
 
@@ -47,40 +53,47 @@ class BaselineData:
         train_bits: fingerprint bits, 0 or 1.
         train_physchem: physico-chemical descriptors; a non-finite entry is replaced by its mean.
         train_log_dose: log10 of the concentration in µM.
+        train_condition: one-hot over the levels of each column that tells conditions, side by
+            side; no columns where there is one condition.
         train_profile: mean corrected profile.
         validation_bits: as for training; the validation rows choose the hyper-parameters.
         validation_physchem: as for training.
         validation_log_dose: as for training.
+        validation_condition: as for training.
         validation_profile: as for training.
         test_bits: the candidates of the evaluated split.
         test_physchem: as for training.
         test_log_dose: as for training.
+        test_condition: as for training.
     """
 
     train_bits: UInt8[np.ndarray, "n b"]
     train_physchem: Float[np.ndarray, "n p"]
     train_log_dose: Float[np.ndarray, "n"]
+    train_condition: Float[np.ndarray, "n c"]
     train_profile: Float[np.ndarray, "n d"]
     validation_bits: UInt8[np.ndarray, "v b"]
     validation_physchem: Float[np.ndarray, "v p"]
     validation_log_dose: Float[np.ndarray, "v"]
+    validation_condition: Float[np.ndarray, "v c"]
     validation_profile: Float[np.ndarray, "v d"]
     test_bits: UInt8[np.ndarray, "m b"]
     test_physchem: Float[np.ndarray, "m p"]
     test_log_dose: Float[np.ndarray, "m"]
+    test_condition: Float[np.ndarray, "m c"]
 
     def __post_init__(self):
         for part, least in (("train", 2), ("validation", 2), ("test", 1)):
             n = len(getattr(self, f"{part}_log_dose"))
             if n < least:
                 raise ValueError(f"baselines need at least {least} {part} perturbations, got {n}")
-            for name in ("bits", "physchem", "log_dose", "profile"):
+            for name in ("bits", "physchem", "log_dose", "condition", "profile"):
                 values = getattr(self, f"{part}_{name}", None)
                 if values is None:
                     continue
                 if len(values) != n:
                     raise ValueError(f"{part}_{name} has {len(values)} rows, {part}_log_dose {n}")
-                if name in ("log_dose", "profile") and not np.isfinite(values).all():
+                if name in _FINITE and not np.isfinite(values).all():
                     raise ValueError(
                         f"{part}_{name} holds NaN or infinite values; a control of 0 µM has no log "
                         "dose and does not belong here"
@@ -133,28 +146,39 @@ class Prediction:
 def knn(data: BaselineData) -> Prediction:
     """Weighted mean profile of the nearest training perturbations.
 
-    The weight is Tanimoto**a · exp(-Δ²/2w²) with Δ the difference in log10 concentration; the k
-    largest weights count. k, a, w and the space are chosen on validation.
+    The weight is Tanimoto**a · exp(-Δ²/2w²) · b**e with Δ the difference in log10 concentration and
+    e the number of condition columns that differ; the k largest weights count. k, a, w, b and the
+    space are chosen on validation.
     """
     chosen = _validation_rows(data)
     train = np.asarray(data.train_profile, np.float64)
     nearest = _Neighbours(data.train_bits, data.train_log_dose)
     similarity, gap = nearest.of(data.validation_bits[chosen], data.validation_log_dose[chosen])
+    several = data.train_condition.shape[1] > 0
+    differing = _differing(data.validation_condition[chosen], data.train_condition)
 
     def attempts():
-        for power, width in itertools.product(_TANIMOTO_POWERS, _DOSE_WIDTHS):
+        for power, width, other in itertools.product(
+            _TANIMOTO_POWERS, _DOSE_WIDTHS, _OTHER_CONDITION if several else (1.0,)
+        ):
             weight = _weights(similarity, gap, power, width)
+            weight = weight * other**differing if several else weight
             for k in _NEIGHBOURS:
                 settings = {"neighbours": k, "tanimoto_power": power, "dose_width_log10": width}
+                if several:
+                    settings["other_condition"] = other
                 yield settings, _weighted_mean(weight, train, k)
 
     settings, space = _choose(attempts(), data, chosen)
     power, width = settings["tanimoto_power"], settings["dose_width_log10"]
+    other = settings.get("other_condition", 1.0)
     predicted = []
     for start in range(0, len(data.test_log_dose), _CHUNK):
         rows = slice(start, start + _CHUNK)
         similarity, gap = nearest.of(data.test_bits[rows], data.test_log_dose[rows])
         weight = _weights(similarity, gap, power, width)
+        if several:
+            weight = weight * other ** _differing(data.test_condition[rows], data.train_condition)
         predicted.append(_weighted_mean(weight, train, settings["neighbours"]))
     return Prediction(np.concatenate(predicted), space, settings)
 
@@ -169,7 +193,8 @@ def ridge(data: BaselineData) -> Prediction:
     train, train_row = _unique_rows(data.train_bits)
     train = _unit(train)
     # TruncatedSVD wants fewer components than columns and gains nothing beyond the rows.
-    n_components = min(_MAX_COMPONENTS, train.shape[1] - 1, len(train))
+    most = min(_MAX_COMPONENTS, _MAX_COLUMNS // (2 + data.train_condition.shape[1]))
+    n_components = min(most, train.shape[1] - 1, len(train))
     centre = train.mean(axis=0, keepdims=True)
     svd = TruncatedSVD(n_components, n_iter=2, random_state=0).fit(train - centre)
 
@@ -223,18 +248,27 @@ def _ridge(
     validation: Float[np.ndarray, "v f"],
     test: Float[np.ndarray, "m f"],
 ) -> Prediction:
-    """Ridge from [features, dose, features x dose]; one eigendecomposition serves every penalty."""
+    """Ridge from [features, dose, condition, features x dose, features x condition].
+
+    One eigendecomposition serves every penalty.
+    """
     mean, sd = data.train_log_dose.mean(), data.train_log_dose.std()
     # Features of one perturbation have squared length 1 on average, as the standardised dose has.
     length = np.sqrt(np.square(train).sum(axis=1).mean()) or 1.0
 
-    def design(features, log_dose):
+    share = data.train_condition.mean(axis=0, keepdims=True)
+    # Of squared length 1 on average too, over all columns that tell conditions together.
+    spread = np.sqrt(max(float((share * (1 - share)).sum()), 1e-12))
+
+    def design(features, log_dose, condition):
         features = features / length
         # One dose only: nothing to standardise, and nothing to learn from it.
         dose = ((log_dose - mean) / (sd if sd > 1e-9 else np.inf))[:, None]
-        return np.concatenate([features, dose, features * dose], axis=1)
+        told = np.concatenate([dose, (condition - share) / spread], axis=1)
+        products = features[:, None, :] * told[:, :, None]
+        return np.concatenate([features, told, products.reshape(len(features), -1)], axis=1)
 
-    x = design(train, data.train_log_dose)
+    x = design(train, data.train_log_dose, data.train_condition)
     x_mean = x.mean(axis=0, keepdims=True)
     y_mean = data.train_profile.mean(axis=0, keepdims=True, dtype=np.float64)
     x = x - x_mean
@@ -242,20 +276,25 @@ def _ridge(
     variance = np.maximum(variance, 0.0)
     target = directions.T @ (x.T @ (data.train_profile - y_mean))
 
-    def predict(features, log_dose, alpha):
-        turned = (design(features, log_dose) - x_mean) @ directions
+    def predict(features, log_dose, condition, alpha):
+        turned = (design(features, log_dose, condition) - x_mean) @ directions
         return (turned / (variance + alpha)[None]) @ target + y_mean
 
     chosen = _validation_rows(data)
     attempts = (
         (
             {"alpha": alpha},
-            predict(validation[chosen], data.validation_log_dose[chosen], alpha),
+            predict(
+                validation[chosen],
+                data.validation_log_dose[chosen],
+                data.validation_condition[chosen],
+                alpha,
+            ),
         )
         for alpha in _RIDGE_ALPHAS
     )
     settings, space = _choose(attempts, data, chosen)
-    profile = predict(test, data.test_log_dose, settings["alpha"])
+    profile = predict(test, data.test_log_dose, data.test_condition, settings["alpha"])
     return Prediction(profile, space, settings)
 
 
@@ -344,6 +383,13 @@ def _weights(similarity, gap, power: float, width: float) -> Float[np.ndarray, "
     # Only the ratios within a row count; measured from the nearest dose, a held-out concentration
     # far from all of training does not lose its neighbours to underflow.
     return similarity**power * np.exp(exponent.min(axis=1, keepdims=True) - exponent)
+
+
+def _differing(
+    condition: Float[np.ndarray, "q c"], others: Float[np.ndarray, "n c"]
+) -> Float[np.ndarray, "q n"]:
+    """How many columns that tell conditions differ: each has a single 1 among its levels."""
+    return condition.sum(axis=1)[:, None] - condition @ others.T
 
 
 def _weighted_mean(

@@ -1,11 +1,15 @@
 """Who is ranked against whom: subsets, galleries and directions of one evaluated split.
 
-SPEC §5 and §14 rows 13 to 19. Every candidate is one perturbation: a (molecule, concentration) with
-the mean profile of its replicates. Query i belongs to candidate i. Each split is ranked
+SPEC §5 and §14 rows 13 to 19. Every candidate is one perturbation: a (molecule, concentration)
+under one condition, with the mean profile of its replicates. Query i belongs to candidate i. Each
+split is ranked
 
 - over *all* perturbations, and over the *active* ones (replicate p-value at or below ψ);
 - active queries against the *active* gallery (the paper's reading) and the *full* one (the harder
   one);
+- where a screen has several conditions (time, cell line), also against the candidates of the
+  query's *own condition* alone, which whoever measured the profile knows; in the galleries above
+  the same molecule at the same dose under another condition is a wrong answer;
 - from profile to molecule (the paper's direction) and from molecule to profile.
 
 What cannot be ranked is listed in ``not_computed`` with the reason.
@@ -40,6 +44,7 @@ class Candidates:
         molecule: id of each perturbation's molecule, the same in every fold; the confidence
             intervals resample molecules.
         concentration_um: concentration of each perturbation in µM.
+        condition: name of each perturbation's condition.
         p_value: replicate-consistency p-value; NaN where undefined, which counts as inactive.
         profile: frozen, corrected profile of each perturbation, as the models are given it.
     """
@@ -47,12 +52,13 @@ class Candidates:
     split: str
     molecule: Shaped[np.ndarray, "m"]
     concentration_um: Float[np.ndarray, "m"]
+    condition: Shaped[np.ndarray, "m"]
     p_value: Float[np.ndarray, "m"]
     profile: Float[np.ndarray, "m d"]
 
     def __post_init__(self):
         m = len(self.molecule)
-        for name in ("molecule", "concentration_um", "p_value"):
+        for name in ("molecule", "concentration_um", "condition", "p_value"):
             shape = np.shape(getattr(self, name))
             if shape != (m,):
                 raise ValueError(f"{self.split}: {name} must have shape ({m},), got {shape}")
@@ -69,7 +75,7 @@ class Setting:
     split: str
     subset: Literal["all", "active"]
     psi: float | None
-    gallery: Literal["full", "active"]
+    gallery: Literal["full", "active", "own_condition"]
     direction: Direction
 
 
@@ -81,6 +87,7 @@ class RankTable:
         setting: what was ranked.
         molecule: molecule id of each query.
         concentration_um: concentration of each query in µM.
+        condition: name of each query's condition.
         n_gallery: number of candidates that each query was ranked among.
         rank: pessimistic rank of each query's true candidate, by model.
     """
@@ -88,6 +95,7 @@ class RankTable:
     setting: Setting
     molecule: Shaped[np.ndarray, "q"]
     concentration_um: Float[np.ndarray, "q"]
+    condition: Shaped[np.ndarray, "q"]
     n_gallery: Int[np.ndarray, "q"]
     rank: Mapping[str, Int[np.ndarray, "q"]]
 
@@ -146,6 +154,15 @@ def evaluate(
     full = _rank_within(embeddings, everyone)
     tables = _tables(candidates, "all", None, "full", everyone, m, full)
     not_computed = []
+    own, n_own = _rank_within_conditions(candidates.condition, embeddings)
+    kept = np.flatnonzero(n_own >= 2)
+    several = len(np.unique(candidates.condition)) > 1
+    if several and len(kept):
+        chosen = _of_queries(own, kept)
+        tables += _tables(candidates, "all", None, "own_condition", kept, n_own[kept], chosen)
+    if several and (lost := m - len(kept)):
+        reason = f"{lost} perturbations are the only ones of their condition: no gallery of its own"
+        not_computed.append(_missing(candidates.split, "all", None, reason))
     for psi in psis:
         active = np.flatnonzero(candidates.p_value <= psi)
         if len(active) < 2:
@@ -156,11 +173,12 @@ def evaluate(
             )
             not_computed.append(_missing(candidates.split, "active", psi, reason))
             continue
-        chosen = {
-            direction: {model: rank[active] for model, rank in by_model.items()}
-            for direction, by_model in full.items()
-        }
+        chosen = _of_queries(full, active)
         tables += _tables(candidates, "active", psi, "full", active, m, chosen)
+        if several and len(known := np.intersect1d(active, kept)):
+            chosen = _of_queries(own, known)
+            sizes = n_own[known]
+            tables += _tables(candidates, "active", psi, "own_condition", known, sizes, chosen)
         among = _rank_within(embeddings, active)
         tables += _tables(candidates, "active", psi, "active", active, len(active), among)
     return Ranks(tuple(tables), tuple(not_computed))
@@ -222,12 +240,43 @@ def _rank_within(
     return result
 
 
+def _rank_within_conditions(
+    condition: Shaped[np.ndarray, "m"], embeddings: Mapping[str, Embeddings]
+) -> tuple[dict[Direction, dict[str, Int[np.ndarray, "m"]]], Int[np.ndarray, "m"]]:
+    """Ranks among the candidates of the same condition, and how many those are; 0 where alone."""
+    m = len(condition)
+    result: dict[Direction, dict] = {
+        direction: {model: np.zeros(m, np.int64) for model in embeddings}
+        for direction in ("profile_to_molecule", "molecule_to_profile")
+    }
+    n_own = np.zeros(m, np.int64)
+    names, code = np.unique(condition, return_inverse=True)
+    for c in range(len(names) if len(names) > 1 else 0):
+        members = np.flatnonzero(code == c)
+        n_own[members] = len(members)
+        if len(members) < 2:
+            continue
+        for direction, by_model in _rank_within(embeddings, members).items():
+            for model, rank in by_model.items():
+                result[direction][model][members] = rank
+    return result, n_own
+
+
+def _of_queries(by_direction, chosen: Int[np.ndarray, "k"]) -> dict[Direction, dict]:
+    """The ranks of some queries."""
+    return {
+        direction: {model: rank[chosen] for model, rank in by_model.items()}
+        for direction, by_model in by_direction.items()
+    }
+
+
 def _tables(candidates, subset, psi, gallery, members, n_gallery, by_direction) -> list[RankTable]:
     return [
         RankTable(
             setting=Setting(candidates.split, subset, psi, gallery, direction),
             molecule=np.asarray(candidates.molecule)[members],
             concentration_um=np.asarray(candidates.concentration_um, np.float64)[members],
+            condition=np.asarray(candidates.condition)[members],
             n_gallery=np.full(len(members), n_gallery, np.int64),
             rank=by_model,
         )
@@ -247,6 +296,7 @@ def _concatenate(setting: Setting, parts: Sequence[RankTable]) -> RankTable:
         setting=setting,
         molecule=np.concatenate([part.molecule for part in parts]),
         concentration_um=np.concatenate([part.concentration_um for part in parts]),
+        condition=np.concatenate([part.condition for part in parts]),
         n_gallery=np.concatenate([part.n_gallery for part in parts]),
         rank={model: np.concatenate([part.rank[model] for part in parts]) for model in models},
     )

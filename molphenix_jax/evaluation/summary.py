@@ -33,14 +33,16 @@ def evaluation_record(
 
     Returns:
         ``results`` (see ``summarise``), ``comparisons`` (``paired_difference``),
-        ``by_concentration``, ``rank_curves`` and ``not_computed``; plain lists, numbers and
-        strings, no NaN.
+        ``by_concentration``, ``by_condition`` where there are several, ``rank_curves`` and
+        ``not_computed``; plain lists, numbers and strings, no NaN.
     """
     by_dose, few = by_concentration(pooled, n_bootstrap=n_bootstrap, seed=seed)
+    several = by_condition(pooled, n_bootstrap=n_bootstrap, seed=seed)
     return {
         "results": summarise(pooled, n_bootstrap=n_bootstrap, seed=seed),
         "comparisons": paired_difference(pooled, model=model, n_bootstrap=n_bootstrap, seed=seed),
         "by_concentration": by_dose,
+        **({"by_condition": several} if several else {}),
         "rank_curves": rank_curves(pooled),
         "not_computed": [*pooled.not_computed, *few],
     }
@@ -143,6 +145,28 @@ def by_concentration(
     return rows, not_computed
 
 
+def by_condition(
+    pooled: Ranks, *, min_molecules: int = 10, n_bootstrap: int = 1000, seed: int = 0
+) -> list[dict]:
+    """Recall of the queries of each condition, ranked in the same gallery as in ``summarise``.
+
+    Only from profile to molecule, where there are several conditions, and for those with queries
+    of at least ``min_molecules`` molecules. Rows have a ``condition``.
+    """
+    rows = []
+    for table in pooled.tables:
+        names = np.unique(table.condition)
+        if table.setting.direction != "profile_to_molecule" or len(names) < 2:
+            continue
+        for name in names.tolist():
+            part = _subset(table, table.condition == name)
+            if len(np.unique(part.molecule)) < min_molecules:
+                continue
+            for row in summarise(Ranks((part,), ()), n_bootstrap=n_bootstrap, seed=seed):
+                rows.append({**row, "condition": name})
+    return rows
+
+
 def rank_curves(pooled: Ranks) -> list[dict]:
     """Recall at every share of the gallery, for each model; profile to molecule only.
 
@@ -196,6 +220,7 @@ def _subset(table: RankTable, chosen: np.ndarray) -> RankTable:
         setting=table.setting,
         molecule=table.molecule[chosen],
         concentration_um=table.concentration_um[chosen],
+        condition=table.condition[chosen],
         n_gallery=table.n_gallery[chosen],
         rank={model: rank[chosen] for model, rank in table.rank.items()},
     )

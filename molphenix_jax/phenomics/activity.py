@@ -2,7 +2,9 @@
 
 The statistic of a perturbation is the mean cosine between its replicate wells. Its null is the same
 statistic over equally many wells of as many different perturbations: a mean over six pairs varies
-less than one over one pair, so each replicate count is held against its own null.
+less than one over one pair, so each replicate count is held against its own null. Replicates share
+their condition (time, cell line), and so do the wells of a null group: wells of two conditions are
+less alike than unrelated wells of one, and would make everything look active.
 """
 
 import dataclasses
@@ -43,6 +45,7 @@ def replicate_consistency(
     *,
     n_null: int,
     seed: int,
+    condition: Int[np.ndarray, "p"] | None = None,
 ) -> ReplicateConsistency:
     """Tests for every perturbation whether its replicates agree more than unrelated wells do.
 
@@ -52,14 +55,15 @@ def replicate_consistency(
     random well each: a perturbation with hundreds of wells weighs no more than another.
 
     A perturbation with more than 32 replicates, or more than there are perturbations to draw a
-    null from, is tested on a random subset of that size; a note says so. With a single
-    perturbation there is no null and every p-value is NaN.
+    null from, is tested on a random subset of that size; a note says so. Where a condition has a
+    single perturbation there is no null and its p-value is NaN.
 
     Args:
         x: corrected embeddings of the treated wells.
         perturbation: id of each well's perturbation, 0 to P-1.
         n_null: size of the null; the smallest p-value is 1 / (1 + n_null).
         seed: of the null and the subsets; the same seed gives the same p-values.
+        condition: of each perturbation; None: all have the same.
 
     Returns:
         Statistic and p-value of perturbations 0 to P-1.
@@ -72,7 +76,7 @@ def replicate_consistency(
         raise ValueError(
             f"expected x [n, d] and perturbation [n], got {x.shape} and {perturbation.shape}"
         )
-    draw = draw_replicates(perturbation, n_null=n_null, seed=seed)
+    draw = draw_replicates(perturbation, n_null=n_null, seed=seed, condition=condition)
     ids = np.arange(len(draw.counts))
     statistic, p_value = consistency_of(x, ids, draw, null_statistics(x, draw))
     return ReplicateConsistency(statistic, p_value, draw.counts, n_null, draw.notes)
@@ -87,7 +91,9 @@ class ReplicateDraw:
         order: wells sorted by perturbation, in random order within each, [n].
         starts: where each perturbation starts in `order`, [p].
         used: wells of each perturbation that are tested, [p]; 0 or 1 is not tested.
-        null_wells: wells of the null groups, nested: the first r of a row make a group of size r.
+        condition: of each perturbation, [p].
+        null_wells: wells of the null groups of each condition, nested: the first r of a row make a
+            group of size r.
         n_null: number of null groups.
         notes: what was limited, in one sentence each.
     """
@@ -96,12 +102,19 @@ class ReplicateDraw:
     order: Int[np.ndarray, "n"]
     starts: Int[np.ndarray, "p"]
     used: Int[np.ndarray, "p"]
-    null_wells: Int[np.ndarray, "m r"]
+    condition: Int[np.ndarray, "p"]
+    null_wells: tuple[Int[np.ndarray, "m r"], ...]
     n_null: int
     notes: tuple[str, ...]
 
 
-def draw_replicates(perturbation: Int[np.ndarray, "n"], *, n_null: int, seed: int) -> ReplicateDraw:
+def draw_replicates(
+    perturbation: Int[np.ndarray, "n"],
+    *,
+    n_null: int,
+    seed: int,
+    condition: Int[np.ndarray, "p"] | None = None,
+) -> ReplicateDraw:
     """Draws the wells that are tested and those of the null (see `replicate_consistency`).
 
     Raises:
@@ -112,35 +125,55 @@ def draw_replicates(perturbation: Int[np.ndarray, "n"], *, n_null: int, seed: in
     if n_null < 1:
         raise ValueError(f"n_null must be at least 1, got {n_null}")
     counts = np.bincount(perturbation)
-    present = np.flatnonzero(counts)
-    limit = min(MAX_REPLICATES, len(present))
-    notes = _limit_notes(counts, limit)
+    condition = np.zeros(len(counts), np.int64) if condition is None else np.asarray(condition)
+    if condition.shape != counts.shape:
+        raise ValueError(f"{len(counts)} perturbations have {condition.shape} conditions")
+    members = [
+        np.flatnonzero((condition == c) & (counts > 0)) for c in range(condition.max(initial=0) + 1)
+    ]
+    limits = np.array([min(MAX_REPLICATES, len(present)) for present in members])
+    notes = _limit_notes(counts, limits[condition])
     starts = np.cumsum(counts) - counts
-    if limit < 2 or counts.max() < 2:
-        nothing = np.zeros((0, 0), np.int64)
-        used = np.minimum(counts, 1)
-        return ReplicateDraw(counts, np.arange(0), starts, used, nothing, n_null, notes)
+    used = np.minimum(counts, np.maximum(limits[condition], 1))
+    if used.max(initial=0) < 2:
+        nothing = (np.zeros((0, 0), np.int64),) * len(members)
+        return ReplicateDraw(counts, np.arange(0), starts, used, condition, nothing, n_null, notes)
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(perturbation))
     order = shuffled[np.argsort(perturbation[shuffled], kind="stable")]
-    used = np.minimum(counts, limit)
-    drawn = _distinct(len(present), n_null, int(used.max()), rng)
-    slot = (rng.random(drawn.shape) * used[present][drawn]).astype(np.int64)
-    null_wells = order[starts[present][drawn] + slot]
-    return ReplicateDraw(counts, order, starts, used, null_wells, n_null, notes)
+    null_wells = []
+    for present in members:
+        size = int(used[present].max(initial=0))
+        if size < 2:
+            null_wells.append(np.zeros((0, 0), np.int64))
+            continue
+        drawn = _distinct(len(present), n_null, size, rng)
+        slot = (rng.random(drawn.shape) * used[present][drawn]).astype(np.int64)
+        null_wells.append(order[starts[present][drawn] + slot])
+    return ReplicateDraw(counts, order, starts, used, condition, tuple(null_wells), n_null, notes)
 
 
-def null_statistics(x: Rows, draw: ReplicateDraw) -> dict[int, Float[np.ndarray, "m"]]:
-    """Sorted null statistics of each replicate count that is tested.
+def null_statistics(x: Rows, draw: ReplicateDraw) -> dict[tuple[int, int], Float[np.ndarray, "m"]]:
+    """Sorted null statistics of each condition and replicate count that is tested.
 
     The groups are nested: the first r wells of one sequence make the group of size r, so that all
     counts together cost no more than the largest.
     """
-    n, largest = draw.null_wells.shape
-    null = {int(r): np.empty(n) for r in np.unique(draw.used) if 1 < r <= largest}
+    return {
+        (c, r): np.sort(values)
+        for c, wells in enumerate(draw.null_wells)
+        for r, values in _null_of(x, wells, draw.used[draw.condition == c]).items()
+    }
+
+
+def _null_of(
+    x: Rows, null_wells: Int[np.ndarray, "m r"], used: Int[np.ndarray, "q"]
+) -> dict[int, Float[np.ndarray, "m"]]:
+    n, largest = null_wells.shape
+    null = {int(r): np.empty(n) for r in np.unique(used) if 1 < r <= largest}
     step = max(1, _CHUNK_VALUES // max(1, x.shape[1]))
     for begin in range(0, n, step):
-        wells = draw.null_wells[begin : begin + step]
+        wells = null_wells[begin : begin + step]
         part = slice(begin, begin + step)
         sums = np.zeros((len(wells), x.shape[1]), np.float32)
         squares = np.zeros(len(sums))
@@ -150,14 +183,14 @@ def null_statistics(x: Rows, draw: ReplicateDraw) -> dict[int, Float[np.ndarray,
             squares += np.einsum("nd,nd->n", units, units)
             if r in null:
                 null[r][part] = _mean_cosine(sums, squares, r)
-    return {r: np.sort(values) for r, values in null.items()}
+    return null
 
 
 def consistency_of(
     x: Rows,
     ids: Int[np.ndarray, "q"],
     draw: ReplicateDraw,
-    null: dict[int, Float[np.ndarray, "m"]],
+    null: dict[tuple[int, int], Float[np.ndarray, "m"]],
     *,
     first_well: int = 0,
 ) -> tuple[Float[np.ndarray, "q"], Float[np.ndarray, "q"]]:
@@ -179,8 +212,10 @@ def consistency_of(
             wells = draw.order[draw.starts[ids[part]][:, None] + np.arange(r)] - first_well
             units = _units(x[wells])
             statistic[part] = _mean_cosine(units.sum(axis=1), _square_sum(units), r)
-        below = np.searchsorted(null[int(r)], statistic[at], side="left")
-        p_value[at] = (1 + draw.n_null - below) / (1 + draw.n_null)
+        for c in np.unique(draw.condition[ids[at]]):
+            own = at[draw.condition[ids[at]] == c]
+            below = np.searchsorted(null[int(c), int(r)], statistic[own], side="left")
+            p_value[own] = (1 + draw.n_null - below) / (1 + draw.n_null)
     return statistic, p_value
 
 
@@ -213,13 +248,17 @@ def _mean_cosine(
     return (np.einsum("pd,pd->p", total, total).astype(np.float64) - squares) / (r * (r - 1))
 
 
-def _limit_notes(counts: Int[np.ndarray, "p"], limit: int) -> tuple[str, ...]:
-    if limit < 2:
-        return ("fewer than two perturbations: no null, so no p-value",) if len(counts) else ()
-    above = int((counts > limit).sum())
-    if not above:
-        return ()
-    return (
-        f"{above} perturbations have more than {limit} replicates and are tested on a random "
-        f"subset of {limit}",
-    )
+def _limit_notes(counts: Int[np.ndarray, "p"], limit: Int[np.ndarray, "p"]) -> tuple[str, ...]:
+    alone = int((limit < 2).sum())
+    notes = ()
+    if alone and alone == len(counts):
+        return ("fewer than two perturbations: no null, so no p-value",)
+    if alone:
+        notes = (f"{alone} perturbations are alone in their condition: no null, so no p-value",)
+    for most in np.unique(limit[(counts > limit) & (limit > 1)]):
+        above = int(((counts > limit) & (limit == most)).sum())
+        notes += (
+            f"{above} perturbations have more than {most} replicates and are tested on a random "
+            f"subset of {most}",
+        )
+    return notes

@@ -52,6 +52,7 @@ def write_report(
         body.append("<p>No results: see below for what could not be computed.</p>")
     for number, split in enumerate(rows.splits(evaluation)):
         body.append(_split_section(folder, f"{number}_{_slug(split)}", evaluation, split))
+    body.append(_conditions_section(evaluation))
     body.append(_training_section(folder, metrics, loss_key, recall_key))
     body.append(_missing_section(evaluation))
     if notes:
@@ -138,6 +139,40 @@ def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: 
     return "\n".join(parts)
 
 
+def _conditions_section(evaluation: Mapping) -> str:
+    """Counts and recall of each condition; nothing where a screen has one."""
+    counts = evaluation.get("conditions", ())
+    if not counts:
+        return ""
+    psis = list(counts[0]["active"])
+    columns = ("condition", "wells", "molecules", "perturbations", *(f"p ≤ {psi}" for psi in psis))
+    table = [
+        [str(row[column]) for column in columns[:4]] + [str(row["active"][psi]) for psi in psis]
+        for row in counts
+    ]
+    parts = ["<h2>Conditions</h2>", _html_table(columns, table, n_text=1)]
+    found = [
+        row for row in evaluation.get("by_condition", ()) if row["split"] == "unseen_molecules"
+    ]
+    columns = ("queries", "condition", "model", "number", *rows.METRICS.values(), "median rank")
+    table = [
+        [
+            rows.setting_of(row).label,
+            row["condition"],
+            row["model"],
+            str(row["n_queries"]),
+            *(rows.with_interval(row, metric) for metric in rows.METRICS),
+            f"{row['median_rank_pct']:.1f}",
+        ]
+        for row in sorted(found, key=lambda row: rows.model_place(row["model"]))
+        if row["model"] in (rows.MODEL, rows.CHANCE)
+    ]
+    if table:
+        parts.append("<p>Unseen molecules, the queries of each condition:</p>")
+        parts.append(_html_table(columns, sorted(table, key=lambda cells: cells[:2]), n_text=3))
+    return "\n".join(parts)
+
+
 def _training_section(
     folder: pathlib.Path, metrics: Mapping[str, Sequence[Mapping]], loss_key: str, recall_key: str
 ) -> str:
@@ -197,8 +232,10 @@ def _plain(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _html_table(columns: Sequence[str], content: Sequence, *, bold: bool = False) -> str:
-    n_text = 2 if bold else 6
+def _html_table(
+    columns: Sequence[str], content: Sequence, *, bold: bool = False, n_text: int = 0
+) -> str:
+    n_text = n_text or (2 if bold else 6)
     kinds = ["" if i < n_text else ' class="number"' for i in range(len(columns))]
     head = "".join(f"<th{k}>{html.escape(c)}</th>" for c, k in zip(columns, kinds, strict=True))
     lines = [f"<table><thead><tr>{head}</tr></thead><tbody>"]

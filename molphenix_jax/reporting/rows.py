@@ -29,9 +29,10 @@ class Setting:
     @property
     def label(self) -> str:
         """Queries and gallery in words; the split and the direction are said elsewhere."""
+        gallery = self.gallery.replace("_", " ")
         if self.subset == "all":
-            return "all, full gallery"
-        return f"active p ≤ {self.psi:g}, {self.gallery} gallery"
+            return f"all, {gallery} gallery"
+        return f"active p ≤ {self.psi:g}, {gallery} gallery"
 
 
 def setting_of(row: Mapping) -> Setting:
@@ -62,7 +63,7 @@ def splits(evaluation: Mapping) -> list[str]:
 
 
 def headline(evaluation: Mapping, split: str) -> list[Setting]:
-    """From profile to molecule: active queries at ψ = 0.01 in both galleries, then all.
+    """From profile to molecule: active queries at ψ = 0.01 in each gallery, then all.
 
     Where no perturbation is active at 0.01 the next larger ψ that was computed stands in.
     """

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.data.screen import Screen
 from molphenix_jax.data.splits import (
     SplitError,
@@ -43,6 +44,8 @@ def screen() -> Screen:
         replicate_group=group,
         molecule=np.repeat(np.arange(m), 2),
         concentration_um=np.tile(np.float32(DOSES), m),
+        condition=np.zeros(2 * m, int),
+        conditions=Conditions(),
         p_value=np.full(2 * m, 0.05, np.float32),
         molecules=molecules,
         blocks={"morgan": featurise(molecules["smiles"].tolist(), "morgan")},

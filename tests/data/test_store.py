@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import json
 import pickle
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tensorflow_datasets as tfds
 from molphenix_jax.data.builders import FORMAT_VERSION
 from molphenix_jax.data.builders.molecules import Molecules, molecule_records
 from molphenix_jax.data.builders.write import build
+from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.data.screen import Screen, ScreenError
 from molphenix_jax.data.store import PackedBlock, ScreenStore, save_screen
 from molphenix_jax.phenomics import fit_correction
@@ -36,6 +38,8 @@ def a_screen(rng: np.random.Generator) -> Screen:
         replicate_group=group,
         molecule=np.array([0, 0, 1, 2, 2]),
         concentration_um=np.array([0.1, 1, 1, 0.3, 10], np.float32),
+        condition=np.array([0, 1, 1, 0, 1]),
+        conditions=Conditions(("time_h", "cell_line"), (("24", "U2OS"), ("48", "U2OS"))),
         p_value=np.array([np.nan, 0.01, 0.5, np.nan, 0.25], np.float32),
         molecules=pd.DataFrame(
             {"smiles": ["C", "CC", "CCµ"], "inchikey": ["A", "B", "C"], "scaffold": ["", "c", ""]}
@@ -171,6 +175,22 @@ def test_an_interrupted_write_leaves_nothing_behind(screen, tmp_path, monkeypatc
     np.testing.assert_array_equal(
         ScreenStore.open(tmp_path / "s").load().replicates, screen.replicates
     )
+
+
+def test_a_folder_of_format_3_is_a_screen_of_one_condition(screen, tmp_path):
+    save_screen(screen, tmp_path / "s", rejected=REJECTED)
+    header = tmp_path / "s" / "screen.json"
+    meta = json.loads(header.read_text())
+    del meta["conditions"]
+    header.write_text(json.dumps({**meta, "format": "3"}))
+    with np.load(tmp_path / "s" / "index.npz") as archive:
+        index = {name: archive[name] for name in archive.files if name != "condition"}
+    np.savez(tmp_path / "s" / "index.npz", **index)
+    store = ScreenStore.open(tmp_path / "s")
+    assert store.conditions == Conditions()
+    assert store.condition.tolist() == [0] * 5
+    assert store.conditions.encoded(store.conditions).shape == (1, 0)
+    np.testing.assert_array_equal(store.load().replicates, screen.replicates)
 
 
 def test_a_folder_of_another_format_is_refused(screen, tmp_path):

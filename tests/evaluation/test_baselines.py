@@ -11,7 +11,15 @@ from molphenix_jax.evaluation import baselines, protocol, ranks
 N_BITS, WIDTH = 96, 12
 
 
-def make_data(*, seed=0, n_molecules=120, doses=(-1.0, 0.0, 1.0), signal="linear", noise=0.3):
+def make_data(
+    *,
+    seed=0,
+    n_molecules=120,
+    doses=(-1.0, 0.0, 1.0),
+    signal="linear",
+    noise=0.3,
+    n_conditions=1,
+):
     """Molecules in families with shared bits; profile from bits, from the family, or physchem."""
     rng = np.random.default_rng(seed)
     family = np.repeat(np.arange(n_molecules // 4), 4)
@@ -29,11 +37,19 @@ def make_data(*, seed=0, n_molecules=120, doses=(-1.0, 0.0, 1.0), signal="linear
     profile = (1 + log_dose[:, None] / 2) * effect[molecule] + noise * rng.normal(
         size=(len(molecule), WIDTH)
     )
+    condition = np.zeros((len(molecule), 0))
+    if n_conditions > 1:
+        # Under each condition a molecule does something else.
+        which = rng.integers(n_conditions, size=len(molecule))
+        condition = np.eye(n_conditions)[which]
+        turned = rng.normal(size=(n_conditions, WIDTH, WIDTH))
+        profile = np.einsum("nd,nde->ne", profile, turned[which])
     # One direction (toxicity) dwarfs the rest and says nothing of the molecule.
     profile += 30 * rng.normal(size=(len(molecule), 1)) * np.ones((1, WIDTH))
     # Analogues stand on both sides of the split for "neighbours", which is what kNN is for.
     part = np.array(["train", "train", "validation", "test"])[np.arange(n_molecules) % 4][molecule]
     columns = {"bits": bits[molecule], "physchem": descriptors[molecule], "log_dose": log_dose}
+    columns["condition"] = condition
     columns["profile"] = profile.astype(np.float32)
     rows = {
         f"{name}_{column}": values[part == name]
@@ -152,12 +168,38 @@ def test_tanimoto_against_a_count_by_hand():
         assert gap[i, j] == data.test_log_dose[i] - data.train_log_dose[j]
 
 
+@pytest.mark.parametrize(
+    ("signal", "baseline"), [("linear", "ridge"), ("neighbours", "knn"), ("physchem", "physchem")]
+)
+def test_they_are_told_the_condition(signal, baseline):
+    data, observed = make_data(signal=signal, n_conditions=2, n_molecules=240)
+    none = {
+        f"{part}_condition": np.zeros((len(getattr(data, f"{part}_log_dose")), 0))
+        for part in ("train", "validation", "test")
+    }
+    told = recall(baselines.BASELINES[baseline](data), observed)
+    untold = recall(baselines.BASELINES[baseline](dataclasses.replace(data, **none)), observed)
+    assert told > untold + 0.05
+
+
+def test_neighbours_of_another_condition_are_told_apart():
+    one = np.array([[1, 0, 1, 0], [0, 1, 0, 1.0]])
+    other = np.array([[1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 0, 1.0]])
+    assert baselines._differing(one, other).tolist() == [[0, 1, 2], [2, 1, 0]]
+    assert baselines._differing(one[:, :0], other[:, :0]).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
 def test_they_fit_the_protocol():
     data, observed = make_data()
     embeddings = {name: fit(data).against(observed) for name, fit in baselines.BASELINES.items()}
     m = len(observed)
     candidates = protocol.Candidates(
-        "unseen_molecules", np.arange(m) // 3, 10**data.test_log_dose, np.zeros(m), observed
+        "unseen_molecules",
+        np.arange(m) // 3,
+        10**data.test_log_dose,
+        np.full(m, ""),
+        np.zeros(m),
+        observed,
     )
     found = protocol.evaluate(candidates, embeddings, psis=())
     assert [set(table.rank) for table in found.tables] == [{"knn", "ridge", "physchem"}] * 2

@@ -14,6 +14,7 @@ def make_candidates(m=40, *, split="unseen_molecules", seed=0, **changes):
         "split": split,
         "molecule": np.array([f"mol{i // 2}" for i in range(m)]),
         "concentration_um": np.tile([1.0, 10.0], m)[:m],
+        "condition": np.full(m, ""),
         "p_value": np.where(
             np.arange(m) % 4 == 0, 0.005, np.where(np.arange(m) % 4 == 1, 0.05, np.nan)
         ),
@@ -166,11 +167,31 @@ def test_folds_with_different_models_are_not_pooled():
         protocol.pool([one, other])
 
 
-@pytest.mark.parametrize("name", ["molecule", "concentration_um", "p_value", "profile"])
+def test_queries_of_several_conditions_also_meet_the_gallery_of_their_own():
+    condition = np.array(["24 h", "48 h"] * 19 + ["48 h", "72 h"])
+    found = protocol.evaluate(make_candidates(condition=condition), make_embeddings(), psis=(0.01,))
+    assert {(t.setting.subset, t.setting.gallery) for t in found.tables} == {
+        *(("all", "full"), ("all", "own_condition")),
+        *(("active", "full"), ("active", "active"), ("active", "own_condition")),
+    }
+    query, gallery, _ = make_embeddings()["molphenix"]
+    for subset, ids in (("all", np.arange(39)), ("active", np.arange(0, 39, 4))):
+        table = only(found, subset=subset, gallery="own_condition", direction="profile_to_molecule")
+        for row, i in enumerate(ids):
+            members = np.flatnonzero(condition == condition[i])
+            own = np.flatnonzero(members == i)
+            rank = reference_ranks(query[[i]], gallery[members], own)[0]
+            assert table.rank["molphenix"][row] == rank
+            assert table.n_gallery[row] == len(members)
+            assert table.condition[row] == condition[i]
+    assert [m["reason"][:18] for m in found.not_computed] == ["1 perturbations ar"]
+
+
+@pytest.mark.parametrize(
+    "name", ["molecule", "concentration_um", "condition", "p_value", "profile"]
+)
 def test_candidates_must_agree_in_length(name):
-    with pytest.raises(
-        ValueError, match=r"unseen_molecules: (molecule|concentration|p_value|prof)"
-    ):
+    with pytest.raises(ValueError, match=r"unseen_molecules: (molecule|con|p_value|prof)"):
         make_candidates(**{name: getattr(make_candidates(), name)[:-1]})
 
 

@@ -14,7 +14,9 @@ CONTRACT = {
 }
 
 
-def make_ranks(by_model, n_gallery, *, doses=(1.0,), direction="profile_to_molecule"):
+def make_ranks(
+    by_model, n_gallery, *, doses=(1.0,), direction="profile_to_molecule", condition=None
+):
     n = len(next(iter(by_model.values())))
     return protocol.Ranks(
         (
@@ -22,6 +24,7 @@ def make_ranks(by_model, n_gallery, *, doses=(1.0,), direction="profile_to_molec
                 setting=protocol.Setting("unseen_molecules", "all", None, "full", direction),
                 molecule=np.arange(n) // len(doses),
                 concentration_um=np.resize(doses, n),
+                condition=np.full(n, "") if condition is None else np.asarray(condition),
                 n_gallery=np.broadcast_to(n_gallery, (n,)),
                 rank={model: np.asarray(rank) for model, rank in by_model.items()},
             ),
@@ -117,6 +120,17 @@ def test_recall_by_dose_and_doses_that_are_too_rare():
     assert "3.3 µM (2)" in missing[0]["reason"]
 
 
+def test_recall_by_condition_and_none_where_there_is_one():
+    rank = np.tile([1, 50], 30)
+    ranks = make_ranks({"molphenix": rank}, 100, condition=np.tile(["24 h", "48 h"], 30))
+    rows = summary.by_condition(ranks)
+    recall = {r["condition"]: r["top_1pct"] for r in rows if r["model"] == "molphenix"}
+    assert recall == {"24 h": 1.0, "48 h": 0.0}
+    assert summary.by_condition(ranks, min_molecules=31) == []
+    assert summary.by_condition(make_ranks({"molphenix": rank}, 100)) == []
+    assert summary.evaluation_record(ranks)["by_condition"] == rows
+
+
 def test_curves_pass_through_the_recalls_and_end_at_one():
     rank = np.random.default_rng(3).integers(1, 201, size=100)
     ranks = make_ranks({"molphenix": rank}, 200)
@@ -134,6 +148,7 @@ def test_the_record_is_plain_json_and_says_what_is_missing():
         split="unseen_screen:other",
         molecule=np.array([f"m{i // 3}" for i in range(m)]),
         concentration_um=np.resize([0.1, 1, 10], m),
+        condition=np.full(m, ""),
         p_value=np.where(np.arange(m) < 40, 0.05, np.nan),
         profile=rng.normal(size=(m, 4)),
     )

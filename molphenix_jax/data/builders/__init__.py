@@ -5,6 +5,7 @@ from molphenix_jax.data.builders.perturbations import Perturbations, Perturbatio
 from molphenix_jax.data.builders.write import (
     FORMAT_VERSION,
     HEADER,
+    READ_VERSIONS,
     ScreenContent,
     record_source,
     write_screen,
@@ -13,6 +14,7 @@ from molphenix_jax.data.builders.write import (
 __all__ = [
     "FORMAT_VERSION",
     "HEADER",
+    "READ_VERSIONS",
     "Molecules",
     "PerturbationSpec",
     "Perturbations",

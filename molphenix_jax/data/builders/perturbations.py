@@ -1,4 +1,4 @@
-"""The TFDS data set `perturbations`: one record for each (molecule, concentration).
+"""The TFDS data set `perturbations`: one record for each (molecule, concentration, condition).
 
     ds = tfds.data_source("perturbations", split="screen", data_dir=FOLDER)
     ds[0]["replicates"]  # [r, d] float32
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from molphenix_jax.data.conditions import Conditions
+
 Record = tuple[int, Mapping[str, Any]]
 Shard = Callable[[], Iterator[Record]]
 
@@ -26,12 +28,14 @@ class PerturbationSpec:
         description: What the screen was prepared from, in words.
         width: Features of a profile.
         groups: Names of the correction groups, which records hold as numbers.
+        conditions: Of the screen; records hold the number of one.
         has_truth: Whether records hold the true profile too (simulated screens).
     """
 
     description: str
     width: int
     groups: tuple[str, ...]
+    conditions: Conditions
     has_truth: bool
 
 
@@ -54,6 +58,7 @@ class Perturbations(tfds.core.ShardBasedBuilder, skip_registration=True):
             "smiles": f.Text(),
             "inchikey": f.Text(),
             "concentration_um": f.Scalar(np.float32),
+            "condition": f.Scalar(np.int32, doc=f"one of {list(spec.conditions.labels)}"),
             "p_value": f.Scalar(np.float32, doc="replicate consistency; NaN where undefined"),
         }
         if spec.has_truth:

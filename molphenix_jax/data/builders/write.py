@@ -19,7 +19,9 @@ from molphenix_jax.data.builders.molecules import Molecules
 from molphenix_jax.data.builders.perturbations import Perturbations, PerturbationSpec, Shard
 from molphenix_jax.phenomics import Correction
 
-FORMAT_VERSION = "3"  # 2: wrong numbers of records in data sets of more than ten shards
+# 2: wrong numbers of records in data sets of more than ten shards. 3: no conditions.
+FORMAT_VERSION = "4"
+READ_VERSIONS = ("3", FORMAT_VERSION)
 HEADER = "screen.json"
 SPLIT = "screen"
 
@@ -35,7 +37,8 @@ class ScreenContent:
         molecules: Shards of molecule records.
         blocks: Columns of each molecule feature block.
         bits: Names of the blocks that are fingerprints.
-        index: Asked for once the shards are written: offsets, molecule, concentration_um, p_value.
+        index: Asked for once the shards are written: offsets, molecule, concentration_um,
+            condition, p_value.
         feature_names: Names of the source's features, before correction.
         correction: The fitted batch correction.
         rejected: Rows of the source that could not be used.
@@ -93,6 +96,7 @@ def write_screen(
         "name": content.name,
         "width": content.spec.width,
         "groups": content.spec.groups,
+        "conditions": content.spec.conditions.as_json(),
         "has_truth": content.spec.has_truth,
         "blocks": content.blocks,
         "bits": sorted(content.bits),

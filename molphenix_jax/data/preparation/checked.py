@@ -24,12 +24,19 @@ class Treatments:
     smiles: np.ndarray
     concentration_um: Float[np.ndarray, "n"]
     is_control: Bool[np.ndarray, "n"]
+    condition: Int[np.ndarray, "n"]  # number of each row's condition
+    group: np.ndarray  # what each row is corrected within
 
     def table(self, kept: Bool[np.ndarray, "n"], numbers: Int[np.ndarray, "k"]) -> pd.DataFrame:
         """The kept rows as `Wells.table`, with their row numbers."""
         text = {
             name: pd.Categorical(np.where(values == "", UNKNOWN, values)[kept])
-            for name, values in (("plate", self.plate), ("well", self.well), ("batch", self.batch))
+            for name, values in (
+                ("plate", self.plate),
+                ("well", self.well),
+                ("batch", self.batch),
+                ("group", self.group),
+            )
         }
         return pd.DataFrame(
             {
@@ -38,6 +45,7 @@ class Treatments:
                 "smiles": pd.Categorical(self.smiles[kept]),
                 "concentration_um": self.concentration_um[kept],
                 "is_control": self.is_control[kept],
+                "condition": self.condition[kept],
             }
         )
 

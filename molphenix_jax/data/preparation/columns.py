@@ -34,6 +34,15 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "is_control": ("iscontrol", "isnegcon", "isdmso", "negcon", "control"),
     "embedding": ("embedding", "embeddings", "phenoembedding", "emb"),
     "site": ("site", "siteid", "field", "fieldid", "fov"),
+    "time_h": (
+        *("timeh", "time", "timepoint", "timepointh", "hours", "hour", "timehours", "timehr"),
+        *("perttime", "treatmenttime", "treatmenttimeh", "exposuretime", "exposuretimeh"),
+        *("incubationtime", "incubationtimeh", "timedays"),
+    ),
+    "cell_line": (
+        *("cellline", "celllinename", "celllineid", "cell", "celltype", "cellname"),
+        *("cellid", "cellmodel"),
+    ),
 }
 # Read besides these: what tells controls, genes and compounds.
 _WORDS = frozenset(

@@ -22,7 +22,7 @@ def row_codes(*columns: np.ndarray) -> np.ndarray:
 def reject_duplicates(rows: CheckedRows, wells: Treatments) -> None:
     """Rejects a second row for the same site of a well."""
     known = np.flatnonzero(rows.kept & (wells.plate != "") & (wells.well != ""))
-    place = row_codes(wells.batch, wells.plate, wells.well, wells.site)[known]
+    place = row_codes(wells.batch, wells.plate, wells.well, wells.site, wells.condition)[known]
     _, first, group = np.unique(place, return_index=True, return_inverse=True)
     origin = np.arange(len(rows.kept))
     origin[known] = known[first][group]
@@ -45,7 +45,7 @@ def average_sites(
         The row in the spool of each well.
     """
     known = np.flatnonzero(rows.kept & (wells.plate != "") & (wells.well != ""))
-    place = row_codes(wells.batch, wells.plate, wells.well)[known]
+    place = row_codes(wells.batch, wells.plate, wells.well, wells.condition)[known]
     _, first, group = np.unique(place, return_index=True, return_inverse=True)
     row = rows.raw.row.copy()
     if len(first) == len(known):

@@ -21,6 +21,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from molphenix_jax.data.builders import PerturbationSpec, ScreenContent, write_screen
+from molphenix_jax.data.conditions import Conditions
+from molphenix_jax.data.preparation.conditions import AUTO
 from molphenix_jax.data.preparation.correct import Correct, axes_path, store_statistics
 from molphenix_jax.data.preparation.ingest import Ingest
 from molphenix_jax.data.preparation.shards import (
@@ -32,6 +34,7 @@ from molphenix_jax.data.preparation.shards import (
     shard_bounds,
     store_index,
     store_molecules,
+    store_null,
 )
 from molphenix_jax.data.preparation.source import Sources
 from molphenix_jax.data.preparation.spool import Spool, SpooledRows
@@ -63,6 +66,7 @@ class PrepareConfig:
         embeddings: Further blocks: name → file of precomputed embeddings.
         seed: Of the p-values' null.
         concentration_unit: Of doses whose cell names none; empty asks the column (see `doses`).
+        conditions: Columns that tell conditions, by commas; auto or none (see `scan_wells`).
     """
 
     columns: Mapping[str, str]
@@ -75,6 +79,7 @@ class PrepareConfig:
     embeddings: Mapping[str, str]
     seed: int
     concentration_unit: str = ""
+    conditions: str = AUTO
 
 
 class Reference(Protocol):
@@ -139,6 +144,7 @@ def prepare_screen(
             check_smiles=forms.check,
             group_by=config.group_by,
             concentration_unit=config.concentration_unit,
+            conditions=config.conditions,
             feature_names=reference.feature_names if reference else (),
             beam_options=beam_options,
         )
@@ -146,7 +152,7 @@ def prepare_screen(
         say(f"correcting {n:,} wells × {d:,} features within {wells.group_by}")
         correction = _fit(wells, config, work, reference)
         treated = _correct(wells, correction, work, truth_path, beam_options)
-        molecules, bounds, draw_notes = _group(wells, treated, forms, config, work)
+        molecules, bounds, draw_notes, conditions = _group(wells, treated, forms, config, work)
         n_pairs = bounds[-1][1]
         say(f"p-values of {n_pairs:,} perturbations of {len(molecules):,} molecules")
         for block, file in config.embeddings.items():
@@ -164,6 +170,7 @@ def prepare_screen(
                 description=f"screen {name}, from {sources}",
                 width=d,
                 groups=treated.groups,
+                conditions=conditions,
                 has_truth=treated.truth is not None,
             ),
             perturbations=[
@@ -186,6 +193,7 @@ def prepare_screen(
                 "offsets": np.load(work / "offsets.npy"),
                 "molecule": np.load(work / "molecule.npy"),
                 "concentration_um": np.load(work / "concentration.npy"),
+                "condition": np.load(work / "condition.npy"),
                 "p_value": read_p_values(work, bounds),
             },
             feature_names=wells.feature_names,
@@ -237,7 +245,7 @@ class _Treated:
 def _fit(
     wells: Wells, config: PrepareConfig, work: pathlib.Path, reference: Reference | None
 ) -> Correction:
-    group = pd.Categorical(wells.table[wells.group_by])
+    group = pd.Categorical(wells.table["group"])
     is_control = wells.table["is_control"].to_numpy(bool)
     if reference:
         return reference.correction.extend(
@@ -263,7 +271,7 @@ def _correct(
     assert isinstance(wells.embedding, SpooledRows)
     columns = wells.embedding.columns
     assert columns is not None, "scan_wells names the columns in use"
-    group = pd.Categorical(wells.table[wells.group_by])
+    group = pd.Categorical(wells.table["group"])
     groups, code = tuple(group.categories.tolist()), np.asarray(group.codes)
     treated = np.flatnonzero(~wells.table["is_control"].to_numpy(bool))
     spooled = wells.embedding.rows[treated]
@@ -314,26 +322,31 @@ def _group(
     forms: _StandardForms,
     config: PrepareConfig,
     work: pathlib.Path,
-) -> tuple[pd.DataFrame, list[tuple[int, int]], list[str]]:
+) -> tuple[pd.DataFrame, list[tuple[int, int]], list[str], Conditions]:
     """Sorts treated wells into perturbations and draws the null, in the work folder.
 
     Returns:
-        Molecules, bounds of the shards of perturbations, and what was limited.
+        Molecules, bounds of the shards of perturbations, what was limited, and the conditions.
     """
     table = wells.table.iloc[treated.wells]
     molecules, molecule_of_well = _molecules(pd.Categorical(table["smiles"]), forms.table)
     store_molecules(work, molecules)
     dose = _three_digits(table["concentration_um"].to_numpy(np.float64))
-    order, offsets, molecule, concentration_um = _perturbations(molecule_of_well, dose)
+    conditions, of_well = wells.conditions.kept(table["condition"].to_numpy(np.int64))
+    order, offsets = _perturbations(molecule_of_well, dose, of_well)
+    first = order[offsets[:-1]]
+    molecule, condition = molecule_of_well[first], of_well[first]
     row = treated.row[order]
     perturbation = np.repeat(np.arange(len(molecule)), np.diff(offsets))
-    draw = draw_replicates(perturbation, n_null=config.n_null, seed=config.seed)
-    null = null_statistics(SpooledRows(treated.corrected, row), draw)
-    np.savez(work / "null.npz", **{str(r): values for r, values in null.items()})  # pyright: ignore[reportArgumentType]
+    draw = draw_replicates(
+        perturbation, n_null=config.n_null, seed=config.seed, condition=condition
+    )
+    store_null(work, null_statistics(SpooledRows(treated.corrected, row), draw))
     arrays = {
         "offsets": offsets,
         "molecule": molecule,
-        "concentration": concentration_um.astype(np.float32),
+        "concentration": dose[first].astype(np.float32),
+        "condition": condition.astype(np.int32),
         "row": row,
         "group": treated.group[order],
     }
@@ -344,7 +357,7 @@ def _group(
             f"{undefined:,} of {len(molecule):,} perturbations have a single replicate: their "
             "p-value is undefined"
         )
-    return molecules, shard_bounds(offsets, wells.embedding.shape[1]), notes
+    return molecules, shard_bounds(offsets, wells.embedding.shape[1]), notes, conditions
 
 
 def _molecules(
@@ -368,10 +381,14 @@ def _three_digits(concentration_um: Float[np.ndarray, " n"]) -> Float[np.ndarray
 
 
 def _perturbations(
-    molecule: Int[np.ndarray, " n"], dose: Float[np.ndarray, " n"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Sorts wells by (molecule, dose): order, offsets, then molecule and dose of each pair."""
-    order = np.lexsort((dose, molecule))
-    m, c = molecule[order], dose[order]
-    starts = np.flatnonzero(np.r_[True, (np.diff(m) != 0) | (np.diff(c) > 1e-9 * c[1:])])
-    return order, np.r_[starts, len(order)], m[starts], c[starts]
+    molecule: Int[np.ndarray, " n"],
+    dose: Float[np.ndarray, " n"],
+    condition: Int[np.ndarray, " n"],
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " p+1"]]:
+    """Sorts wells by (molecule, dose, condition): order, and where each perturbation starts."""
+    same_dose = np.unique(dose)
+    level = np.cumsum(np.r_[0, np.diff(same_dose) > 1e-9 * same_dose[1:]])
+    keys = np.stack([molecule, level[np.searchsorted(same_dose, dose)], condition])
+    order = np.lexsort(keys[::-1])
+    starts = np.flatnonzero(np.r_[True, (np.diff(keys[:, order]) != 0).any(axis=0)])
+    return order, np.r_[starts, len(order)]

@@ -2,7 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from molphenix_jax.phenomics import ReplicateDraw, aggregate, consistency_of
 
 SHARD_VALUES = 1 << 23  # of replicates: 32 MiB
 SHARD_MOLECULES = 1 << 13
-_DRAW = ("counts", "order", "starts", "used")
+_DRAW = ("counts", "order", "starts", "used", "condition")
 
 
 def shard_bounds(offsets: Int[np.ndarray, " p+1"], width: int) -> list[tuple[int, int]]:
@@ -58,11 +59,14 @@ class PerturbationShard:
         x = self.corrected[rows]
         draw = _load_draw(self.work)
         with np.load(self.work / "null.npz") as archive:
-            null = {int(name): archive[name] for name in archive.files}
+            null = {_null_key(name): archive[name] for name in archive.files}
         _, p_value = consistency_of(x, ids, draw, null, first_well=offsets[0])
         p_value = p_value.astype(np.float32)
         np.save(_p_value_path(self.work, self.first), p_value)
-        columns = {n: self._array(n)[self.first : self.last] for n in ("molecule", "concentration")}
+        columns = {
+            name: self._array(name)[self.first : self.last]
+            for name in ("molecule", "concentration", "condition")
+        }
         group = self._array("group")[wells]
         molecule = columns["molecule"]
         table = read_molecules(self.work, int(molecule[0]), int(molecule[-1]) + 1)
@@ -80,6 +84,7 @@ class PerturbationShard:
                 "smiles": smiles[at],
                 "inchikey": inchikey[at],
                 "concentration_um": columns["concentration"][i],
+                "condition": columns["condition"][i],
                 "p_value": p_value[i],
             }
             yield self.first + int(i), record if truth is None else {**record, "truth": truth[i]}
@@ -119,14 +124,25 @@ class MoleculeShard:
 def store_index(work: pathlib.Path, arrays: dict[str, np.ndarray], draw: ReplicateDraw) -> None:
     """Puts what perturbation shards need into the work folder.
 
-    `arrays` are offsets, molecule and concentration of the perturbations, and row (in the corrected
-    spool) and group of each replicate.
+    `arrays` are offsets, molecule, concentration and condition of the perturbations, and row (in
+    the corrected spool) and group of each replicate.
     """
     for name, array in arrays.items():
         np.save(work / f"{name}.npy", array)
     for name in _DRAW:
         np.save(work / f"draw-{name}.npy", getattr(draw, name))
     np.save(work / "draw-n_null.npy", draw.n_null)
+
+
+def store_null(work: pathlib.Path, null: Mapping[tuple[int, int], np.ndarray]) -> None:
+    """Puts the null of each condition and replicate count into the work folder."""
+    arrays: dict[str, Any] = {f"{c}-{r}": values for (c, r), values in null.items()}
+    np.savez(work / "null.npz", **arrays)
+
+
+def _null_key(name: str) -> tuple[int, int]:
+    condition, _, replicates = name.partition("-")
+    return int(condition), int(replicates)
 
 
 def store_molecules(work: pathlib.Path, molecules: pd.DataFrame) -> None:
@@ -164,4 +180,4 @@ def _p_value_path(work: pathlib.Path, first: int) -> pathlib.Path:
 def _load_draw(work: pathlib.Path) -> ReplicateDraw:
     arrays = {name: np.load(work / f"draw-{name}.npy", mmap_mode="r") for name in _DRAW}
     n_null = int(np.load(work / "draw-n_null.npy"))
-    return ReplicateDraw(**arrays, null_wells=np.zeros((0, 0), int), n_null=n_null, notes=())
+    return ReplicateDraw(**arrays, null_wells=(), n_null=n_null, notes=())

@@ -24,6 +24,7 @@ from molphenix_jax.data.preparation.columns import (
     plan_features,
     short,
 )
+from molphenix_jax.data.preparation.conditions import AUTO, condition_columns
 from molphenix_jax.data.preparation.ingest import Ingest, stacked
 from molphenix_jax.data.preparation.layouts import LAYOUTS, Layout
 from molphenix_jax.data.preparation.matching import (
@@ -92,6 +93,7 @@ class RawWells:
         plan: what the features are; `names` in the order of the spool's columns.
         rule: how they were found, in words.
         found: our name → the table's column.
+        conditions: our names of the columns that may tell conditions.
         files: the wells tables.
         file_start: first row of each, and the end.
         layout: see `LAYOUTS`.
@@ -107,6 +109,7 @@ class RawWells:
     plan: FeaturePlan
     rule: str
     found: Mapping[str, str]
+    conditions: tuple[str, ...]
     files: tuple[str, ...]
     file_start: tuple[int, ...]
     layout: Layout
@@ -120,6 +123,7 @@ def open_wells(
     columns: Mapping[str, str],
     features: str,
     feature_names: Sequence[str],
+    conditions: str = AUTO,
     beam_options: Sequence[str] = (),
 ) -> RawWells:
     """Reads a screen: metadata into memory, embeddings into part files in `work`.
@@ -130,6 +134,7 @@ def open_wells(
         columns: our column name → the file's.
         features: regular expression for feature columns; "" finds them.
         feature_names: exactly these features, for a screen that has to match another one.
+        conditions: see `conditions.condition_columns`.
         beam_options: of the stage that reads.
 
     Raises:
@@ -157,6 +162,7 @@ def open_wells(
     names = layout.with_derived(list(described))
     found, column_notes = find_columns(path, names, columns)
     notes += column_notes
+    told_by = condition_columns(path, names, found, conditions)
     if "smiles" not in found:
         raise WellsError(
             f"{path}: no SMILES column{near('smiles', names)}; "
@@ -199,6 +205,7 @@ def open_wells(
         plan=plan,
         rule=rule,
         found=found,
+        conditions=told_by,
         files=tuple(str(file) for file in sources.tables),
         file_start=tuple(np.cumsum([0, *file_rows]).tolist()),
         layout=layout,

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from molphenix_jax.data.builders import PerturbationSpec, Record, ScreenContent, write_screen
+from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.data.store import molecule_records
 from molphenix_jax.phenomics import fit_correction
 
@@ -66,6 +67,7 @@ def write_scale_screen(config: ScaleConfig, folder: pathlib.Path) -> None:
         "offsets": offsets,
         "molecule": molecule,
         "concentration_um": np.tile(np.array(config.doses_um, np.float32), config.n_molecules),
+        "condition": np.zeros(config.n_perturbations, np.int32),
         "p_value": np.zeros(config.n_perturbations, np.float32),
     }
     # Prepared with data.correction=none: profiles are as they are drawn.
@@ -76,6 +78,7 @@ def write_scale_screen(config: ScaleConfig, folder: pathlib.Path) -> None:
             description=f"a simulated screen of {config.n_wells:,} wells",
             width=config.width,
             groups=("all",),
+            conditions=Conditions(),
             has_truth=False,
         ),
         perturbations=[
@@ -138,6 +141,7 @@ def _perturbations(
                     "smiles": _name(i // n_doses),
                     "inchikey": _inchikey(i // n_doses),
                     "concentration_um": config.doses_um[i % n_doses],
+                    "condition": 0,
                     "p_value": 0.0,
                 },
             )

@@ -26,6 +26,8 @@ COLUMNS = (
     "concentration_um",
     "is_control",
     "embedding",
+    "time_h",
+    "cell_line",
 )
 
 # Heads as (width, residual blocks, principal components of the input; 0 takes the input as it is).
@@ -76,6 +78,9 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     d.features = ""  # regular expression over feature columns; empty chooses by rule
     d.correction = "tvn"  # none | centerscale | pca_cs | tvn
     d.group_by = "auto"  # what is corrected within: plate | batch | auto
+    # Columns whose values part wells that are no replicates, by commas: auto finds time and cell
+    # line. Where they vary, they are inputs of the molecule side.
+    d.conditions = "auto"
     d.clip = 10.0  # corrected features stay within ± this many control SDs; 0 switches it off
     d.n_null = 5_000
     d.psi = 0.1  # training pairs are active at p ≤ ψ

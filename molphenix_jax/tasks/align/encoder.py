@@ -132,7 +132,8 @@ class EncoderAlignRun(AlignRun):
         blocks = {name: self.feed.unpack(name, block) for name, block in pairs.blocks.items()}
         dropout, encoding = jax.random.split(key)
         encoded = self._encode(params, batch, encoding)
-        plain = self.molecule_input(blocks, pairs.concentration_um)
+        told = jnp.asarray(self.conditions)[pairs.condition]
+        plain = self.molecule_input(blocks, pairs.concentration_um, told)
         out = self.model.apply(
             params,
             self.assets.profile(sample),
@@ -171,7 +172,9 @@ class EncoderAlignRun(AlignRun):
             molecule = screen.molecule[rows]
             blocks = {n: jnp.asarray(unpacked_rows(b, molecule)) for n, b in packed.items()}
             dose = jnp.asarray(screen.concentration_um[rows])
-            plain = self.molecule_input(blocks, dose)
+            plain = self.molecule_input(
+                blocks, dose, jnp.asarray(self.condition_input(screen, rows))
+            )
             graph = _row_norm(jnp.asarray(encoded[:, position[places]]))
             both = [graph, jnp.broadcast_to(plain[None], (len(graph), *plain.shape))]
             return joint_embedding(self._embed_encoded(params, jnp.concatenate(both, axis=2)))

@@ -1,12 +1,14 @@
 """The protocol of SPEC §5 on a trained run: model, baselines and oracle ranked on each split."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from molphenix_jax.data.conditions import level_key, level_order, listed_levels
+from molphenix_jax.data.screen import ScreenError
 from molphenix_jax.data.streamed import AnyScreen
 from molphenix_jax.evaluation import (
     BASELINES,
@@ -79,6 +81,7 @@ def rank_run(run: AlignRun, params: Any, unseen: Mapping[str, AnyScreen]) -> Ran
             split=s.name,
             molecule=s.screen.molecules["inchikey"].to_numpy(str)[s.screen.molecule[s.ids]],
             concentration_um=s.screen.concentration_um[s.ids],
+            condition=np.array(s.screen.conditions.labels)[s.screen.condition[s.ids]],
             p_value=s.screen.p_value[s.ids],
             profile=s.profile,
         )
@@ -104,18 +107,22 @@ def _predictions(run: AlignRun, splits: list[_Split]) -> dict[str, Prediction]:
         run.screen, validation
     )
     test_bits, test_physchem, test_log_dose = (np.concatenate(parts) for parts in test)
+    test_condition = np.concatenate([run.condition_input(s.screen, s.ids) for s in splits])
     data = BaselineData(
         train_bits=train_bits,
         train_physchem=train_physchem,
         train_log_dose=train_log_dose,
+        train_condition=run.condition_input(run.screen, train),
         train_profile=run.train_profiles(train),
         validation_bits=validation_bits,
         validation_physchem=validation_physchem,
         validation_log_dose=validation_log_dose,
+        validation_condition=run.condition_input(run.screen, validation),
         validation_profile=run.train_profiles(validation),
         test_bits=test_bits,
         test_physchem=test_physchem,
         test_log_dose=test_log_dose,
+        test_condition=test_condition,
     )
     return {name: BASELINES[name](data) for name in names}
 
@@ -163,10 +170,72 @@ def _splits(run: AlignRun, unseen: Mapping[str, AnyScreen]) -> list[_Split]:
 
 
 def _novel(run: AlignRun, other: AnyScreen) -> Int[np.ndarray, " n"]:
-    """Perturbations of another screen whose molecule, stereo ignored, training has not seen."""
+    """Perturbations of another screen whose molecule, stereo ignored, training has not seen.
+
+    Under conditions that the training screen has: the model has no input for others.
+    """
     seen = set(run.screen.molecules["inchikey"].str[:14].iloc[run.screen.molecule[run.split.train]])
     known = other.molecules["inchikey"].str[:14].isin(seen).to_numpy()
-    return np.flatnonzero(~known[other.molecule])
+    told = ~_untold(run.screen, other)
+    return np.flatnonzero(~known[other.molecule] & told[other.condition])
+
+
+def other_conditions(screen: AnyScreen, other: AnyScreen) -> list[str]:
+    """How the conditions of an unseen screen differ from those of the training screen, in words.
+
+    Raises:
+        ScreenError: It lacks a column that the model takes as input.
+    """
+    for name, levels in screen.conditions.levels.items():
+        if name not in other.conditions.columns:
+            raise ScreenError(
+                f"unseen screen {other.name}: no column tells {name}, which the model is told "
+                f"({listed_levels(name, levels)} in {screen.name}); add that column to its wells, "
+                "or train with data.conditions=none"
+            )
+    said = []
+    unknown = _untold(screen, other)
+    if n_unknown := int(unknown[other.condition].sum()):
+        named = "; ".join(other.conditions.labels[c] for c in np.flatnonzero(unknown)[:5])
+        said.append(
+            f"{n_unknown:,} of {other.n_perturbations:,} perturbations are left out, for the model "
+            f"has no input for their condition: {named}"
+        )
+    for name in set(screen.conditions.columns) & set(other.conditions.columns):
+        if name not in screen.conditions.levels:
+            j, k = screen.conditions.columns.index(name), other.conditions.columns.index(name)
+            trained = screen.conditions.values[0][j]
+            found = {value[k] for value in other.conditions.values}
+            if {level_key(value) for value in found} != {level_key(trained)}:
+                said.append(
+                    f"its {name} is {listed_levels(name, sorted(found, key=level_order))}, that of "
+                    f"training {listed_levels(name, [trained])}: the model is not told"
+                )
+    return said
+
+
+def _untold(screen: AnyScreen, other: AnyScreen) -> Bool[np.ndarray, " c"]:
+    """Conditions of another screen that the model has no input for."""
+    return np.isnan(other.conditions.encoded(screen.conditions).sum(axis=1))
+
+
+def condition_counts(screen: AnyScreen, psis: Sequence[float]) -> list[dict[str, Any]]:
+    """For each condition its wells, molecules, perturbations, and how many are active at each ψ."""
+    rows = []
+    for c, label in enumerate(screen.conditions.labels):
+        ids = np.flatnonzero(screen.condition == c)
+        p_value = screen.p_value[ids]
+        rows.append(
+            {
+                "condition": label,
+                "wells": int(screen.n_replicates[ids].sum()),
+                "molecules": len(np.unique(screen.molecule[ids])),
+                "perturbations": len(ids),
+                "without_p_value": int(np.isnan(p_value).sum()),
+                "active": {f"{psi:g}": int((p_value <= psi).sum()) for psi in psis},
+            }
+        )
+    return rows
 
 
 def _why_empty(run: AlignRun, split: str) -> str:
@@ -175,5 +244,5 @@ def _why_empty(run: AlignRun, split: str) -> str:
             return "data.unseen_images_fraction is 0"
         return "too few training perturbations with two or more replicate wells to withhold some"
     if split.startswith("unseen_screen"):
-        return "every molecule of that screen is a training molecule"
+        return "every molecule of that screen under a condition of training is a training molecule"
     return "the split holds no perturbation"

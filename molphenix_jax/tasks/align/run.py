@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from molphenix_jax import losses
+from molphenix_jax.data.conditions import listed_levels
 from molphenix_jax.data.sampling import Batch, Sampler, undersample
 from molphenix_jax.data.screen import ScreenError, unpacked_rows
 from molphenix_jax.data.splits import Split
@@ -113,6 +114,8 @@ class AlignRun:
         self.encoding = ConcentrationEncoding.fit(
             screen.concentration_um[self.visited], kind=config.model.concentration
         )
+        # What the molecule side is told of each condition; [c, 0] where there is one.
+        self.conditions = screen.conditions.encoded(screen.conditions)
         self.assets = self._fit_assets()
         self.model = MolPhenix(
             phenomics=tower_config(config.model.phenomics),
@@ -149,6 +152,17 @@ class AlignRun:
             f"({n_molecules(split.test):,})"
         ]
         undefined = int(np.isnan(screen.p_value[split.train]).sum())
+        for name, levels in screen.conditions.levels.items():
+            notes.append(
+                f"the molecule side is told {name}, one-hot over {listed_levels(name, levels)}"
+            )
+        untrained = np.bincount(screen.condition[split.train], minlength=len(screen.conditions))
+        if not untrained.all():
+            named = [screen.conditions.labels[c] for c in np.flatnonzero(untrained == 0)[:5]]
+            notes.append(
+                f"no training pair is of {'; '.join(named)}: what the model says there is "
+                "extrapolated"
+            )
         if undefined:
             notes.append(
                 f"{undefined:,} training pairs have no p-value and count as {d.undefined_p} "
@@ -250,7 +264,9 @@ class AlignRun:
         out = self.model.apply(
             params,
             phenomics,
-            self.molecule_input(blocks, pairs.concentration_um),
+            self.molecule_input(
+                blocks, pairs.concentration_um, jnp.asarray(self.conditions)[pairs.condition]
+            ),
             train=True,
             rngs={"dropout": key},
         )
@@ -303,17 +319,39 @@ class AlignRun:
     @property
     def molecule_width(self) -> int:
         """Columns of `molecule_input`."""
-        return (self.assets.molecule.width if self.blocks else 0) + self.encoding.width
+        blocks = self.assets.molecule.width if self.blocks else 0
+        return blocks + self.encoding.width + self.conditions.shape[1]
 
     def molecule_input(
-        self, blocks: dict[str, Array], concentration_um: Float[Array, " n"]
+        self,
+        blocks: dict[str, Array],
+        concentration_um: Float[Array, " n"],
+        condition: Float[Array, "n c"],
     ) -> Float[Array, "n k"]:
-        """Scaled blocks and the concentration encoding, side by side."""
+        """Scaled blocks, the concentration encoding and that of the condition, side by side."""
+        dose = self.encoding(concentration_um)
         if not self.blocks:
-            return self.encoding(concentration_um)
+            return jnp.concatenate([dose, condition], axis=1)
         columns = [jnp.asarray(blocks[name], jnp.float32) for name in self.blocks]
         scaled = self.assets.molecule(jnp.concatenate(columns, axis=1))
-        return jnp.concatenate([scaled, self.encoding(concentration_um)], axis=1)
+        return jnp.concatenate([scaled, dose, condition], axis=1)
+
+    def condition_input(
+        self, screen: AnyScreen, ids: Int[np.ndarray, " n"]
+    ) -> Float[np.ndarray, "n c"]:
+        """What the molecule side is told of the conditions of perturbations of any screen.
+
+        Raises:
+            ScreenError: A condition that the training screen lacks.
+        """
+        told = screen.conditions.encoded(self.screen.conditions)[screen.condition[ids]]
+        if not np.isfinite(told).all():
+            raise ScreenError(
+                f"screen {screen.name} has perturbations under conditions that "
+                f"{self.screen.name} lacks: the model takes "
+                f"{', '.join(self.screen.conditions.levels)} as input"
+            )
+        return told
 
     def embed_profiles(
         self, params: Any, profiles: Float[np.ndarray, "n d"]
@@ -352,7 +390,8 @@ class AlignRun:
             molecule = screen.molecule[rows]
             blocks = {n: jnp.asarray(unpacked_rows(b, molecule)) for n, b in packed.items()}
             dose = jnp.asarray(screen.concentration_um[rows])
-            return joint_embedding(self._embed_m(params, self.molecule_input(blocks, dose)))
+            told = jnp.asarray(self.condition_input(screen, rows))
+            return joint_embedding(self._embed_m(params, self.molecule_input(blocks, dose, told)))
 
         return in_chunks(embed, ids)
 

@@ -34,6 +34,7 @@ class Tables(NamedTuple):
     blocks: Any  # name → [m, k], rows spread; bits packed
     molecule: Any  # [p], on every device
     concentration_um: Any  # [p], on every device
+    condition: Any  # [p], on every device
 
 
 class Pairs(NamedTuple):
@@ -44,6 +45,7 @@ class Pairs(NamedTuple):
     profile: Any  # [b, d] or None
     blocks: Any  # name → [b, k]; bits packed
     concentration_um: Any  # [b]
+    condition: Any  # [b]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Feed:
             profile=profile,
             blocks={name: _stored(block)[molecule] for name, block in self.blocks.items()},
             concentration_um=self.screen.concentration_um[ids].astype(np.float32),
+            condition=self.screen.condition[ids].astype(np.int32),
         )
 
     def host_tables(self) -> Tables:
@@ -103,6 +106,7 @@ class Feed:
             blocks={name: _stored(block) for name, block in self.blocks.items()},
             molecule=self.screen.molecule.astype(np.int32),
             concentration_um=self.screen.concentration_um.astype(np.float32),
+            condition=self.screen.condition.astype(np.int32),
         )
 
     def place(self, mesh: Mesh) -> Tables | tuple[()]:
@@ -132,6 +136,7 @@ class Feed:
             blocks=blocks,
             molecule=jax.device_put(screen.molecule.astype(np.int32), everywhere),
             concentration_um=jax.device_put(screen.concentration_um.astype(np.float32), everywhere),
+            condition=jax.device_put(screen.condition.astype(np.int32), everywhere),
         )
 
     def _profiles(self, start: int, stop: int) -> Float[np.ndarray, "k d"]:
@@ -161,6 +166,7 @@ def gather(batch: Batch | Pairs, tables: Tables, mesh: Mesh) -> Pairs:
         profile=None if tables.profile is None else take(tables.profile, batch.perturbation),
         blocks={name: take(block, molecule) for name, block in tables.blocks.items()},
         concentration_um=tables.concentration_um[batch.perturbation],
+        condition=tables.condition[batch.perturbation],
     )
 
 
@@ -170,7 +176,7 @@ def table_bytes(
     """Size of all tables together."""
     rows = screen.n_wells + (screen.n_perturbations if with_profile else 0)
     stored = sum(_stored(block).nbytes for block in blocks.values())
-    return 4 * screen.width * rows + stored + 8 * screen.n_perturbations
+    return 4 * screen.width * rows + stored + 12 * screen.n_perturbations
 
 
 def choose_placement(

@@ -39,7 +39,11 @@ from molphenix_jax.runtime.progress import console, say
 from molphenix_jax.runtime.workdir import fold_folder, write_json
 from molphenix_jax.tasks.align.config import listed, named_files, validate
 from molphenix_jax.tasks.align.encoder import EncoderAlignRun
-from molphenix_jax.tasks.align.evaluation import rank_run
+from molphenix_jax.tasks.align.evaluation import (
+    condition_counts,
+    other_conditions,
+    rank_run,
+)
 from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.tasks.molecule_encoder import write_featuriser
 
@@ -107,6 +111,8 @@ class AlignTask:
         record = evaluation_record(
             pool(list(results)), n_bootstrap=e.n_bootstrap, seed=self.config.seed
         )
+        if len(self.screen.conditions) > 1:
+            record["conditions"] = condition_counts(self.screen, tuple(e.psi))
         folders = [fold_folder(workdir, fold, self.n_folds) for fold in range(self.n_folds)]
         metrics = {
             folder.name if self.n_folds > 1 else "run": list(read_metrics(folder / METRICS_FILE))
@@ -140,6 +146,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         features=d.features,
         correction=d.correction,
         group_by=d.group_by,
+        conditions=d.conditions,
         clip=d.clip,
         n_null=d.n_null,
         blocks=listed(config.molecules.blocks),
@@ -188,6 +195,8 @@ def _task(
         other = prepare(path, options, cache=cache, reference=cast(Any, screen), say=say)
         for note in other.screen.notes:
             say(f"- {other.screen.name}: {note}")
+        for sentence in other_conditions(screen, other.screen):
+            say(f"- {other.screen.name}: {sentence}")
         unseen[other.screen.name] = other.screen
     groups = molecule_groups(screen.molecules, method=d.split, butina_cutoff=d.butina_cutoff)
     return AlignTask(config, screen, unseen, groups, mesh)
@@ -202,13 +211,18 @@ def _describe(screen: AnyScreen, rejected: pd.DataFrame, workdir: pathlib.Path) 
         rejected.to_csv(path, index=False)
         say(f"- {len(rejected):,} rows were rejected: {path} has each with its reason")
     screen.correction.save(workdir / "correction.npz")
-    read = {**screen.provenance, "concentration": dict(screen.concentration)}
+    read = {
+        **screen.provenance,
+        "concentration": dict(screen.concentration),
+        "conditions": screen.conditions.as_json(),
+    }
     (workdir / "screen.json").write_text(json.dumps(read, indent=2) + "\n")
     doses = np.unique(screen.concentration_um)
+    several = f" under {len(screen.conditions)} conditions" if len(screen.conditions) > 1 else ""
     say(
         f"screen {screen.name}: {screen.n_wells:,} treated wells, "
         f"{screen.n_perturbations:,} perturbations of {len(screen.molecules):,} molecules at "
-        f"{len(doses)} doses ({doses[0]:g} to {doses[-1]:g} µM)"
+        f"{len(doses)} doses ({doses[0]:g} to {doses[-1]:g} µM){several}"
     )
 
 

@@ -131,7 +131,7 @@ class ImageAlignRun(AlignRun):
     def init(self, key: jax.Array) -> Any:
         """Initial parameters of one member."""
         images = jnp.zeros((2, *self.stack.shape[1:]))
-        molecules = jnp.zeros((2, self.assets.molecule.width + self.encoding.width))
+        molecules = jnp.zeros((2, self.molecule_width))
         return self.model.init(key, images, molecules)
 
     def adopt(self, assets: Any) -> None:

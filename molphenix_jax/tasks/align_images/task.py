@@ -90,6 +90,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
         check_smiles=check_smiles,
         group_by=d.group_by,
         concentration_unit=d.concentration_unit,
+        conditions=d.conditions,
     )
     usable = np.ones(len(found.fields), bool)
     usable[list(stack.rejected)] = False

@@ -102,26 +102,42 @@ def _places(screen: AnyScreen, wells: Wells, *, with_batch: bool) -> dict[tuple[
     table = wells.table
     treated = np.flatnonzero(~table["is_control"].to_numpy(bool))
     table = table.iloc[treated]
-    row = _replicates(screen, table)
+    row = _replicates(screen, wells, treated)
     _check(screen, wells, treated, row)
     batch, plate, well = (table[name].to_numpy(str) for name in ("batch", "plate", "well"))
     # The reader names plates <batch>/<plate> where labels recur in several batches.
     plate = [p.removeprefix(f"{b}/") for b, p in zip(batch, plate, strict=True)]
     plate = ["" if p == "unknown" else p for p in plate]
-    keys = zip(batch, plate, well, strict=True) if with_batch else zip(plate, well, strict=True)
-    return dict(zip(keys, row.tolist(), strict=True))
+    keys = [
+        *(zip(batch, plate, well, strict=True) if with_batch else zip(plate, well, strict=True))
+    ]
+    places = dict(zip(keys, row.tolist(), strict=True))
+    if len(screen.conditions) > 1 and len(places) < len(keys):
+        raise ImageWellsError(
+            f"{wells.path}: {len(keys) - len(places)} wells have the plate and well of another one "
+            "under another condition, and images do not tell conditions; give the plates of each "
+            "condition names of their own, in the table and in the images"
+        )
+    return places
 
 
-def _replicates(screen: AnyScreen, table: pd.DataFrame) -> Int[np.ndarray, " n"]:
+def _replicates(
+    screen: AnyScreen, wells: Wells, treated: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
     """Replicate row of each treated well: replicates of a perturbation keep the file's order."""
+    table = wells.table.iloc[treated]
     unique, of_well = np.unique(table["smiles"].to_numpy(str), return_inverse=True)
     inchikey = standardise(unique.tolist())["inchikey"].to_numpy()
     molecule = pd.Index(screen.molecules["inchikey"]).get_indexer(inchikey)[of_well]
     dose = table["concentration_um"].to_numpy(np.float64)
+    number = {value: c for c, value in enumerate(screen.conditions.values)}
+    of_wells = np.array([number.get(value, -1) for value in wells.conditions.values])
+    condition = of_wells[table["condition"].to_numpy(np.int64)]
     perturbation = np.full(len(table), -1)
     for p in range(screen.n_perturbations):
         same_dose = np.isclose(dose, screen.concentration_um[p], rtol=_SAME_DOSE, atol=0)
-        perturbation[(molecule == screen.molecule[p]) & same_dose] = p
+        same = (molecule == screen.molecule[p]) & (condition == screen.condition[p])
+        perturbation[same & same_dose] = p
     counts = np.bincount(perturbation[perturbation >= 0], minlength=screen.n_perturbations)
     if (perturbation < 0).any() or (counts != screen.n_replicates).any():
         raise ImageWellsError(f"screen {screen.name} is not that of its wells table; prepare again")
@@ -134,7 +150,7 @@ def _check(
     screen: AnyScreen, wells: Wells, treated: np.ndarray, row: Int[np.ndarray, " n"]
 ) -> None:
     """Fails if a replicate is not the corrected profile of the well that it is taken for."""
-    group = wells.table[wells.group_by].to_numpy(str)[treated]
+    group = wells.table["group"].to_numpy(str)[treated]
     corrected = screen.correction.apply(wells.embedding[treated], group)
     if not np.allclose(corrected, screen.wells(row), rtol=1e-2, atol=1e-3):
         raise ImageWellsError(

@@ -9,13 +9,12 @@ and comes out bit for bit the same.
 
 import contextlib
 import pathlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from time import perf_counter as clock
 from typing import Any, Protocol
 
 import jax
 import ml_collections
-import numpy as np
 
 from molphenix_jax import tasks
 from molphenix_jax.errors import InputError
@@ -27,7 +26,9 @@ from molphenix_jax.runtime.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
 from molphenix_jax.runtime.optimizer import make_optimizer
 from molphenix_jax.runtime.progress import Progress, say
 from molphenix_jax.runtime.step import (
+    ROOM_STEPS,
     Differentiable,
+    Dispatch,
     Params,
     State,
     count_parameters,
@@ -210,67 +211,38 @@ class _Recorder:
             self._file.write("train", step, {k: float(v) for k, v in metrics.items()})
 
 
-class _Dispatch:
-    """The jitted steps, compiled once for each shape of their batches."""
-
-    def __init__(self, steps: Callable[..., Any], mesh: jax.sharding.Mesh, tables: Any):
-        everywhere = meshes.replicated(mesh)
-        self._tables = tables
-        self._jitted = jax.jit(
-            steps,
-            donate_argnums=0,
-            in_shardings=(
-                everywhere,
-                meshes.stacked_rows(mesh),
-                jax.tree.map(lambda table: table.sharding, tables),
-                everywhere,
-            ),
-            out_shardings=(everywhere, everywhere),
-        )
-        self._compiled: dict[Any, Any] = {}
-        self.seconds_compiling = 0.0
-
-    def __call__(self, state: State, batches: Any, n: int) -> tuple[State, dict[str, jax.Array]]:
-        """One update for each of the first n batches of [most, batch, …]."""
-        count = np.int32(n)
-        leaves, structure = jax.tree.flatten(batches)
-        key = (structure, *((leaf.shape, leaf.dtype) for leaf in leaves))
-        if key not in self._compiled:
-            began = time.perf_counter()
-            lowered = self._jitted.lower(state, batches, self._tables, count)
-            self._compiled[key] = lowered.compile()
-            self.seconds_compiling += time.perf_counter() - began
-        return self._compiled[key](state, batches, self._tables, count)
-
-
 class _Stopwatch:
     """Speed of the updates between two validations, and what of their time went by for data."""
 
-    def __init__(self, dispatch: _Dispatch, step: int):
+    def __init__(self, dispatch: Dispatch, step: int):
         self._dispatch = dispatch
         self.restart(step)
 
     def restart(self, step: int) -> None:
         """Begins to count."""
-        self._step, self._began = step, time.perf_counter()
+        self._step, self._began, self._dispatches = step, clock(), 0
         self._waited, self._compiling = 0.0, self._dispatch.seconds_compiling
 
     def count_data(self, began: float, state: State) -> None:
-        """Counts the time since `began`, unless the devices are still busy with earlier updates.
+        """Counts the time since `began` for the batches of one dispatch.
+
+        Not if the devices are still busy with earlier updates.
 
         Reading that they hide behind costs nothing; of what they do not hide all is counted.
         """
+        self._dispatches += 1
         step: Any = state.step  # `jax.Array` does not declare the method below
         if step.is_ready():
-            self._waited += time.perf_counter() - began
+            self._waited += clock() - began
 
     def lap(self, step: int) -> dict[str, float]:
         """A line of `timing.jsonl`; seconds are without those of compiling."""
         compiling = self._dispatch.seconds_compiling - self._compiling
-        seconds = time.perf_counter() - self._began - compiling
+        seconds = clock() - self._began - compiling
         return {
             "seconds": round(seconds, 3),
             "steps_per_second": round((step - self._step) / seconds, 3),
+            "steps_per_dispatch": round((step - self._step) / self._dispatches, 3),
             "data_wait_share": round(self._waited / seconds, 5),
             "compile_seconds": round(compiling, 3),
         }
@@ -315,7 +287,7 @@ def fit(
         state, start = restored.state, restored.step
         say(f"{label}continuing after update {start:,}")
     step_fn = make_step(run, tx, members=t.members, seed=config.seed)
-    dispatch = _Dispatch(make_steps(step_fn), mesh, _placed_tables(run, mesh))
+    dispatch = Dispatch(make_steps(step_fn), mesh, _placed_tables(run, mesh))
     writes = jax.process_index() == 0
     metrics_file = MetricsFile(workdir / METRICS_FILE, restored_step=start, writes=writes)
     timing_file = MetricsFile(workdir / TIMING_FILE, restored_step=start, writes=writes)
@@ -323,7 +295,9 @@ def fit(
     step = start or 0
     stopwatch = _Stopwatch(dispatch, step)
     try:
-        most = t.steps_per_dispatch or loader.auto_steps()
+        # A CPU's dispatch is cheap; nothing that is computed depends on the number.
+        on_cpu = mesh.devices.flat[0].platform == "cpu"
+        most = t.steps_per_dispatch or (1 if on_cpu else ROOM_STEPS)
         with Progress(label, total=t.steps, done=step) as progress:
             while True:
                 last = step == t.steps
@@ -340,10 +314,11 @@ def fit(
                     checkpoints.save(step, state, run.assets, loader.position())
                 if last:
                     break
-                began = time.perf_counter()
-                taken, batches = loader.take(min(most, _until_due(step, t)), pad_to=most)
+                began = clock()
+                batches = loader.take(min(most, _until_due(step, t)))
                 stopwatch.count_data(began, state)
-                state, metrics = dispatch(state, batches, taken)
+                state, metrics = dispatch(state, batches)
+                taken = len(jax.tree.leaves(batches)[0])
                 step += taken
                 recorder.add(step, taken, metrics)
                 progress.advance(taken)

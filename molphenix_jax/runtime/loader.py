@@ -14,11 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 from molphenix_jax.runtime import mesh as meshes
-
-# With train.steps_per_dispatch=0, on an accelerator: what a dispatch costs is small beside so many
-# steps, and its batches beside the device's memory.
-AUTO_STEPS = 16
-AUTO_BYTES = 64 * 2**20
+from molphenix_jax.runtime.step import room
 
 
 class _Steps(grain.sources.RandomAccessDataSource):
@@ -75,29 +71,25 @@ class Loader:
         self._iterator = iter(grain.MapDataset.source(self._source).to_iter_dataset(options))
         self._iterator.set_state(dict(position))
 
-    def take(self, most: int, *, pad_to: int) -> tuple[int, Any]:
-        """The batches of the next steps, on the devices.
+    def take(self, most: int) -> Any:
+        """The batches of the next steps, on the devices: arrays [n, batch, …].
 
         Args:
-            most: At most so many steps. Fewer come where the next batch has other shapes, since
-                one dispatch runs on arrays [steps, batch, …].
-            pad_to: Length of the first axis, at least `most`: the last batch is repeated.
-
-        Returns:
-            The number of steps n, and the batches stacked to [pad_to, batch, …].
+            most: At most so many steps. Fewer come where a dispatch has no room for more, or the
+                next batch has other shapes.
         """
         batches = [self._one()]
         shapes = _shapes(batches[0])
+        n_bytes = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(batches[0]))
+        most = min(most, room(n_bytes * jax.process_count()))
         while len(batches) < most:
             batch = self._one()
             if _shapes(batch) != shapes:
                 self._held.append(batch)
                 break
             batches.append(batch)
-        n = len(batches)
-        self._next += n
-        batches += batches[-1:] * (pad_to - n)
-        return n, _spread(jax.tree.map(lambda *leaves: np.stack(leaves), *batches), self._mesh)
+        self._next += len(batches)
+        return _spread(jax.tree.map(lambda *leaves: np.stack(leaves), *batches), self._mesh)
 
     def close(self) -> None:
         """Ends the reading threads."""
@@ -105,18 +97,6 @@ class Loader:
 
     def _one(self) -> Any:
         return self._held.pop() if self._held else next(self._iterator)
-
-    def auto_steps(self) -> int:
-        """Steps per dispatch where the config leaves it open: 1 on a CPU, whose dispatch is cheap.
-
-        Nothing that is computed depends on it, only how long the device waits for the host.
-        """
-        if self._mesh.devices.flat[0].platform == "cpu":
-            return 1
-        if not self._held:
-            self._held.append(next(self._iterator))
-        size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(self._held[0]))
-        return max(1, min(AUTO_STEPS, AUTO_BYTES // max(size, 1)))
 
 
 def process_rows(mesh: Mesh, n_rows: int) -> Int[np.ndarray, " k"]:

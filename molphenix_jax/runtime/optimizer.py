@@ -28,7 +28,9 @@ def train_fields(*, steps: int, batch_size: int, learning_rate: float, members: 
     t.batch_size = batch_size
     t.members = members  # independent models trained side by side
     t.devices = 0  # 0: all
-    t.steps_per_dispatch = 0  # updates that the host starts at once; 0 chooses; changes no result
+    # At most so many updates are started by the host at once, 16 or 64 MiB of batches in any case;
+    # 0: one on a CPU, as many as there is room for elsewhere. Changes no bit of a result.
+    t.steps_per_dispatch = 0
     t.prefetch = 2  # batches read ahead in threads; 0 reads when the loop asks
     t.compute_dtype = "float32"  # float32 | bfloat16; the loss is float32 in any case
     t.optimizer = "adamw"  # adamw | adam (no decay) | lion

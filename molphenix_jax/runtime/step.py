@@ -1,13 +1,16 @@
-"""The pure train step: state, one update of every ensemble member, finiteness flags."""
+"""The pure train step: state, one update of every ensemble member, finiteness flags; its jit."""
 
 from collections.abc import Callable
+from time import perf_counter as clock
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
+from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.optimizer import global_norm, square
 from molphenix_jax.runtime.random import unrolled
 
@@ -15,6 +18,11 @@ Params = Any
 
 # Named random streams: one id each, never reused.
 _INIT, _LOSS = 0, 1
+
+# A dispatch has room for so many batches, and so many bytes of them: what it costs is small beside
+# so many steps, and its batches beside the device's memory.
+ROOM_STEPS = 16
+ROOM_BYTES = 64 * 2**20
 
 
 class Differentiable(Protocol):
@@ -96,24 +104,20 @@ def make_steps(
 ) -> Callable[[State, Any, Any, jax.Array], tuple[State, dict[str, jax.Array]]]:
     """Several steps in one: (state, batches, tables, n) → (state, metrics), pure, to be jitted.
 
-    Batches are stacked, [most, batch, …], and so are the metrics that come back, [most]; the first
+    Batches are stacked, [room, batch, …], and so are the metrics that come back, [room]; the first
     n of both count. The loop's length is an argument, not a constant: a single program serves any
-    n, and since XLA cannot unroll it for some n and not for others, an update gives the same bits
-    however many are dispatched with it.
+    n up to the room, so an update gives the same bits however many are dispatched with it.
     """
 
     def steps(
         state: State, batches: Any, tables: Any, n: jax.Array
     ) -> tuple[State, dict[str, jax.Array]]:
         def batch_of(i: Any) -> Any:
-            # Between barriers, so that XLA moves no part of an update out of the loop where `most`
-            # is 1 and the batch does not seem to depend on i.
-            i, stacked = jax.lax.optimization_barrier((i, batches))
-            return jax.lax.optimization_barrier(jax.tree.map(lambda a: a[i], stacked))
+            return jax.tree.map(lambda a: a[i], batches)
 
-        most = jax.tree.leaves(batches)[0].shape[0]
+        room = jax.tree.leaves(batches)[0].shape[0]
         shapes = jax.eval_shape(step, state, batch_of(0), tables)[1]
-        metrics = jax.tree.map(lambda m: jnp.zeros((most, *m.shape), m.dtype), shapes)
+        metrics = jax.tree.map(lambda m: jnp.zeros((room, *m.shape), m.dtype), shapes)
 
         def one(i: jax.Array, carry: Any) -> Any:
             state, metrics = carry
@@ -123,6 +127,74 @@ def make_steps(
         return jax.lax.fori_loop(0, n, one, (state, metrics))
 
     return steps
+
+
+def room(n_bytes: int) -> int:
+    """Batches of so many bytes, over all processes, that one dispatch has room for.
+
+    A function of the batch alone, not of how many are asked for, so that one program serves any
+    number of updates in a dispatch.
+    """
+    return max(1, min(ROOM_STEPS, ROOM_BYTES // max(n_bytes, 1)))
+
+
+class Dispatch:
+    """The jitted steps, compiled once for each shape of a batch.
+
+    The batches of a dispatch are written into a room on the devices that always has the same size:
+    one update and sixteen run through the same program, and so give the same bits.
+    """
+
+    def __init__(self, steps: Callable[..., Any], mesh: Mesh, tables: Any):
+        everywhere = meshes.replicated(mesh)
+        self._stacked, self._tables = meshes.stacked_rows(mesh), tables
+        self._jitted = jax.jit(
+            steps,
+            donate_argnums=0,
+            in_shardings=(
+                everywhere,
+                self._stacked,
+                jax.tree.map(lambda table: table.sharding, tables),
+                everywhere,
+            ),
+            out_shardings=(everywhere, everywhere),
+        )
+        self._write = jax.jit(_write_first, donate_argnums=0, out_shardings=self._stacked)
+        self._compiled: dict[Any, Any] = {}
+        self._room: tuple[Any, Any] = (None, None)  # shapes of a batch, arrays [room, batch, …]
+        self.seconds_compiling = 0.0
+
+    def __call__(self, state: State, batches: Any) -> tuple[State, dict[str, jax.Array]]:
+        """One update for each of the batches [n, batch, …]; metrics come as [room, …]."""
+        leaves, structure = jax.tree.flatten(batches)
+        key = (structure, *((leaf.shape[1:], leaf.dtype) for leaf in leaves))
+        n = len(leaves[0])
+        size = room(sum(leaf.nbytes for leaf in leaves) // n)
+        if n < size:
+            batches = self._fill(key, size, batches)
+        count = np.int32(n)
+        if key not in self._compiled:
+            began = clock()
+            lowered = self._jitted.lower(state, batches, self._tables, count)
+            self._compiled[key] = lowered.compile()
+            self.seconds_compiling += clock() - began
+        return self._compiled[key](state, batches, self._tables, count)
+
+    def _fill(self, key: Any, size: int, batches: Any) -> Any:
+        """The batches in a room of that size; what stands behind them counts for nothing."""
+        of, filled = self._room
+        if of != key:
+            filled = jax.jit(
+                lambda: jax.tree.map(lambda a: jnp.zeros((size, *a.shape[1:]), a.dtype), batches),
+                out_shardings=self._stacked,
+            )()
+        filled = self._write(filled, batches)
+        self._room = (key, filled)
+        return filled
+
+
+def _write_first(filled: Any, batches: Any) -> Any:
+    return jax.tree.map(lambda all_, new: all_.at[: len(new)].set(new), filled, batches)
 
 
 def finite_names(params: Params) -> list[str]:

@@ -12,7 +12,7 @@ from molphenix_jax.data.sampling import Batch
 from molphenix_jax.data.store import save_screen
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError
-from molphenix_jax.runtime.metrics import METRICS_FILE
+from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.tasks.align.tables import choose_placement, gather
 from tests import tiny
@@ -26,10 +26,19 @@ def make_run(cache, folder, *, wells="", **changes):
     return run, config, said.get()
 
 
-def fit(run, config, folder) -> bytes:
+def fit(run, config, folder) -> list[dict]:
     with console.capture():
         train.fit(run, config, run.mesh, folder / "run")
-    return (folder / "run" / METRICS_FILE).read_bytes()
+    return list(read_metrics(folder / "run" / METRICS_FILE))
+
+
+def assert_close(ours: list[dict], theirs: list[dict]) -> None:
+    """Of two programs on the same data: sums round in another order, and Adam divides by them."""
+    assert len(ours) == len(theirs) > 4
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.pop("kind"), a.pop("step")) == (b["kind"], b["step"])
+        assert a == pytest.approx({name: b[name] for name in a}, rel=1e-4, abs=1e-6)
+        assert len(a) == len(b) - 2
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +47,14 @@ def device_run(cache, tmp_path_factory):
     run, config, said = make_run(cache, folder)
     assert "live there" in said
     return run, fit(run, config, folder)
+
+
+def assert_same_pairs(run, other) -> None:
+    """The loss sees the same bits, from wherever they come; moving data rounds nothing."""
+    for step in (0, 3):
+        ours, theirs = (gather(r.batch(step), r.tables, meshes.make_mesh(1)) for r in (run, other))
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +66,12 @@ def prepared(device_run, tmp_path_factory):
     return folder
 
 
-def test_streaming_gives_the_metrics_of_tables_bit_for_bit(device_run, cache, tmp_path):
+def test_streaming_gives_the_data_and_the_metrics_of_tables(device_run, cache, tmp_path):
     run, config, said = make_run(cache, tmp_path, data__placement="stream")
     assert run.place_tables(run.mesh) == ()
     assert "stay on the host" in said
-    assert fit(run, config, tmp_path) == device_run[1]
+    assert_same_pairs(run, device_run[0])
+    assert_close(fit(run, config, tmp_path), device_run[1])
 
 
 @pytest.mark.parametrize("placement", ["device", "stream"])
@@ -61,7 +79,11 @@ def test_a_screen_on_disk_gives_the_metrics_of_one_in_memory(
     placement, device_run, prepared, cache, tmp_path
 ):
     run, config, _ = make_run(cache, tmp_path, wells=str(prepared), data__placement=placement)
-    assert fit(run, config, tmp_path) == device_run[1]
+    assert_same_pairs(run, device_run[0])
+    metrics = fit(run, config, tmp_path)
+    if placement == "device":  # the same program on the same data
+        assert metrics == device_run[1]
+    assert_close(metrics, device_run[1])
     ids = run.split.test[::-1]
     np.testing.assert_array_equal(run.screen.profiles(ids), device_run[0].screen.profiles(ids))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
 import platform
@@ -16,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import rich
 from rich.table import Table
+
+from molphenix_jax import storage
 
 MIB = 2**20
 RATE = "TFLOP/s"
@@ -145,12 +146,11 @@ def report(title: str, rows: Sequence[Row], *, json: pathlib.Path | None) -> Non
 
 def write_json(path: pathlib.Path, rows: Sequence[Row]) -> None:
     """Writes {"machine", "rows"}; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "machine": machine(),
         "rows": [{**dataclasses.asdict(row), "ratio": row.ratio} for row in rows],
     }
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    storage.write_json(path, content)
 
 
 def _number(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
+import itertools
 import os
 import pathlib
 
@@ -135,6 +135,7 @@ def _encoder(arguments: argparse.Namespace):
     from molphenix_jax.data.images import Encoder, ImagesError
     from molphenix_jax.models.vit import embed_images
     from molphenix_jax.phenomics import intensity_features
+    from molphenix_jax.storage import digest
     from molphenix_jax.tasks.mae_pretraining.encoder import load_encoder
 
     if arguments.encoder == "intensity":
@@ -148,13 +149,12 @@ def _encoder(arguments: argparse.Namespace):
             f"--crop={arguments.crop} does not divide into the encoder's patches of "
             f"{loaded.config.patch} pixels"
         )
-    digest = hashlib.sha256(repr((loaded.config, arguments.channelwise)).encode())
-    for leaf in jax.tree.leaves(loaded.params):
-        digest.update(jax.device_get(leaf).tobytes())
+    weights = (jax.device_get(leaf).tobytes() for leaf in jax.tree.leaves(loaded.params))
+    sha256 = digest(itertools.chain([repr((loaded.config, arguments.channelwise))], weights))
     encode = functools.partial(embed_images, loaded.config, channelwise=arguments.channelwise)
     return Encoder(
         loaded.source,
-        digest.hexdigest(),
+        sha256,
         lambda _: _on_devices(encode, loaded.params, attends=True),
     )
 

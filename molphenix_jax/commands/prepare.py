@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import glob
 import pathlib
-import tempfile
 
 from molphenix_jax.commands.arguments import positive
 
@@ -64,6 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from molphenix_jax.data.store import ScreenStore
     from molphenix_jax.molecules import FINGERPRINTS
     from molphenix_jax.runtime.progress import say
+    from molphenix_jax.storage import scratch_folder
 
     blocks = tuple(filter(None, arguments.blocks.split(",")))
     if unknown := [block for block in blocks if block not in FINGERPRINTS]:
@@ -88,16 +88,16 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.layout == SIMULATED:
         if arguments.files:
             raise WellsError("--layout=simulated makes its own wells: give no file")
-        with tempfile.TemporaryDirectory(dir=_parent(arguments.out)) as wells:
+        with scratch_folder(arguments.out) as wells:
             prepared = data.prepare_simulated(
-                _simulation(arguments.set), config, cache=pathlib.Path(wells), **common
+                _simulation(arguments.set), config, cache=wells, **common
             )
     else:
         if arguments.set:
             raise WellsError("--set belongs to --layout=simulated")
         reference = ScreenStore.open(arguments.reference) if arguments.reference else None
         prepared = data.prepare(
-            _sources(arguments), config, cache=_parent(arguments.out), reference=reference, **common
+            _sources(arguments), config, cache=arguments.out.parent, reference=reference, **common
         )
     for note in prepared.store.notes:
         say(f"- {note}")
@@ -163,12 +163,6 @@ def _matching(pattern: str) -> list[pathlib.Path]:
     """The files of a pattern in order; a name that is none is left for the reader to miss."""
     found = sorted(glob.glob(pattern))
     return [pathlib.Path(path) for path in found or [pattern]]
-
-
-def _parent(folder: pathlib.Path) -> pathlib.Path:
-    parent = folder.resolve().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    return parent
 
 
 def _named(text: str) -> dict[str, str]:

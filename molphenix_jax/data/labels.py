@@ -7,7 +7,6 @@ graphium's collections (SPEC §10): ToyMix (QM9, Tox21, ZINC12k) and LargeMix (`
 """
 
 import dataclasses
-import hashlib
 import pathlib
 import re
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from molphenix_jax.molecules import (
     featurise,
     standardise,
 )
+from molphenix_jax.storage import digest_texts, make_file_once
 
 LOSSES = ("bce", "mae", "hybrid_ce", "none")
 # Integers from 0 to at most this are ordered classes; more of them are a quantity.
@@ -197,15 +197,9 @@ def _read(path, smiles_column, columns, losses, cache):
 def _standardised(smiles: list[str], cache: pathlib.Path | None) -> pd.DataFrame:
     if cache is None:
         return standardise(smiles)
-    digest = hashlib.sha256(FEATURISER_VERSION.encode())
-    for text in smiles:
-        digest.update(str(text).encode() + b"\n")
-    path = cache / f"standard-{digest.hexdigest()[:16]}.parquet"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        standardise(smiles).to_parquet(temporary, index=False)
-        temporary.replace(path)
+    key = digest_texts([FEATURISER_VERSION, *map(str, smiles)])[:16]
+    path = cache / f"standard-{key}.parquet"
+    make_file_once(path, lambda private: standardise(smiles).to_parquet(private, index=False))
     return pd.read_parquet(path).astype(object).where(lambda t: t.notna(), None)
 
 

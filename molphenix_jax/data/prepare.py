@@ -6,7 +6,6 @@ parameters, the featuriser's version. A changed input is another key, so nothing
 
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -23,6 +22,7 @@ from molphenix_jax.data.screen import Screen, ScreenError
 from molphenix_jax.data.simulated.screen import SimulationConfig, simulate_wells
 from molphenix_jax.data.store import ScreenStore
 from molphenix_jax.molecules import FEATURISER_VERSION
+from molphenix_jax.storage import digest_file, digest_json, make_folder_once
 
 # Raised whenever the same files give other wells, doses or features than before.
 # 2: doses by the words of a name, within 1% one.
@@ -113,30 +113,31 @@ def prepare(
         "truth_sha256": _sha256(truth_path) if truth_path else None,
         "reference": reference.provenance if reference else None,
     }
-    key = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:16]
-    folder = folder or cache / f"{name}-{key}"
-    if folder.exists():
-        store = ScreenStore.open(folder)
-        if store.provenance != json.loads(json.dumps(provenance)):
-            raise ScreenError(
-                f"{folder} holds a screen from other files or parameters; choose another folder, "
-                "or delete this one"
-            )
-        say(f"prepared screen found in {folder}")
-        return Prepared(store, from_cache=True)
-    prepare_screen(
-        sources,
-        config,
+    folder = folder or cache / f"{name}-{digest_json(provenance)[:16]}"
+    made = make_folder_once(
         folder,
-        name=name,
-        provenance=provenance,
-        truth_path=truth_path,
-        reference=reference,
-        beam_options=beam_options,
+        lambda private: prepare_screen(
+            sources,
+            config,
+            private,
+            name=name,
+            provenance=provenance,
+            truth_path=truth_path,
+            reference=reference,
+            beam_options=beam_options,
+            say=say,
+        ),
+        doing="prepared",
         say=say,
     )
-    say(f"prepared screen kept in {folder}")
-    return Prepared(ScreenStore.open(folder), from_cache=False)
+    store = ScreenStore.open(folder)
+    if store.provenance != json.loads(json.dumps(provenance)):
+        raise ScreenError(
+            f"{folder} holds a screen from other files or parameters; choose another folder, "
+            "or delete this one"
+        )
+    say(f"prepared screen {'kept' if made else 'found'} in {folder}")
+    return Prepared(store, from_cache=not made)
 
 
 def _open_prepared(
@@ -172,13 +173,15 @@ def prepare_simulated(
     say: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
     """Simulates the built-in screen (once per configuration) and prepares it like any other."""
-    parameters = json.dumps(dataclasses.asdict(simulation), sort_keys=True, default=str)
-    key = hashlib.sha256(parameters.encode()).hexdigest()[:16]
+    # Format 1 wrote the two files one after the other, and a kill left one of them, or half of it.
+    key = digest_json({"format": 2, **dataclasses.asdict(simulation)})[:16]
     simulated = cache / f"simulated-wells-{key}"
-    if not (simulated / "truth.parquet").exists():
+
+    def simulate(private: pathlib.Path) -> None:
         say("simulating the built-in screen")
-        simulated.mkdir(parents=True, exist_ok=True)
-        simulate_wells(simulation, simulated)
+        simulate_wells(simulation, private)
+
+    make_folder_once(simulated, simulate, doing="simulated", say=say)
     return prepare(
         simulated / "wells.parquet",
         config,
@@ -193,7 +196,6 @@ def prepare_simulated(
 
 def _sha256(path: pathlib.Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_file(path)
     except OSError as error:
         raise WellsError(f"{path} cannot be read: {error.strerror}") from error

@@ -43,6 +43,7 @@ from molphenix_jax.data.builders import (
 from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.data.screen import PackedBlock, Screen, ScreenError
 from molphenix_jax.phenomics import Correction
+from molphenix_jax.storage import new_folder
 
 _CHUNK = 4096  # records read at once
 # What the readers of NumPy, JSON, TFDS and ArrayRecord raise on a missing or damaged file.
@@ -319,7 +320,8 @@ def save_screen(screen: Screen, folder: pathlib.Path, *, rejected: pd.DataFrame)
         provenance=screen.provenance,
         concentration=screen.concentration,
     )
-    write_screen(content, folder)
+    with new_folder(folder) as private:
+        write_screen(content, private)
 
 
 def _perturbation_records(screen: Screen, code: np.ndarray) -> Iterator[Record]:

@@ -90,4 +90,4 @@ class RowsOnDisk:
     def append(self, rows: Float[np.ndarray, "n d"]) -> None:
         """Writes more rows at the end; the file is made if it is not there."""
         with self.path.open("ab") as file:
-            np.ascontiguousarray(rows, np.float64).tofile(file)
+            file.write(np.ascontiguousarray(rows, np.float64).data)

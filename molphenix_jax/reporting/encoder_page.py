@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from molphenix_jax.evaluation.neighbours import Labels
 from molphenix_jax.reporting.page import html_page, html_table, picture
+from molphenix_jax.storage import write_text
 
 _COLOURS = {"mae": "#0072B2", "untrained": "#E69F00", "intensity": "#009E73"}
 _TREATMENTS = ("#777777", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -48,8 +49,7 @@ def write_encoder_page(
         Path of `report/index.html`; beside it PNGs and `results.md`.
     """
     folder = workdir / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.md").write_text(neighbour_text(record), encoding="utf-8")
+    write_text(folder / "results.md", neighbour_text(record))
     body = [f"<h1>{html.escape(title)}</h1>"]
     if record.get("results"):
         body.append("<h2>Nearest neighbours</h2>")
@@ -96,7 +96,7 @@ def write_encoder_page(
         picture(folder, "training.png", _training(metrics), f"{len(metrics)} run(s), a line each.")
     )
     index = folder / "index.html"
-    index.write_text(html_page(title, body), encoding="utf-8")
+    write_text(index, html_page(title, body))
     return index
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from molphenix_jax.storage import new_file
+
 DPI = 150
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
@@ -50,7 +52,8 @@ def html_table(
 
 def picture(folder: pathlib.Path, name: str, figure: Figure, caption: str) -> str:
     """Saves a figure in the page's folder; gives what shows it."""
-    figure.savefig(folder / name, dpi=DPI)
+    with new_file(folder / name) as private:
+        figure.savefig(private, dpi=DPI)
     text = html.escape(caption)
     return (
         f'<figure><img src="{html.escape(name)}" alt="{text}">'

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-_DPI = 150
+from molphenix_jax.reporting.page import picture
+from molphenix_jax.storage import write_text
+
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
   padding: 0 1rem; }
@@ -59,15 +61,14 @@ def write_property_report(
         Path of `report/index.html`.
     """
     folder = pathlib.Path(workdir) / "report"
-    folder.mkdir(parents=True, exist_ok=True)
     lines = [",".join(_COLUMNS)]
     lines += [",".join(f'"{cell}"' for cell in _cells(row)) for row in evaluation["results"]]
-    (folder / "results.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _training(metrics).savefig(folder / "training.png", dpi=_DPI)
+    write_text(folder / "results.csv", "\n".join(lines) + "\n")
+    picture(folder, "training.png", _training(metrics), "")
     body = [f"<h1>{html.escape(title)}</h1>"]
     body.append("<p class='note'>Molecules of scaffolds that training did not see.</p>")
     if evaluation.get("comparisons"):
-        _bars(evaluation).savefig(folder / "targets.png", dpi=_DPI)
+        picture(folder, "targets.png", _bars(evaluation), "")
         items = "".join(f"<li>{html.escape(s)}</li>" for s in _sentences(evaluation))
         body.append(f"<ul>{items}</ul><img src='targets.png' alt='Targets with 95% intervals'>")
     rows = "".join(
@@ -88,7 +89,7 @@ def write_property_report(
         + "\n</body></html>\n"
     )
     index = folder / "index.html"
-    index.write_text(page, encoding="utf-8")
+    write_text(index, page)
     return index
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from molphenix_jax.reporting import curves, rows
 from molphenix_jax.reporting.page import html_page, picture
+from molphenix_jax.storage import write_text
 
 _HEADLINE = ("setting", "model", "queries", "gallery", "top-1%", "top-5%", "median rank")
 _FULL = (
@@ -43,9 +44,8 @@ def write_report(
         Path of ``report/index.html``. Beside it: PNGs, ``results.csv`` and ``results.md``.
     """
     folder = pathlib.Path(workdir) / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.csv").write_text(results_csv(evaluation), encoding="utf-8")
-    (folder / "results.md").write_text(results_markdown(evaluation, title=title), encoding="utf-8")
+    write_text(folder / "results.csv", results_csv(evaluation))
+    write_text(folder / "results.md", results_markdown(evaluation, title=title))
 
     body = [f"<h1>{html.escape(title)}</h1>"]
     if not evaluation["results"]:
@@ -63,7 +63,7 @@ def write_report(
     body.append("Recalls and chances are shares in [0, 1].</p>")
     body.append(f'<div class="scroll">{_html_table(_FULL, _full_rows(evaluation))}</div>')
     index = folder / "index.html"
-    index.write_text(html_page(title, body), encoding="utf-8")
+    write_text(index, html_page(title, body))
     return index
 
 

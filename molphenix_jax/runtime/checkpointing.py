@@ -6,7 +6,6 @@ and the position in the data. Checkpoint k means: k updates done, batch k not ye
 
 import logging
 import pathlib
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
 from molphenix_jax.errors import InputError
+from molphenix_jax.storage import remove
 
 
 class CheckpointError(InputError):
@@ -137,7 +137,7 @@ class Checkpoints:
         path = self._folder / f"step_{step}"
         aside = self._folder / f"damaged-{step}"
         if jax.process_index() == 0 and path.exists():
-            shutil.rmtree(aside, ignore_errors=True)
+            remove(aside)
             path.rename(aside)
         self._manager.reload()
 

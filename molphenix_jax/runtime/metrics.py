@@ -9,6 +9,8 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from molphenix_jax.storage import write_text, writing
+
 METRICS_FILE = "metrics.jsonl"
 TIMING_FILE = "timing.jsonl"
 
@@ -31,17 +33,15 @@ class MetricsFile:
         kept = []
         if restored_step is not None and path.exists():
             kept = [line for line in read_metrics(path) if _is_final(line, restored_step)]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(_dump(line) for line in kept))
-        temporary.replace(path)
-        self._file = path.open("a")
+        write_text(path, "".join(_dump(line) for line in kept))
+        self._path, self._file = path, path.open("a")
 
     def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         """Appends one line: kind (`train` or `validation`), step, then the values."""
         if self._file is not None:
-            self._file.write(_dump({"kind": kind, "step": step, **values}))
-            self._file.flush()
+            with writing(self._path):
+                self._file.write(_dump({"kind": kind, "step": step, **values}))
+                self._file.flush()
 
     def close(self) -> None:
         """Closes the file."""

@@ -1,10 +1,11 @@
-"""The folder of a run: whose config it is, where its folds lie, files that are whole."""
+"""The folder of a run: whose config it is, where its folds lie."""
 
 import json
 import pathlib
 from typing import Any
 
 from molphenix_jax.runtime.config import Config, ConfigError, differences, plain
+from molphenix_jax.storage import write_json
 
 
 def claim_workdir(workdir: pathlib.Path, config: Config) -> None:
@@ -17,7 +18,6 @@ def claim_workdir(workdir: pathlib.Path, config: Config) -> None:
     # Through JSON, so that what is compared is what a later run will read.
     new = json.loads(json.dumps(plain(config)))
     if not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
         write_json(path, new)
         return
     changed = differences(read_config(path), new)
@@ -47,10 +47,3 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
 def fold_folder(workdir: pathlib.Path, fold: int, n_folds: int) -> pathlib.Path:
     """Where one fold keeps its files: the workdir itself if there is one fold only."""
     return workdir / f"fold_{fold}" if n_folds > 1 else workdir
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a JSON file in one step, so that a kill leaves the old one or the new one."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=False) + "\n")
-    temporary.replace(path)

@@ -13,6 +13,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.models.mpnn import layer_names
 from molphenix_jax.molecules import standardise
 from molphenix_jax.molecules.graphs import GRAPH_FEATURISER_VERSION, featurise_graphs
+from molphenix_jax.storage import new_file, write_csv
 from molphenix_jax.tasks.molecule_encoder import (
     GraphEmbedder,
     check_featuriser,
@@ -83,9 +84,7 @@ def embed_file(
     rejected_path = None
     if len(rejected):
         rejected_path = out.with_suffix(".rejected.csv")
-        rejected.rename(columns={"given": "smiles", "error": "reason"}).to_csv(
-            rejected_path, index=False
-        )
+        write_csv(rejected_path, rejected.rename(columns={"given": "smiles", "error": "reason"}))
     return len(values), values.shape[1], rejected_path
 
 
@@ -114,7 +113,5 @@ def _write(
             "embedding": column,
         }
     ).replace_schema_metadata({**about, "featuriser": GRAPH_FEATURISER_VERSION})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_suffix(".tmp")
-    pq.write_table(table, temporary)
-    temporary.replace(out)
+    with new_file(out) as private:
+        pq.write_table(table, private)

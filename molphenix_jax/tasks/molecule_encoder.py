@@ -1,6 +1,5 @@
 """The molecule encoder as tasks use it: its config fields, its batches, its pretrained weights."""
 
-import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -32,7 +31,9 @@ from molphenix_jax.molecules.graphs import (
     prepare_graphs,
 )
 from molphenix_jax.runtime.config import Config, ConfigError
-from molphenix_jax.runtime.workdir import read_config, write_json
+from molphenix_jax.runtime.progress import say
+from molphenix_jax.runtime.workdir import read_config
+from molphenix_jax.storage import digest_texts, make_file_once, write_json
 
 _POSITIONAL = ("rwse", "laplacian")
 
@@ -102,27 +103,23 @@ def graphs_of(
     smiles: Sequence[str], *, max_atoms: int, cache: pathlib.Path
 ) -> tuple[list[MolecularGraph | None], pd.DataFrame]:
     """Graphs of molecules; None where there is none, and a row for each such with its reason."""
-    store = prepare_graphs(smiles, cache=cache, max_atoms=max_atoms)
+    store = prepare_graphs(smiles, cache=cache, max_atoms=max_atoms, say=say)
     return store.load(), store.rejected
 
 
 def features_of(smiles: Sequence[str], block: str, *, cache: pathlib.Path) -> np.ndarray:
     """A feature block of molecules, computed once; see `molecules.featurise`."""
-    digest = hashlib.sha256(f"{FEATURISER_VERSION}\n{block}".encode())
-    for text in smiles:
-        digest.update(text.encode() + b"\n")
-    path = cache / f"{block}-{digest.hexdigest()[:16]}.npz"
-    if path.exists():
-        with np.load(path, allow_pickle=False) as arrays:
-            values, width = arrays["values"], int(arrays["width"])
-        return np.unpackbits(values, axis=1, count=width) if block != "physchem" else values
-    values = featurise(smiles, block)
-    packed = values if block == "physchem" else np.packbits(values, axis=1)
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, values=packed, width=values.shape[1])
-    temporary.replace(path)
-    return values
+    path = cache / f"{block}-{digest_texts([FEATURISER_VERSION, block, *smiles])[:16]}.npz"
+
+    def compute(private: pathlib.Path) -> None:
+        values = featurise(smiles, block)
+        packed = values if block == "physchem" else np.packbits(values, axis=1)
+        np.savez(private, values=packed, width=values.shape[1])
+
+    make_file_once(path, compute, doing="computed", say=say)
+    with np.load(path, allow_pickle=False) as arrays:
+        values, width = arrays["values"], int(arrays["width"])
+    return np.unpackbits(values, axis=1, count=width) if block != "physchem" else values
 
 
 def write_featuriser(workdir: pathlib.Path, *, max_atoms: int) -> None:

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import pathlib
-import resource
 import signal
 import subprocess
 import sys
@@ -210,14 +209,14 @@ def test_errors_of_other_files_stay_what_they_are(tmp_path):
 
 def test_a_file_beyond_the_limit_is_a_sentence(tmp_path):
     script = (
-        "import pathlib, sys, numpy as np\nfrom molphenix_jax import storage\n"
+        "import pathlib, resource, sys, numpy as np\nfrom molphenix_jax import storage\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))\n"
         "try:\n    storage.write_npz(pathlib.Path(sys.argv[1]), x=np.zeros(10**6))\n"
         "except storage.StorageError as error:\n    print(error)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "a.npz")],
         env=tiny.environment(tmp_path),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6)),
         capture_output=True,
         text=True,
         check=True,

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import io
-import json
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from molphenix_jax.data.builders import beam
 from molphenix_jax.data.builders.molecules import Molecules
 from molphenix_jax.data.builders.perturbations import Perturbations, PerturbationSpec, Shard
 from molphenix_jax.phenomics import Correction
+from molphenix_jax.storage import write_csv, write_json, write_npz
 
 # 2: wrong numbers of records in data sets of more than ten shards. 3: no conditions.
 FORMAT_VERSION = "4"
@@ -65,32 +65,27 @@ class ScreenContent:
 def write_screen(
     content: ScreenContent, folder: pathlib.Path, *, beam_options: Sequence[str] = ()
 ) -> None:
-    """Writes a screen into `folder`, complete or not at all; an existing folder stays as it is.
+    """Writes a screen into `folder`.
 
     Args:
         content: What to write.
-        folder: Not there yet.
+        folder: Empty, and private: see `storage.new_folder`.
         beam_options: See `build`.
     """
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     molecules = Molecules(
         description=f"Molecules of {content.spec.description}",
         widths=content.blocks,
         bits=content.bits,
         shards=content.molecules,
-        data_dir=temporary,
+        data_dir=folder,
     )
     build(molecules, len(content.molecules), beam_options=beam_options)
-    perturbations = Perturbations(
-        spec=content.spec, shards=content.perturbations, data_dir=temporary
-    )
+    perturbations = Perturbations(spec=content.spec, shards=content.perturbations, data_dir=folder)
     build(perturbations, len(content.perturbations), beam_options=beam_options)
-    shutil.rmtree(temporary / "downloads", ignore_errors=True)  # TFDS makes it, empty
-    np.savez(temporary / "index.npz", **content.index())  # pyright: ignore[reportArgumentType]
-    content.correction.save(temporary / "correction.npz")
-    content.rejected.to_csv(temporary / "rejected.csv", index=False)
+    shutil.rmtree(folder / "downloads", ignore_errors=True)  # TFDS makes it, empty
+    write_npz(folder / "index.npz", **content.index())
+    content.correction.save(folder / "correction.npz")
+    write_csv(folder / "rejected.csv", content.rejected)
     header = {
         "format": FORMAT_VERSION,
         "name": content.name,
@@ -105,9 +100,7 @@ def write_screen(
         "notes": list(content.notes),
         "provenance": content.provenance,
     }
-    (temporary / HEADER).write_text(json.dumps(header, indent=2))
-    if not folder.exists():
-        temporary.replace(folder)
+    write_json(folder / HEADER, header)
 
 
 def build(

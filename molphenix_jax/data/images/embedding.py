@@ -22,6 +22,7 @@ from jaxtyping import Float, Int, UInt8
 from molphenix_jax.data.images.fields import Field, FieldReader, ImagesError, Rejection, reject
 from molphenix_jax.data.images.files import ImageError
 from molphenix_jax.phenomics import CropConfig, CropError, aggregate, field_crops
+from molphenix_jax.storage import new_file
 
 # Seconds between two lines on how far it is.
 _SAY_EVERY_S = 15.0
@@ -227,7 +228,6 @@ def _write_part(
     embedding: Float[np.ndarray, "f d"],
     rejected: dict[int, Rejection],
 ) -> None:
-    """Writes a part, complete or not at all."""
     n = len(rejected)
     table = pa.table(
         {
@@ -238,9 +238,8 @@ def _write_part(
             "reason": pa.array([*([""] * len(at)), *(r.reason for r in rejected.values())]),
         }
     )
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(table, temporary)
-    temporary.replace(path)
+    with new_file(path) as private:
+        pq.write_table(table, private)
 
 
 def _read_parts(folder: pathlib.Path, n_parts: int, fields: Sequence[Field]) -> FieldEmbeddings:

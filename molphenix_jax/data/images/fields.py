@@ -14,6 +14,7 @@ from jaxtyping import Num
 
 from molphenix_jax.data.images.files import ImageError, Source, SourceReader
 from molphenix_jax.errors import InputError
+from molphenix_jax.storage import new_file
 
 # Fields whose sizes decide which size is the usual one.
 PROBES = 9
@@ -68,7 +69,7 @@ def reject(field: Field, reason: str, source: Source | None = None) -> Rejection
 
 def write_rejected(path: pathlib.Path, rejected: Sequence[Rejection]) -> None:
     """Writes rejections as CSV, one row each."""
-    with path.open("w", newline="") as file:
+    with new_file(path) as private, private.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Rejection._fields)
         writer.writerows(rejected)

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import hashlib
 import json
 import pathlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from molphenix_jax.data.images.files import ImageError
 from molphenix_jax.data.images.found import FoundFields
 from molphenix_jax.data.images.wells_table import hash_fields
 from molphenix_jax.phenomics import CropConfig, CropError, field_image
+from molphenix_jax.storage import digest, make_folder_once, write_json
 
 _IMAGES, _REJECTED = "images.npy", "rejected.json"
 
@@ -55,10 +55,15 @@ def stack_images(
     """
     parameters = json.dumps(dataclasses.asdict(dataclasses.replace(crop, size=0)))
     text = f"1 {hash_fields(found.fields)} {found.read.channels} {parameters}"
-    folder = cache / f"images-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    if not (folder / _REJECTED).exists():
+    folder = cache / f"images-{digest([text])[:16]}"
+
+    def make(private: pathlib.Path) -> None:
         say(f"reading {len(found.fields):,} fields")
-        _make(found, crop, folder, threads)
+        _make(found, crop, private, threads)
+
+    # Folders of earlier versions filled up in place: this file came last.
+    whole = lambda folder: (folder / _REJECTED).exists()  # noqa: E731
+    make_folder_once(folder, make, doing="made from images", whole=whole, say=say)
     try:
         images = np.load(folder / _IMAGES, mmap_mode="r")
         stored = json.loads((folder / _REJECTED).read_text())
@@ -73,16 +78,12 @@ def stack_images(
 
 
 def _make(found: FoundFields, crop: CropConfig, folder: pathlib.Path, threads: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         shape = field_image(np.broadcast_to(np.uint8(0), found.shape), crop).shape
     except CropError as error:
         raise ImagesError(f"fields of {found.shape} pixels: {error}") from error
+    n, blank = len(found.fields), bytes(int(np.prod(shape)))
     rejected: dict[int, Rejection] = {}
-    temporary = folder / "images.tmp"
-    out = np.lib.format.open_memmap(
-        temporary, mode="w+", dtype=np.uint8, shape=(len(found.fields), *shape)
-    )
 
     def small(i: int) -> np.ndarray | Rejection:
         try:
@@ -92,16 +93,16 @@ def _make(found: FoundFields, crop: CropConfig, folder: pathlib.Path, threads: i
         except CropError as error:
             return reject(found.fields[i], str(error))
 
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        stream = in_order(small, iter(range(len(out))), pool, ahead=2 * threads)
+    # Written, not mapped: on a full disk a mapped file ends the process without a word.
+    with (
+        (folder / _IMAGES).open("wb") as out,
+        concurrent.futures.ThreadPoolExecutor(threads) as pool,
+    ):
+        header = {"descr": "|u1", "fortran_order": False, "shape": (n, *shape)}
+        np.lib.format.write_array_header_1_0(out, header)
+        stream = in_order(small, iter(range(n)), pool, ahead=2 * threads)
         for i, image in enumerate(stream):
             if isinstance(image, Rejection):
                 rejected[i] = image
-            else:
-                out[i] = image
-    out.flush()
-    temporary.replace(folder / _IMAGES)
-    # Last: its presence says that the array is complete.
-    part = folder / "rejected.tmp"
-    part.write_text(json.dumps(rejected))
-    part.replace(folder / _REJECTED)
+            out.write(blank if isinstance(image, Rejection) else np.ascontiguousarray(image).data)
+    write_json(folder / _REJECTED, rejected)

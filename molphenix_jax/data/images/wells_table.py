@@ -5,11 +5,10 @@ continues them; other images or options than theirs are refused.
 """
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from molphenix_jax.data.images.embedding import EmbedConfig, Encode, FieldEmbedd
 from molphenix_jax.data.images.fields import Field, ImagesError, write_rejected
 from molphenix_jax.data.images.found import FoundFields, ImageSource, find_fields
 from molphenix_jax.phenomics import CropError, aggregate, crops_shape
+from molphenix_jax.storage import digest, new_file, waiting_lock, write_json
 
 # Raised when the same inputs would give other numbers.
 VERSION = 1
@@ -76,10 +76,24 @@ def embed_images(job: EmbedJob, *, say: Callable[[str], None] = lambda _: None) 
     except CropError as error:
         raise ImagesError(f"{job.source.images}: {error}; see --crop and --core") from error
     manifest = _manifest(job, found)
-    if job.out.exists():
-        _refuse_another(job.out, _made_from(job.out), manifest)
-        say(f"{job.out} is finished; delete it to make it again")
+    if _is_finished(job, manifest, say):
         return
+    with waiting_lock(job.out, doing="made", say=say):
+        if not _is_finished(job, manifest, say):
+            _embed(job, found, manifest, say)
+
+
+def _is_finished(job: EmbedJob, manifest: dict[str, Any], say: Callable[[str], None]) -> bool:
+    if not job.out.exists():
+        return False
+    _refuse_another(job.out, _made_from(job.out), manifest)
+    say(f"{job.out} is finished; delete it to make it again")
+    return True
+
+
+def _embed(
+    job: EmbedJob, found: FoundFields, manifest: dict[str, Any], say: Callable[[str], None]
+) -> None:
     parts = job.out.with_name(job.out.name + ".parts")
     _claim(parts, manifest)
     encode = job.encoder.load(found.shape[0])
@@ -103,7 +117,7 @@ def _manifest(job: EmbedJob, found: FoundFields) -> dict[str, Any]:
     return {
         "version": VERSION,
         "images": hash_fields(found.fields),
-        "metadata": hashlib.sha256(found.metadata.table.to_csv(index=False).encode()).hexdigest(),
+        "metadata": digest([found.metadata.table.to_csv(index=False)]),
         "channels": list(job.source.channels),
         "shape": list(found.shape),
         "encoder": job.encoder.sha256,
@@ -116,16 +130,18 @@ def _manifest(job: EmbedJob, found: FoundFields) -> dict[str, Any]:
 
 def hash_fields(fields: tuple[Field, ...]) -> str:
     """Hash of the places, and of the names, sizes and times of the files."""
-    digest = hashlib.sha256()
+    return digest(_identity(fields))
+
+
+def _identity(fields: tuple[Field, ...]) -> Iterator[str]:
     stats: dict[pathlib.Path, str] = {}
     for field in fields:
-        digest.update("\0".join((*field.place, field.field)).encode())
+        yield "\0".join((*field.place, field.field))
         for source in field.sources:
             if source.path not in stats:
                 stats[source.path] = _size_and_time(source.path)
             part = (source.path.name, stats[source.path], source.key, source.index, source.row)
-            digest.update(repr(part).encode())
-    return digest.hexdigest()
+            yield repr(part)
 
 
 def _size_and_time(path: pathlib.Path) -> str:
@@ -139,13 +155,12 @@ def _size_and_time(path: pathlib.Path) -> str:
 def _claim(parts: pathlib.Path, manifest: dict[str, Any]) -> None:
     path = parts / _MANIFEST
     try:
-        parts.mkdir(parents=True, exist_ok=True)
+        if parts.is_symlink():
+            raise ImagesError(f"{parts} is a link, which is not followed; delete it, or see --out")
         if path.exists():
             _refuse_another(parts, json.loads(path.read_text()), manifest)
-            return
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(manifest, indent=2))
-        temporary.replace(path)
+        else:
+            write_json(path, manifest)
     except (OSError, json.JSONDecodeError) as error:
         raise ImagesError(f"{parts}: cannot be used ({error}); delete it, or see --out") from error
 
@@ -199,7 +214,5 @@ def _with_embedding(frame: pd.DataFrame, embedding: np.ndarray) -> pa.Table:
 
 
 def _write(table: pa.Table, out: pathlib.Path, manifest: dict[str, Any]) -> None:
-    """Writes the table, complete or not at all."""
-    temporary = out.with_name(out.name + ".tmp")
-    pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(manifest)}), temporary)
-    temporary.replace(out)
+    with new_file(out) as private:
+        pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(manifest)}), private)

@@ -53,7 +53,7 @@ class Correct:
                 part = slice(at, at + step)
                 group = pd.Categorical.from_codes(code[part], list(self.groups))
                 embedding = x[part] if offset is None else x[part] + offset[code[part]]
-                correction.apply(embedding, group).tofile(out)
+                out.write(np.ascontiguousarray(correction.apply(embedding, group)).data)
 
     def run(self, n: int, beam_options: Sequence[str]) -> Spool:
         """Corrects all n wells."""

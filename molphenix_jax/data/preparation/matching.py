@@ -133,7 +133,7 @@ def average_rows(
             starts = np.r_[begin, ends[start : stop - 1]] - begin
             counts = np.diff(np.r_[starts, len(x)])
             means = np.add.reduceat(x, starts, axis=0) / counts[:, None]
-            means.astype(np.float32).tofile(file)
+            file.write(np.ascontiguousarray(means, np.float32).data)
     new = spool.add(path)
     out = rows.copy()
     out[members] = new[code]

@@ -12,7 +12,6 @@ Held in memory for each well are its row, group, molecule and dose: some tens of
 
 import dataclasses
 import pathlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -49,6 +48,7 @@ from molphenix_jax.phenomics import (
     fit_correction,
     null_statistics,
 )
+from molphenix_jax.storage import scratch_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,12 +113,12 @@ def prepare_screen(
     beam_options: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Prepares a screen into `folder`, complete or not at all.
+    """Prepares a screen into `folder`.
 
     Args:
         sources: The wells.
         config: Parameters.
-        folder: Not there yet; a folder with `.work` appended to its name is used meanwhile.
+        folder: Empty, and private: see `storage.make_folder_once`.
         name: Of the screen.
         provenance: What it is computed from, to be stored beside it.
         truth_path: The same wells without noise.
@@ -130,10 +130,7 @@ def prepare_screen(
         WellsError: The source has no usable row.
         ScreenError: A file of molecule embeddings does not fit.
     """
-    work = folder.with_name(folder.name + ".work")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
+    with scratch_folder(folder) as work:
         forms = _StandardForms()
         say(f"reading {sources}")
         wells = scan_wells(
@@ -167,7 +164,8 @@ def prepare_screen(
         content = ScreenContent(
             name=name,
             spec=PerturbationSpec(
-                description=f"screen {name}, from {sources}",
+                # By their names: where they lie makes no other screen.
+                description=f"screen {name}, from {', '.join(f.name for f in sources.files)}",
                 width=d,
                 groups=treated.groups,
                 conditions=conditions,
@@ -205,8 +203,6 @@ def prepare_screen(
         )
         del wells
         write_screen(content, folder, beam_options=beam_options)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 class _StandardForms:

@@ -17,6 +17,7 @@ from molphenix_jax.data.builders import PerturbationSpec, Record, ScreenContent,
 from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.data.store import molecule_records
 from molphenix_jax.phenomics import fit_correction
+from molphenix_jax.storage import new_folder
 
 # Bits of the blocks that the paper's model without MolGPS takes (SPEC §4), 4,263 together.
 BLOCKS: Mapping[str, int] = {"morgan": 2048, "maccs": 167, "rdkit": 2048}
@@ -98,7 +99,8 @@ def write_scale_screen(config: ScaleConfig, folder: pathlib.Path) -> None:
         notes=("simulated to measure speed and memory; there are no structures behind the bits",),
         provenance=dataclasses.asdict(config),
     )
-    write_screen(content, folder)
+    with new_folder(folder) as private:
+        write_screen(content, private)
 
 
 def _offsets(config: ScaleConfig) -> np.ndarray:

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.models.vit.config import EncoderConfig, MAEConfig
+from molphenix_jax.storage import new_file, write_json
 
 CONFIG_FILE, PARAMS_FILE = "mae.json", "params.safetensors"
 
@@ -32,14 +33,12 @@ def save_folder(
         params: As `MAE.init` gives them.
         source: Where the parameters come from, for who finds the folder later.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     flat = traverse_util.flatten_dict(dict(params), sep="/")
-    save_file(
-        {name: np.ascontiguousarray(value) for name, value in flat.items()}, folder / PARAMS_FILE
-    )
-    # Last: its presence says that the folder is whole.
-    text = json.dumps({"source": source, "sizes": dataclasses.asdict(config)}, indent=2)
-    (folder / CONFIG_FILE).write_text(text + "\n")
+    # First gone and last written: its presence says that the folder is whole.
+    (folder / CONFIG_FILE).unlink(missing_ok=True)
+    with new_file(folder / PARAMS_FILE) as private:
+        save_file({name: np.ascontiguousarray(value) for name, value in flat.items()}, private)
+    write_json(folder / CONFIG_FILE, {"source": source, "sizes": dataclasses.asdict(config)})
 
 
 def load_folder(folder: pathlib.Path) -> tuple[MAEConfig, dict[str, Any], str]:

@@ -8,11 +8,10 @@ molecules or another RDKit get a folder of their own, and never the graphs of th
 appears under its name once it is complete; a run that finds some of them makes the others.
 """
 
+import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,8 +28,10 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.molecules.graphs.featurise import MAX_ATOMS, featurise_records
 from molphenix_jax.molecules.graphs.record import MolecularGraph, decode
 from molphenix_jax.molecules.graphs.vocabulary import GRAPH_FEATURISER_VERSION
+from molphenix_jax.storage import digest_texts, new_file, waiting_lock, write_json
 
 FORMAT_VERSION = 1
+_HEADER = "header.json"
 # A shard takes seconds: that much work a kill can cost.
 SHARD_SIZE = 4096
 # Written where the featuriser rejected a molecule, before the reason. As the start of a graph it
@@ -98,6 +99,7 @@ def prepare_graphs(
     max_atoms: int = MAX_ATOMS,
     shard_size: int = SHARD_SIZE,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> GraphStore:
     """Graphs of molecules from the cache; those that are not there are made first.
 
@@ -107,9 +109,11 @@ def prepare_graphs(
         max_atoms: As for `featurise_graphs`.
         shard_size: Distinct molecules in a shard.
         progress: Called after each shard with the numbers of molecules done and in all.
+        say: Is told once for whom this process waits, where another makes the same graphs.
 
     Raises:
         GraphCacheError: What lies in the cache is damaged, or of another featuriser.
+        StorageError: The cache cannot be written.
         ValueError: As `featurise_graphs`.
     """
     texts = [text if isinstance(text, str) else "" for text in smiles]
@@ -121,42 +125,41 @@ def prepare_graphs(
         "max_atoms": max_atoms,
         "shard_size": shard_size,
         "n_molecules": len(distinct),
-        "smiles_sha256": _digest(distinct),
+        "smiles_sha256": digest_texts(distinct),
     }
-    key = _digest([json.dumps(header, sort_keys=True)])[:16]
+    key = digest_texts([json.dumps(header, sort_keys=True)])[:16]
     folder = pathlib.Path(cache) / f"graphs-{key}"
-    _start(folder, header)
     shards = [
         (distinct[start : start + shard_size], folder / name)
         for start, name in zip(
             range(0, len(distinct), shard_size), _shard_names(header), strict=True
         )
     ]
-    done = 0
-    for part, path in shards:
-        if not path.exists():
-            _write_shard(path, part, max_atoms)
-        done += len(part)
-        if progress:
-            progress(done, len(distinct))
+    whole = (folder / _HEADER).exists() and all(path.exists() for _, path in shards)
+    lock = waiting_lock(folder, doing="filled", say=say)
+    with contextlib.nullcontext() if whole else lock:
+        _start(folder, header)
+        done = 0
+        for part, path in shards:
+            if not path.exists():
+                _write_shard(path, part, max_atoms)
+            done += len(part)
+            if progress:
+                progress(done, len(distinct))
     row_of = np.array([rows[text] for text in texts], np.int64)
     return GraphStore(folder, row_of, _rejected(folder, smiles, row_of))
 
 
 def _start(folder: pathlib.Path, header: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "header.json"
-    if path.exists():
+    if (folder / _HEADER).exists():
         _check_header(folder, header["featuriser"])
     else:
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(header, indent=1) + "\n")
-        temporary.replace(path)
+        write_json(folder / _HEADER, header)
 
 
 def _check_header(folder: pathlib.Path, featuriser: str) -> dict[str, Any]:
     try:
-        header = json.loads((folder / "header.json").read_text())
+        header = json.loads((folder / _HEADER).read_text())
         found, kind = header["featuriser"], header["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, error) from error
@@ -176,15 +179,14 @@ def _shard_names(header: dict[str, Any]) -> list[str]:
 def _write_shard(path: pathlib.Path, smiles: Sequence[str], max_atoms: int) -> None:
     records, rejected = featurise_records(smiles, max_atoms=max_atoms)
     reasons = dict(zip(rejected["row"], rejected["reason"], strict=True))
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    # One record a group: any one can be read without its neighbours.
-    writer = ArrayRecordWriter(str(temporary), "group_size:1")
-    try:
-        for row, record in enumerate(records):
-            writer.write(_REJECTED + reasons[row].encode() if record is None else record)
-    finally:
-        writer.close()
-    temporary.replace(path)
+    with new_file(path) as private:
+        # One record a group: any one can be read without its neighbours.
+        writer = ArrayRecordWriter(str(private), "group_size:1")
+        try:
+            for row, record in enumerate(records):
+                writer.write(_REJECTED + reasons[row].encode() if record is None else record)
+        finally:
+            writer.close()
 
 
 def _open(folder: pathlib.Path) -> Any:
@@ -228,14 +230,6 @@ def _rejected(
         if record in reasons
     ]
     return pd.DataFrame(found, columns=["row", "field", "value", "reason"])
-
-
-def _digest(texts: Sequence[str]) -> str:
-    content = hashlib.sha256()
-    for text in texts:
-        encoded = text.encode()
-        content.update(len(encoded).to_bytes(8, "little") + encoded)
-    return content.hexdigest()
 
 
 def _damaged(folder: pathlib.Path, why: object) -> GraphCacheError:

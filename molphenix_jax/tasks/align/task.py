@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -36,7 +35,8 @@ from molphenix_jax.evaluation import Ranks, evaluation_record, pool
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
-from molphenix_jax.runtime.workdir import fold_folder, write_json
+from molphenix_jax.runtime.workdir import fold_folder
+from molphenix_jax.storage import new_file, write_csv, write_json
 from molphenix_jax.tasks.align.config import listed, named_files, validate
 from molphenix_jax.tasks.align.encoder import EncoderAlignRun
 from molphenix_jax.tasks.align.evaluation import (
@@ -91,8 +91,7 @@ class AlignTask:
     def run(self, fold: int, workdir: pathlib.Path) -> AlignRun:
         """The run whose unseen molecules are fold `fold`; writes its splits and leakage report."""
         split = self.split(fold)
-        workdir.mkdir(parents=True, exist_ok=True)
-        split_table(self.screen, split).to_csv(workdir / "splits.csv", index=False)
+        write_csv(workdir / "splits.csv", split_table(self.screen, split))
         write_json(workdir / "leakage.json", leakage_report(self.screen, split))
         if self.config.molecules.encoder == "mpnn":
             write_featuriser(workdir, max_atoms=self.config.molecules.max_atoms)
@@ -208,15 +207,16 @@ def _describe(screen: AnyScreen, rejected: pd.DataFrame, workdir: pathlib.Path) 
         say(f"- {note}")
     if len(rejected):
         path = workdir / "rejected.csv"
-        rejected.to_csv(path, index=False)
+        write_csv(path, rejected)
         say(f"- {len(rejected):,} rows were rejected: {path} has each with its reason")
-    screen.correction.save(workdir / "correction.npz")
+    with new_file(workdir / "correction.npz") as private:
+        screen.correction.save(private)
     read = {
         **screen.provenance,
         "concentration": dict(screen.concentration),
         "conditions": screen.conditions.as_json(),
     }
-    (workdir / "screen.json").write_text(json.dumps(read, indent=2) + "\n")
+    write_json(workdir / "screen.json", read)
     doses = np.unique(screen.concentration_um)
     several = f" under {len(screen.conditions)} conditions" if len(screen.conditions) > 1 else ""
     say(

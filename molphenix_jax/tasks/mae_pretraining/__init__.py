@@ -17,7 +17,8 @@ from molphenix_jax.reporting.encoder_page import neighbour_text, write_encoder_p
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.runtime.workdir import fold_folder, write_json
+from molphenix_jax.runtime.workdir import fold_folder
+from molphenix_jax.storage import write_json
 from molphenix_jax.tasks.mae_pretraining.config import validate
 from molphenix_jax.tasks.mae_pretraining.images import Images, held_back, read_images, to_8bit
 from molphenix_jax.tasks.mae_pretraining.run import MAERun
@@ -59,7 +60,6 @@ class MAETask:
             seed=self.config.seed,
         )
         say(f"training on {(~held).sum():,} images, {held.sum():,} are held back")
-        workdir.mkdir(parents=True, exist_ok=True)
         return MAERun(self.config, self.images.pixels, held, self.mesh, fold=fold, workdir=workdir)
 
     def evaluate(self, run: MAERun, params: Any) -> FoldResult:

@@ -26,7 +26,7 @@ from molphenix_jax.molecules.graphs import MolecularGraph
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.runtime.workdir import write_json
+from molphenix_jax.storage import write_csv, write_json
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import features_of, graphs_of, write_featuriser
 from molphenix_jax.tasks.property_pretraining.run import PropertyRun, PropertySplit
@@ -57,9 +57,8 @@ class PropertyTask:
         side = np.empty(len(ids), object)
         for name, rows in zip(("train", "validation", "unseen_molecules"), split, strict=True):
             side[rows] = name
-        workdir.mkdir(parents=True, exist_ok=True)
         table = self.labels.molecules[["inchikey", "smiles"]].assign(split=side)
-        table.to_csv(workdir / "splits.csv", index=False)
+        write_csv(workdir / "splits.csv", table)
         say(
             f"split by {d.split}: {len(split.train):,} training molecules, "
             f"{len(split.validation):,} validation, {len(split.test):,} of unseen groups"
@@ -193,7 +192,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Prop
     write_featuriser(workdir, max_atoms=d.max_atoms)
     if len(labels.rejected):
         path = workdir / "rejected.csv"
-        labels.rejected.to_csv(path, index=False)
+        write_csv(path, labels.rejected)
         say(f"- {len(labels.rejected):,} rows were rejected: {path} has each with its reason")
     for g in labels.groups:
         say(f"- {g.name}: {len(g.columns):,} labels, e.g. {', '.join(g.columns[:3])}")

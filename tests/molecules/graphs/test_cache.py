@@ -117,14 +117,14 @@ def test_a_kill_costs_no_finished_shard(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)])
     try:
         deadline = time.monotonic() + 60
-        while len(list(tmp_path.glob("*/*.arrayrecord"))) < 3:
+        while len(list(tmp_path.glob("*/graphs-*.arrayrecord"))) < 3:
             assert process.poll() is None, "finished before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.005)
     finally:
         process.kill()
         process.wait()
-    shards = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.arrayrecord")}
+    shards = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/graphs-*.arrayrecord")}
     smiles = shipped_smiles()[:1500]
     store = prepare_graphs(smiles, cache=tmp_path, shard_size=100)
     everything = list(store.folder.glob("*.arrayrecord"))

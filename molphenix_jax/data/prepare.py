@@ -25,8 +25,8 @@ from molphenix_jax.molecules import FEATURISER_VERSION
 from molphenix_jax.storage import digest_file, digest_json, make_folder_once
 
 # Raised whenever the same files give other wells, doses or features than before.
-# 2: doses by the words of a name, within 1% one.
-READING_VERSION = 2
+# 2: doses by the words of a name, within 1% one. 3: outlying controls and absurd values set aside.
+READING_VERSION = 3
 
 __all__ = ["PrepareConfig", "Prepared", "cache_folder", "prepare", "prepare_simulated"]
 

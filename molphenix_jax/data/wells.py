@@ -20,10 +20,10 @@ from molphenix_jax.data.preparation import columns as names
 from molphenix_jax.data.preparation.checked import UNKNOWN, CheckedRows, Treatments
 from molphenix_jax.data.preparation.columns import FeaturePlan, WellsError
 from molphenix_jax.data.preparation.conditions import AUTO, condition_groups
-from molphenix_jax.data.preparation.controls import find_controls, say_per_plate
+from molphenix_jax.data.preparation.controls import find_controls
 from molphenix_jax.data.preparation.doses import Doses, one_grid, read_doses
-from molphenix_jax.data.preparation.exclusions import reject_excluded
 from molphenix_jax.data.preparation.granularity import average_sites, reject_duplicates, row_codes
+from molphenix_jax.data.preparation.set_aside import set_aside
 from molphenix_jax.data.preparation.source import Sources, open_wells
 from molphenix_jax.data.preparation.spool import SpooledRows
 from molphenix_jax.data.preparation.well_conditions import read_conditions
@@ -80,7 +80,6 @@ def read_wells(
     concentration_unit: str = "",
     feature_names: Sequence[str] = (),
     conditions: str = AUTO,
-    controls: str = AUTO,
 ) -> Wells:
     """Reads a wells table into memory; arguments and errors are those of `scan_wells`."""
     with tempfile.TemporaryDirectory(prefix="molphenix-") as work:
@@ -94,7 +93,6 @@ def read_wells(
             concentration_unit=concentration_unit,
             feature_names=feature_names,
             conditions=conditions,
-            controls=controls,
         )
         text = {name: wells.table[name].astype("str") for name in _TEXT}
         return dataclasses.replace(
@@ -115,7 +113,6 @@ def scan_wells(
     concentration_unit: str = "",
     feature_names: Sequence[str] = (),
     conditions: str = AUTO,
-    controls: str = AUTO,
     beam_options: Sequence[str] = (),
 ) -> Wells:
     """Reads a wells table and checks every row; the embeddings stay on disk, in `work`.
@@ -134,13 +131,17 @@ def scan_wells(
     that miss 9 to 42% of the wells go, but 5% of wells that lack every feature are rejected.
     Features that are constant over all wells are dropped.
 
+    Controls far from the other controls of their group are rejected, and wells with values that no
+    biology gives; features that explode are dropped (`phenomics.outliers`).
+
     Doses are in µM; their unit is that of the cell, the caller, a unit column or the column's name
     (`doses.read_doses`), and doses within 1% of each other are one.
 
     Defaults, each with a note: no concentration column, 10 µM; no unit of it, µM; no batch column,
-    one batch "0"; no control column, wells of DMSO, or with neither SMILES nor dose; a plate or
-    batch that is missing in some wells and that correction does not group by (or, with group_by
-    auto, missing in over 10% of wells), "unknown".
+    one batch "0"; no control column, wells labelled DMSO, EMPTY_control or negcon, or with the
+    SMILES of DMSO, or with neither SMILES nor dose; a plate or batch that is missing in some wells
+    and that correction does not group by (or, with group_by auto, missing in over 10% of wells),
+    "unknown".
 
     Args:
         sources: the files (see `source`).
@@ -158,8 +159,6 @@ def scan_wells(
             match another one.
         conditions: columns whose values part wells that are no replicates, by commas; auto finds
             time and cell line, none switches that off (see `preparation.conditions`).
-        controls: which wells are negative controls: auto, kinds such as dmso,untreated, or
-            COLUMN=VALUE+VALUE (see `preparation.controls`).
         beam_options: pipeline options of Beam.
 
     Returns:
@@ -195,8 +194,7 @@ def scan_wells(
     )
     if doses.column:
         rows.found = {**rows.found, "concentration_um": doses.column}
-    reject_excluded(rows, notes)
-    wells = _treatments(rows, doses, controls, notes)
+    wells = _treatments(rows, doses, notes)
     _reject_smiles(rows, wells, check_smiles)
     _reject_concentrations(rows, wells, doses, notes)
     found = read_conditions(rows, wells, raw.conditions, conditions, notes)
@@ -212,6 +210,7 @@ def scan_wells(
     _reject_gaps(rows, used, labels)
     reject_duplicates(rows, wells)
     row = average_sites(rows, wells, work, notes)
+    used = set_aside(rows, wells, row, used, labels, group_by, bool(feature_names), notes)
 
     kept = rows.kept
     if not (kept & ~wells.is_control).any():
@@ -228,11 +227,11 @@ def scan_wells(
         embedding = dataclasses.replace(embedding, columns=used[varies])
     labels = labels[embedding.columns]
     notes.append(f"{len(labels)} features: {raw.rule}")
-    table = wells.table(kept, rows.numbers(np.flatnonzero(kept)))
-    say_per_plate(table, group_by, notes)
+    if not wells.is_control[kept].any():
+        notes.append("no control wells")
     return Wells(
         path=raw.path,
-        table=table,
+        table=wells.table(kept, rows.numbers(np.flatnonzero(kept))),
         embedding=embedding,
         feature_names=tuple(labels.tolist()),
         rejected=rows.rejected(),
@@ -244,7 +243,7 @@ def scan_wells(
     )
 
 
-def _treatments(rows: CheckedRows, doses: Doses, controls: str, notes: list[str]) -> Treatments:
+def _treatments(rows: CheckedRows, doses: Doses, notes: list[str]) -> Treatments:
     """What was done to each well, defaults filled in; still with the rows that later fail."""
     text = {field: rows.text(field) for field in ("plate", "well", "batch", "site", "smiles")}
     for field, default in (("plate", UNKNOWN), ("well", UNKNOWN), ("batch", "0")):
@@ -253,7 +252,8 @@ def _treatments(rows: CheckedRows, doses: Doses, controls: str, notes: list[str]
     if "batch" not in rows.found:
         text["batch"][:] = "0"
     notes += doses.notes
-    is_control = find_controls(rows, text["smiles"], doses, controls, notes)
+    is_control, note = find_controls(rows, text["smiles"], doses)
+    notes.append(note)
     dose = doses.um if doses.column else np.full(len(rows.kept), rows.raw.layout.default_um)
     return Treatments(
         **text,

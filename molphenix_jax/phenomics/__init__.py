@@ -21,9 +21,13 @@ from molphenix_jax.phenomics.crops import (
     field_image,
 )
 from molphenix_jax.phenomics.intensity import intensity_features
+from molphenix_jax.phenomics.outliers import ABSURD, DISTANCE_LIMIT, FEATURE_LIMIT, judge_wells
 from molphenix_jax.phenomics.rows import Rows, RowsOnDisk
 
 __all__ = [
+    "ABSURD",
+    "DISTANCE_LIMIT",
+    "FEATURE_LIMIT",
     "STANDARDISE",
     "Correction",
     "CropConfig",
@@ -43,6 +47,7 @@ __all__ = [
     "field_image",
     "fit_correction",
     "intensity_features",
+    "judge_wells",
     "null_statistics",
     "replicate_consistency",
 ]

@@ -255,7 +255,8 @@ def fit_correction(
     share no unit; axes of little variance are whitened no further than `whitening.VARIANCE_FLOOR`.
     A group with fewer than 4 controls takes its scale, and one with fewer than 2 also its centre,
     from all controls. With under 2 controls, every method but `none` becomes centre-scale on all
-    wells of a group (of the screen where the group has under 96 wells).
+    wells of a group (of the screen where the group has under 96 wells). One broken control decides
+    all of this: `judge_wells` finds such wells, and reading a table sets them aside.
 
     Args:
         x: embeddings, all finite.

@@ -44,35 +44,9 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         *("cellid", "cellmodel"),
     ),
 }
-# Columns that tell the role of a well, best first: JUMP calls positive controls `control` in
-# pert_type, and control_type is the finer of the two.
-ROLES = (
-    *("controltype", "ctrltype", "perttype", "pertrole", "role", "wellrole", "welltype"),
-    *("welltypelabel", "sampletype", "treatmenttype", "controlstatus", "samplerole"),
-)
-# Columns that hold names of what is in a well.
-COMPOUND_NAMES = (
-    *("treatment", "treatmentname", "pertiname", "pertname", "perturbation", "perturbationname"),
-    *("broadsample", "compoundname", "compound", "cpdname", "moleculename", "drug", "drugname"),
-    *("substance", "name", "trivialname"),
-)
-# Columns of quality control: true is good; true is bad; either.
-PASSED = frozenset(
-    ("qcpass", "passqc", "passedqc", "qcpassed", "passesqc", "wellqcpass", "isvalid", "valid")
-    + ("keep", "include", "included", "isgood", "usable")
-)
-FAILED = frozenset(
-    ("exclude", "excluded", "isexcluded", "toexclude", "excludewell", "outlier", "isoutlier")
-    + ("qcfail", "qcfailed", "failedqc", "failqc", "failsqc", "isbad", "badwell", "isbadwell")
-    + ("rejected", "discard", "blacklisted", "isflagged", "todrop", "toremove")
-)
-MARKED = frozenset(
-    ("flag", "flagged", "qcflag", "wellflag", "qualityflag", "qc", "qcstatus", "wellqc", "quality")
-    + ("qualitycontrol",)
-)
-# Read besides all these: what tells genes and compounds.
+# Read besides these: what tells controls, genes and compounds.
 _WORDS = frozenset(
-    (*ROLES, *COMPOUND_NAMES, *PASSED, *FAILED, *MARKED)
+    ("controltype", "perttype", "treatment", "pertiname", "broadsample", "compoundname")
     + ("perturbationtype", "samplekey", "broadid", "jcp2022", "inchikey")
 )
 

@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -12,18 +11,23 @@ from molphenix_jax import cli
 from molphenix_jax.bench import loss, measure, torch_losses
 
 
-def test_medians_are_taken_in_turn():
-    order = []
+def test_medians_are_taken_in_turn(monkeypatch):
+    order, now = [], [0.0]
+    monkeypatch.setattr(measure, "clock", lambda: now[0])
 
-    def slow():
-        order.append("slow")
-        time.sleep(0.02)
+    def runs(name, *seconds):
+        def run():
+            now[0] += seconds[order.count(name)]
+            order.append(name)
 
+        return run
+
+    # The first round counts nothing, and an interruption moves no median.
     medians = measure.interleaved_medians(
-        {"fast": lambda: order.append("fast"), "slow": slow}, repeats=2
+        {"fast": runs("fast", 90, 1, 2, 1), "slow": runs("slow", 90, 5, 5, 80)}, repeats=3
     )
-    assert order == ["fast", "slow"] * 3
-    assert medians["fast"] < 0.01 < medians["slow"]
+    assert order == ["fast", "slow"] * 4
+    assert medians == {"fast": 1, "slow": 5}
 
 
 def test_ratio_and_missed_target_are_in_table_and_json(tmp_path):

@@ -45,7 +45,7 @@ def test_the_command_reports_speed_memory_and_shares(placement, tmp_path, cache,
     rows = {row["case"]: row for row in json.loads((tmp_path / "scale.json").read_text())["rows"]}
     assert rows["write 900 pairs, 1,500 wells × 16"]["ours"] > 0
     assert rows["batch 16, training"]["ours"] > 0
-    assert 0 < rows["batch 16, waiting for data"]["ours"] < 1
+    assert 0 <= rows["batch 16, waiting for data"]["ours"] <= 1
     assert placement in rows["batch 16, waiting for data"]["note"]
     assert rows["batch 16, matrix products"]["ours"] > 0
     assert rows["peak memory of the process"]["ours"] > 0.1

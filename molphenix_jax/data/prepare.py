@@ -26,7 +26,8 @@ from molphenix_jax.storage import digest_file, digest_json, make_folder_once
 
 # Raised whenever the same files give other wells, doses or features than before.
 # 2: doses by the words of a name, within 1% one. 3: outlying controls and absurd values set aside.
-READING_VERSION = 3
+# 4: features of all objects, no places.
+READING_VERSION = 4
 
 __all__ = ["PrepareConfig", "Prepared", "cache_folder", "prepare", "prepare_simulated"]
 

@@ -18,10 +18,12 @@ from jaxtyping import Bool, Int
 from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.data.preparation import columns as names
 from molphenix_jax.data.preparation.checked import UNKNOWN, CheckedRows, Treatments
-from molphenix_jax.data.preparation.columns import FeaturePlan, WellsError
+from molphenix_jax.data.preparation.columns import WellsError
 from molphenix_jax.data.preparation.conditions import AUTO, condition_groups
 from molphenix_jax.data.preparation.controls import find_controls
-from molphenix_jax.data.preparation.doses import Doses, one_grid, read_doses
+from molphenix_jax.data.preparation.dose_grid import one_grid
+from molphenix_jax.data.preparation.doses import Doses, read_doses
+from molphenix_jax.data.preparation.feature_plan import FeaturePlan
 from molphenix_jax.data.preparation.granularity import average_sites, reject_duplicates, row_codes
 from molphenix_jax.data.preparation.set_aside import set_aside
 from molphenix_jax.data.preparation.source import Sources, open_wells
@@ -148,7 +150,7 @@ def scan_wells(
         work: an empty folder; with Beam on several machines all of them see it.
         columns: our name (plate, well, batch, smiles, concentration_um, is_control, embedding,
             site) -> the file's.
-        features: regular expression for feature columns; "" finds them (`columns.find_features`).
+        features: regular expression for feature columns; "" finds them (`features.find_features`).
         check_smiles: gives for each SMILES the reason why it is unusable, None if it is fine. With
             None in its place only empty SMILES are rejected.
         group_by: what correction groups by: plate, batch, or auto: plate where it is known for 90%
@@ -293,7 +295,7 @@ def _reject_concentrations(
         notes.append(f"{n_moved} wells were moved to the nearest of the screen's doses")
     dose[treated] = moved[treated]
     usable = treated & rows.kept
-    dose[usable], more = one_grid(dose[usable])
+    dose[usable], more = one_grid(dose[usable], row_codes(wells.smiles[usable]))
     notes += more
 
 

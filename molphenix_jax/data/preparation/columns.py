@@ -1,10 +1,9 @@
-"""What the columns of people's tables are called, which are features, and their values as arrays.
+"""What the columns of people's tables are called, and their values as arrays.
 
 Understood without options: pycytominer's `Metadata_` columns beside CellProfiler features,
 RxRx3-core, and the index files of CLOOME's Bray2017 with embeddings keyed by SAMPLE_KEY.
 """
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from molphenix_jax.data.preparation.dose_names import dose_name
 from molphenix_jax.errors import InputError
@@ -48,21 +47,6 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 _WORDS = frozenset(
     ("controltype", "perttype", "treatment", "pertiname", "broadsample", "compoundname")
     + ("perturbationtype", "samplekey", "broadid", "jcp2022", "inchikey")
-)
-
-_COMPARTMENT = re.compile(r"^((Mean|Median|Std|Mad)_)?(Cells?|Cytoplasm|Nuclei|Image)_")
-_BOOKKEEPING = re.compile(
-    r"Metadata|FileName|PathName|URL|MD5|ImageNumber|Object_?Number|Location_|Parent_|Children_"
-    r"|ExecutionTime|ModuleError|Count_"
-)
-_NUMBERED = re.compile(r"^(.*?)(\d+)$")
-# Numbers that describe a well or its treatment and are no part of its profile.
-_DESCRIPTIVE = re.compile(
-    r"^(time(_?h)?|timepoint|time_?point|hours?|passage|row|col(umn)?|index|replicate|rep|site|seed"
-    r"|mahalanobis|induction|dist_dmso|cluster_sim|p_?(val(ue)?|dmso)|q_?val(ue)?|map"
-    r"|(rel_?)?cell_?count|n_?cells|cells?_?n(um(ber)?)?|viability|toxic(ity)?|active|activity"
-    r"|mol(ecular)?_?w(eigh)?t|mw|logp|pubchem_?cid|cid|unnamed.*|.*_id|id)$",
-    re.IGNORECASE,
 )
 
 
@@ -114,74 +98,6 @@ def find_columns(
         elif normal(candidates[0]) != normal(field):
             notes.append(f"{field}: took column {candidates[0]!r}")
     return found, tuple(notes)
-
-
-def find_features(
-    path: str,
-    schema: pa.Schema,
-    taken: Mapping[str, str],
-    features: str,
-    required: Sequence[str] = (),
-) -> tuple[list[str], str]:
-    """Finds the columns that make up the profile.
-
-    In this order: those `required` by another screen, if they are columns here; those matching
-    `features`; the list column; CellProfiler's compartments (`Cells_`, `Cytoplasm_`, `Nuclei_`,
-    `Image_`, also as `Median_Cells_`); a numbered family (`feature_0`, `emb_1`, `12`); every
-    numeric column that neither is mapped nor describes a well.
-
-    Returns:
-        Column names (a single list column stands for all its values) and the rule in words.
-
-    Raises:
-        WellsError: no column fits.
-    """
-    free = [name for name in schema.names if name not in taken.values()]
-    if required and set(required) <= set(schema.names):
-        return list(required), "those of the other screen"
-    if features:
-        try:
-            pattern = re.compile(features)
-        except re.error as error:
-            raise WellsError(f"features: {features!r} is no regular expression ({error})") from None
-        matching = [name for name in free if pattern.search(name)]
-        if not matching:
-            raise WellsError(f"{path}: no column matches features={features!r}")
-        return matching, f"columns matching {features!r}"
-    if "embedding" in taken:
-        return [taken["embedding"]], f"list column {taken['embedding']!r}"
-    lists = [name for name in free if is_list(schema.field(name).type)]
-    if len(lists) == 1:
-        return lists, f"list column {lists[0]!r}"
-    if len(lists) > 1:
-        raise WellsError(
-            f"{path}: list columns {short(lists)}; name one: columns={{'embedding': …}}"
-        )
-    compartments = [n for n in free if _COMPARTMENT.match(n) and not _BOOKKEEPING.search(n)]
-    if len(compartments) > 1:
-        return compartments, "CellProfiler columns"
-    numeric = [
-        name
-        for name in free
-        if is_number(schema.field(name).type)
-        and not name.lower().startswith("metadata_")
-        and dose_name(name) is None
-    ]
-    families: dict[str, list[str]] = {}
-    for name in numeric:
-        if match := _NUMBERED.match(name):
-            families.setdefault(match[1], []).append(name)
-    stem, family = max(families.items(), key=lambda item: len(item[1]), default=("", []))
-    if len(family) > 1 and (len(family) >= 8 or re.match(r"(?i)(feat|emb|dim|pc|latent)", stem)):
-        return family, f"numbered columns {stem}*"
-    aliases = {alias for group in ALIASES.values() for alias in group}
-    plain = [n for n in numeric if not _DESCRIPTIVE.match(n) and normal(n) not in aliases]
-    if not plain:
-        raise WellsError(
-            f"{path}: no feature columns among {short(schema.names)}: name them with the regular "
-            "expression features=..., or a list column with columns={'embedding': ...}"
-        )
-    return plain, "all numeric columns that describe neither well nor treatment"
 
 
 def is_text(name: str) -> bool:
@@ -249,104 +165,6 @@ def as_number(column: pa.ChunkedArray) -> np.ndarray:
     if is_number(column.type) or pa.types.is_boolean(column.type):
         return pc.cast(column, pa.float64(), safe=False).to_numpy()
     return np.asarray(pd.to_numeric(pd.Series(as_text(column)), errors="coerce"), np.float64)
-
-
-@dataclasses.dataclass(frozen=True)
-class FeaturePlan:
-    """How the rows of a table become rows of a matrix.
-
-    Attributes:
-        columns: the feature columns; a single list column stands for all its values.
-        names: name of each feature of the matrix.
-        width: numbers in a list; 0 for plain columns.
-        take: position in the list, or in `columns`, of each feature.
-    """
-
-    columns: tuple[str, ...]
-    names: tuple[str, ...]
-    width: int
-    take: tuple[int, ...]
-
-    def matrix(self, table: pa.Table) -> tuple[Float[np.ndarray, "n d"], Bool[np.ndarray, "n"]]:
-        """The features of some rows as float32, NaN where there is no number; which rows fit.
-
-        A row fits unless it holds a list of another length.
-        """
-        if self.width:
-            matrix, fits = as_matrix(table.column(self.columns[0]), self.width)
-            if self.take != tuple(range(self.width)):
-                matrix = np.ascontiguousarray(matrix[:, list(self.take)])
-            return matrix, fits
-        matrix = np.empty((table.num_rows, len(self.take)), np.float32)
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, and reported as that
-            for j, at in enumerate(self.take):
-                matrix[:, j] = as_number(table.column(self.columns[at]))
-        return matrix, np.ones(table.num_rows, bool)
-
-
-def plan_features(
-    path: str, first_rows: pa.Table, chosen: Sequence[str], required: Sequence[str] = ()
-) -> FeaturePlan:
-    """Settles the features of a table from its first rows; lists are as long as most of these are.
-
-    Raises:
-        WellsError: a required feature is not there.
-    """
-    width, names = 0, list(chosen)
-    if len(chosen) == 1 and not is_number(first_rows.schema.field(chosen[0]).type):
-        width = _usual_length(_as_lists(first_rows.column(chosen[0])))
-        names = [f"feature_{j}" for j in range(width)]
-    wanted = list(required) or names
-    at = {name: j for j, name in enumerate(names)}
-    missing = [name for name in wanted if name not in at]
-    if missing:
-        raise WellsError(
-            f"{path}: lacks {len(missing)} of {len(required)} features of the other screen, "
-            f"{missing[0]!r} first{near(missing[0], names)}"
-        )
-    return FeaturePlan(tuple(chosen), tuple(wanted), width, tuple(at[name] for name in wanted))
-
-
-def as_matrix(
-    column: pa.ChunkedArray, width: int
-) -> tuple[Float[np.ndarray, "n d"], Bool[np.ndarray, "n"]]:
-    """A column of number lists (or of text such as "[0.1, 0.2]") as one float32 matrix.
-
-    Returns:
-        The matrix, NaN in rows whose list is not `width` long, and which rows are so wide.
-    """
-    array = _as_lists(column)
-    fits = (_lengths(array) == width) & (width > 0)
-    values = array.filter(pa.array(fits)).flatten()
-    matrix = np.full((len(fits), width), np.nan, np.float32)
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, and reported as that
-        matrix[fits] = values.to_numpy(zero_copy_only=False).reshape(-1, width or 1)[:, :width]
-    return matrix, fits
-
-
-def _as_lists(column: pa.ChunkedArray) -> pa.Array:
-    if not is_list(column.type):
-        parsed = [_parse_list(text) for text in as_text(column)]
-        return pa.array(parsed, pa.list_(pa.float64()))
-    combined = column.combine_chunks()
-    return combined.combine_chunks() if isinstance(combined, pa.ChunkedArray) else combined
-
-
-def _lengths(lists: pa.Array) -> np.ndarray:
-    lengths = pc.call_function("list_value_length", [lists])
-    return pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
-
-
-def _usual_length(lists: pa.Array) -> int:
-    lengths = _lengths(lists)
-    return int(np.bincount(lengths[lengths > 0]).argmax()) if lengths.any() else 0
-
-
-def _parse_list(text: str) -> list[float] | None:
-    try:
-        return [float(value) for value in text.strip("[]()").replace(",", " ").split()]
-    except ValueError:
-        return None
 
 
 def is_number(kind: pa.DataType) -> bool:

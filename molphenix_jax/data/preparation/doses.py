@@ -14,6 +14,7 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from molphenix_jax.data.preparation.columns import WellsError, as_number, as_text, is_number, short
+from molphenix_jax.data.preparation.dose_grid import SAME_DOSE
 from molphenix_jax.data.preparation.dose_names import (
     MICROMOLAR,
     UNITS,
@@ -24,8 +25,6 @@ from molphenix_jax.data.preparation.dose_names import (
     parse_unit,
 )
 
-# Doses that differ by no more are one dose of the same grid: LINCS recodes 3.34 as 3.33.
-SAME_DOSE = 0.01
 _MISSING = frozenset(("", "nan", "na", "n/a", "none", "null", "-", "--", ".", "-666"))
 _CELL = re.compile(r"([+-]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d+)?)\s*(.*)", re.DOTALL)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
@@ -124,39 +123,6 @@ def read_doses(
         return _default(table.num_rows, default_um, "no column is one")
     read.sort(key=_Column.order)
     return _result(read, doubted, path)
-
-
-def one_grid(
-    um: Float[np.ndarray, "n"],
-) -> tuple[Float[np.ndarray, "n"], tuple[str, ...]]:
-    """Doses that differ by 1% or less as one: the one that most wells have.
-
-    Args:
-        um: positive doses in µM.
-
-    Returns:
-        The doses, and a note where any was moved.
-    """
-    values, code, counts = np.unique(um, return_inverse=True, return_counts=True)
-    to = np.full(len(values), -1)
-    digits = [len(f"{value:.6g}".strip("0").replace(".", "")) for value in values]
-    for i in sorted(range(len(values)), key=lambda i: (-counts[i], digits[i], i)):
-        if to[i] >= 0:
-            continue
-        low = np.searchsorted(values, values[i] / (1 + SAME_DOSE) * (1 - 1e-9))
-        high = np.searchsorted(values, values[i] * (1 + SAME_DOSE) * (1 + 1e-9))
-        near = np.arange(low, high)
-        to[near[to[near] < 0]] = i
-    # What only rounding tells apart is one dose without a word.
-    moved = np.flatnonzero(np.abs(values[to] / values - 1) > 1e-5)
-    if not len(moved):
-        return values[to][code], ()
-    parts = [f"{values[i]:g} → {values[to[i]]:g} ({counts[i]:,} wells)" for i in moved]
-    n = int(counts[moved].sum())
-    return values[to][code], (
-        f"{n:,} wells at {len(moved)} doses count as the dose within {SAME_DOSE:.0%} that most "
-        f"wells have, in µM: {short(parts, 10)}",
-    )
 
 
 class _Column:

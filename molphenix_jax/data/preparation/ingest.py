@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool
 
 from molphenix_jax.data.builders.beam import run_stage
-from molphenix_jax.data.preparation.columns import FeaturePlan
+from molphenix_jax.data.preparation.feature_plan import FeaturePlan
 from molphenix_jax.data.preparation.spool import Spool
 from molphenix_jax.data.preparation.tables import TableFile, encoded
 

@@ -15,16 +15,16 @@ import pyarrow as pa
 from jaxtyping import Bool, Int
 
 from molphenix_jax.data.preparation.columns import (
-    FeaturePlan,
     WellsError,
     find_columns,
-    find_features,
+    is_number,
     is_text,
     near,
-    plan_features,
     short,
 )
 from molphenix_jax.data.preparation.conditions import AUTO, condition_columns
+from molphenix_jax.data.preparation.feature_plan import FeaturePlan, plan_features
+from molphenix_jax.data.preparation.features import Features, find_features, why_no_feature
 from molphenix_jax.data.preparation.ingest import Ingest, stacked
 from molphenix_jax.data.preparation.layouts import LAYOUTS, Layout
 from molphenix_jax.data.preparation.matching import (
@@ -169,7 +169,11 @@ def open_wells(
             "name it with columns={'smiles': ...}"
         )
     candidates = pa.schema([holder_schema.field(name) for name in own])
-    chosen, rule = find_features(path, candidates, found, features, feature_names)
+    profile = find_features(path, candidates, found, features, feature_names, head=holders[0].head)
+    notes += profile.notes
+    chosen = list(profile.columns)
+    known = {*own, *found.values(), *(left for left, _ in pairs)}
+    notes += _numbers_beside([schema, *(join.schema for join in joins)], known)
     plan = plan_features(path, holders[0].head(chosen), chosen, feature_names)
 
     of_tables = [[*schema.names, *own], *(join.schema.names for join in joins)]
@@ -203,7 +207,7 @@ def open_wells(
         without_embedding=missing,
         fits=ingested.fits,
         plan=plan,
-        rule=rule,
+        rule=profile.rule,
         found=found,
         conditions=told_by,
         files=tuple(str(file) for file in sources.tables),
@@ -227,6 +231,16 @@ def _common(files: Sequence[TableFile], notes: list[str]) -> pa.Schema:
             f"{len(dropped)} columns are not in all {len(files)} files: {short(dropped, 5)}"
         )
     return pa.schema(kept)
+
+
+def _numbers_beside(schemas: Sequence[pa.Schema], known: Collection[str]) -> list[str]:
+    """What numeric columns are no features since they stand in tables without profiles."""
+    left: dict[str, list[str]] = {}
+    for field in (field for schema in schemas for field in schema):
+        if is_number(field.type) and field.name not in known:
+            why = why_no_feature(field.name) or "their table holds no profiles"
+            left.setdefault(why, []).append(field.name)
+    return Features((), "", left).notes
 
 
 def _match_notes(sources: Sources, pairs: Pairs, at: np.ndarray, first: np.ndarray) -> list[str]:

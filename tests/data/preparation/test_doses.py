@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 
 from molphenix_jax.data.preparation.columns import WellsError
+from molphenix_jax.data.preparation.dose_grid import one_grid
 from molphenix_jax.data.preparation.dose_names import dose_name, parse_unit
-from molphenix_jax.data.preparation.doses import one_grid, read_doses
+from molphenix_jax.data.preparation.doses import read_doses
 
 
 def read(columns, **options):
@@ -203,15 +204,20 @@ def test_a_row_that_cannot_be_read_has_its_reason(columns, reasons):
 
 def test_doses_within_one_percent_are_one():
     um = np.array([3.33] * 5 + [3.34] * 2 + [3.3, 3.0, 10.0, 10.01, 10.0])
-    one, notes = one_grid(um)
+    one, notes = one_grid(um, np.arange(len(um)))
     assert one.tolist() == [3.33] * 7 + [3.33, 3.0, 10.0, 10.0, 10.0]
     assert "4 wells at 3 doses" in notes[0]
     assert "3.34 → 3.33 (2 wells)" in notes[0]
-    assert one_grid(np.array([3.0, 3.3, 0.1, 0.1000001]))[1] == ()
+    assert one_grid(np.array([3.0, 3.3, 0.1, 0.1000001]), np.arange(4))[1] == ()
 
 
-def test_a_dense_range_of_doses_is_not_one_dose():
+def test_measured_concentrations_are_no_grid():
+    """Each compound with a dose of its own: only replicates of a compound are brought together."""
     um = np.geomspace(1, 10, 1000)
-    one, _ = one_grid(um)
-    assert (np.abs(one / um - 1) <= 0.01 + 1e-9).all()
-    assert len(np.unique(one)) > 100
+    one, notes = one_grid(um, np.arange(1000))
+    assert one.tolist() == um.tolist()
+    assert notes == ()
+    molecule = np.r_[np.arange(1000), 0, 0, 1]
+    one, notes = one_grid(np.r_[um, 1.001, 1.001, 5.0], molecule)
+    assert one[[0, 1000, 1001, 1002]].tolist() == [1.001, 1.001, 1.001, 5.0]
+    assert "1 wells at 1 doses" in notes[0]

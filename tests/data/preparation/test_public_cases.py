@@ -124,3 +124,24 @@ def test_the_unit_can_be_given(tmp_path):
         "unit": "nM",
         "how": "--concentration-unit",
     }
+
+
+def test_all_objects_of_cellprofiler_are_features(tmp_path):
+    frame = plates((1.0, 10.0), d=60).rename(columns={"dose": "concentration_um"})
+    objects = ("Cells", "Cytoplasm", "Nuclei", "Nucleoli", "Mitochondria", "Cell_membrane")
+    old = frame.filter(like="Texture").columns
+    names = {name: f"{objects[j % 6]}_Texture_F{j}" for j, name in enumerate(old)}
+    frame.rename(columns=names).to_csv(tmp_path / "wells.csv", index=False)
+    prepared = run(tmp_path, ["wells.csv"])
+    assert set(prepared.store.feature_names) == set(names.values())
+
+
+def test_the_index_of_a_filtered_data_frame_is_no_feature(tmp_path):
+    frame = plates((1.0, 10.0)).rename(columns={"dose": "concentration_um"})
+    words = ("Area", "Perimeter", "Eccentricity", "Solidity", "DNA mean", "DNA sd", "ER mean")
+    words += ("ER sd", "RNA mean", "AGP mean", "Mito mean", "Mito sd")
+    frame = frame.rename(columns=dict(zip(frame.filter(like="Texture"), words, strict=True)))
+    frame[np.arange(len(frame)) % 9 != 0].to_parquet(tmp_path / "wells.parquet")
+    prepared = run(tmp_path, ["wells.parquet"])
+    assert prepared.store.feature_names == words
+    assert noted(prepared, "no features, for they count rows: __index_level_0__")

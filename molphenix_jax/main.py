@@ -16,10 +16,9 @@ from molphenix_jax import train
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.progress import say
+from molphenix_jax.tasks.stored import placed_config
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, e.g. configs/s2l.py:wells=F."
-)
+_CONFIG_HELP = "Config file, e.g. configs/s2l.py:wells=F, or config.json of a run."
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do.")
 _CHECKPOINT = flags.DEFINE_integer(
@@ -32,23 +31,61 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {argv[1:]}")
     logging.set_verbosity(logging.WARNING)  # orbax tells of every file it writes
-    workdir = pathlib.Path(_WORKDIR.value)
+    workdir, config = pathlib.Path(_WORKDIR.value), flags.FLAGS.config
     try:
         if _MODE.value == "evaluate":
-            train.evaluate(_CONFIG.value, workdir, checkpoint=_CHECKPOINT.value)
-        elif _CONFIG.value is None:
+            train.evaluate(config, workdir, checkpoint=_CHECKPOINT.value)
+        elif config is None:
             raise ConfigError("--config is missing, e.g. --config=configs/s2l.py")
         else:
-            train.train_and_evaluate(_CONFIG.value, workdir)
+            train.train_and_evaluate(config, workdir)
     except InputError as error:
         say(f"error: {error}")
         sys.exit(1)
 
 
+def _define_config(argv: list[str]) -> list[str]:
+    """Defines --config; gives the arguments that are left to parse.
+
+    The config of a run stands for itself, so that its fields can be given too: of the run that
+    --config=RUN/config.json names, or that --mode=evaluate is asked for without --config.
+    """
+    early = flags.FlagValues()
+    for name in ("config", "workdir", "mode"):
+        flags.DEFINE_string(name, None, "", flag_values=early)
+    early(argv, known_only=True)
+    run = None
+    if early.config and early.config.endswith(".json"):
+        run = pathlib.Path(early.config).parent
+        argv = _without_config(argv)
+    elif early.config is None and early.mode == "evaluate" and early.workdir:
+        run = pathlib.Path(early.workdir)
+    if run is None:
+        config_flags.DEFINE_config_file("config", None, _CONFIG_HELP)
+    else:
+        config_flags.DEFINE_config_dict("config", placed_config(run), _CONFIG_HELP)
+    return argv
+
+
+def _without_config(argv: list[str]) -> list[str]:
+    """The arguments without --config and its value."""
+    left, skip = [], False
+    for argument in argv:
+        name, equals, _ = argument.lstrip("-").partition("=")
+        if not skip and not (argument.startswith("-") and name == "config"):
+            left.append(argument)
+            continue
+        skip = not skip and not equals
+    return left
+
+
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; a mistake in it ends with a sentence."""
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(_define_config(argv))
+    except InputError as error:  # of a run whose config cannot be used
+        say(f"error: {error}")
+        sys.exit(1)
     except AttributeError as error:  # a config has no such field
         reason = getattr(error.args[0], "args", error.args)[0]
         message = f"no such config field: {' '.join(str(reason).split())}"

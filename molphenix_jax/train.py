@@ -14,13 +14,12 @@ from time import perf_counter as clock
 from typing import Any, Protocol
 
 import jax
-import ml_collections
 
 from molphenix_jax import tasks
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.checkpointing import Checkpoints
-from molphenix_jax.runtime.config import Config, ConfigError, differences, plain
+from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.loader import Loader
 from molphenix_jax.runtime.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
 from molphenix_jax.runtime.optimizer import make_optimizer
@@ -37,8 +36,14 @@ from molphenix_jax.runtime.step import (
     make_step,
     make_steps,
 )
-from molphenix_jax.runtime.workdir import claim_workdir, fold_folder, read_config
+from molphenix_jax.runtime.workdir import fold_folder
 from molphenix_jax.storage import claim
+from molphenix_jax.tasks.stored import (
+    changes_of_training,
+    claim_workdir,
+    placed_config,
+    stored_config,
+)
 
 
 class NonFiniteError(InputError):
@@ -146,23 +151,20 @@ def evaluate(config: Config | None, workdir: pathlib.Path, *, checkpoint: int | 
         ConfigError: The config differs from the run's outside of `eval`.
         CheckpointError: No such checkpoint, or it cannot be read.
     """
-    stored = read_config(workdir / "config.json")
-    if config is None:
-        config = ml_collections.ConfigDict(stored)
-    changed = [line for line in differences(stored, plain(config)) if not line.startswith("eval.")]
-    if changed:
+    chosen: Config = placed_config(workdir) if config is None else config
+    if changed := changes_of_training(stored_config(workdir), chosen):
         raise ConfigError(
             f"--mode=evaluate: only eval fields may differ from the run in {workdir} "
             "(run → given):\n  " + "\n  ".join(changed)
         )
-    tasks.validate(config)
-    mesh = meshes.make_mesh(config.train.devices)
-    task = tasks.make(config, mesh, workdir)
+    tasks.validate(chosen)
+    mesh = meshes.make_mesh(chosen.train.devices)
+    task = tasks.make(chosen, mesh, workdir)
     results = []
     for fold in range(task.n_folds):
         folder = fold_folder(workdir, fold, task.n_folds)
         run = task.run(fold, folder)
-        step, params = load_params(run, config, mesh, folder, checkpoint=checkpoint)
+        step, params = load_params(run, chosen, mesh, folder, checkpoint=checkpoint)
         say(f"evaluating {folder} after {step:,} updates")
         results.append(task.evaluate(run, params))
     task.conclude(results, workdir)

@@ -1,7 +1,7 @@
 """Wells to a screen: read → correct → group → p-value → molecule blocks, kept in a cache folder.
 
 The cache key is a hash of everything the screen is computed from: the bytes of the source, the
-parameters, the featuriser's version. A changed input is another key, so nothing stale is ever read.
+parameters, the versions. A changed input is another key, so nothing stale is ever read.
 """
 
 import dataclasses
@@ -9,7 +9,8 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import platformdirs
@@ -21,13 +22,14 @@ from molphenix_jax.data.preparation.source import Sources
 from molphenix_jax.data.screen import Screen, ScreenError
 from molphenix_jax.data.simulated.screen import SimulationConfig, simulate_wells
 from molphenix_jax.data.store import ScreenStore
-from molphenix_jax.molecules import FEATURISER_VERSION
+from molphenix_jax.data.versions import (
+    Trained,
+    current_versions,
+    need_current,
+    other_inputs,
+    other_versions,
+)
 from molphenix_jax.storage import digest_file, digest_json, make_folder_once
-
-# Raised whenever the same files give other wells, doses or features than before.
-# 2: doses by the words of a name, within 1% one. 3: outlying controls and absurd values set aside.
-# 4: features of all objects, no places.
-READING_VERSION = 4
 
 __all__ = ["PrepareConfig", "Prepared", "cache_folder", "prepare", "prepare_simulated"]
 
@@ -74,6 +76,7 @@ def prepare(
     name: str = "",
     truth_path: pathlib.Path | None = None,
     reference: Reference | None = None,
+    trained: Trained | None = None,
     folder: pathlib.Path | None = None,
     beam_options: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
@@ -90,13 +93,16 @@ def prepare(
             (simulated screens); corrected with the same statistics.
         reference: The training screen, when this one is an unseen screen: its global correction
             stage and its features are taken over, so that both lie in the same space.
+        trained: The screen of the run that asks, when it was trained before: the same comes back,
+            or none.
         folder: Where to put the screen; None chooses a folder in the cache by the inputs.
         beam_options: Pipeline options of Beam; none mean one machine.
         say: Is told, sentence by sentence, what is being done.
 
     Raises:
         WellsError: The file has no usable row, or lacks features of the reference.
-        ScreenError: A prepared folder lacks a molecule block, or `folder` holds another screen.
+        ScreenError: A prepared folder lacks a molecule block, `folder` holds another screen, or
+            what was prepared by another version would have to be computed again.
     """
     if isinstance(path, str | pathlib.Path) and (pathlib.Path(path) / HEADER).is_file():
         return _open_prepared(pathlib.Path(path), config, reference, say)
@@ -107,14 +113,41 @@ def prepare(
         "source": [source.name for source in sources.files],
         "source_sha256": [_sha256(source) for source in sources.files],
         "layout": sources.layout,
-        "reading": READING_VERSION,
-        "featuriser": FEATURISER_VERSION,
-        "parameters": {**dataclasses.asdict(config), "columns": dict(config.columns)},
+        **current_versions(),
+        "parameters": {
+            **dataclasses.asdict(config),
+            "columns": dict(config.columns),
+            "embeddings": {n: pathlib.Path(f).name for n, f in config.embeddings.items()},
+        },
         "embeddings_sha256": {n: _sha256(pathlib.Path(f)) for n, f in config.embeddings.items()},
         "truth_sha256": _sha256(truth_path) if truth_path else None,
         "reference": reference.provenance if reference else None,
     }
-    folder = folder or cache / f"{name}-{digest_json(provenance)[:16]}"
+    provenance = json.loads(json.dumps(provenance))
+    if reference:
+        need_current(
+            reference.provenance,
+            what=f"the training screen that {name} has to match",
+            remedy="Prepare the training screen anew with `molphenix prepare` and train on it, or "
+            "leave the other screen out (eval.unseen_screens=)",
+        )
+    if trained:
+        if changed := other_inputs(trained.provenance, provenance):
+            raise ScreenError(
+                f"{sources} and its parameters are not what this run was trained on "
+                f"({', '.join(changed)} differ); put the old file back, or train anew: "
+                f"{trained.anew}"
+            )
+        kept = cache / _folder_name(name, trained.provenance)
+        if folder is None and kept.exists():
+            say(f"prepared screen found in {kept}")
+            return Prepared(ScreenStore.open(kept), from_cache=True)
+        need_current(
+            trained.provenance,
+            what=f"the screen that this run was trained on is gone from {cache}; it",
+            remedy=f"Train anew: {trained.anew}",
+        )
+    folder = folder or cache / _folder_name(name, provenance)
     made = make_folder_once(
         folder,
         lambda private: prepare_screen(
@@ -132,13 +165,17 @@ def prepare(
         say=say,
     )
     store = ScreenStore.open(folder)
-    if store.provenance != json.loads(json.dumps(provenance)):
+    if other_versions(store.provenance) or other_inputs(store.provenance, provenance):
         raise ScreenError(
             f"{folder} holds a screen from other files or parameters; choose another folder, "
             "or delete this one"
         )
     say(f"prepared screen {'kept' if made else 'found'} in {folder}")
     return Prepared(store, from_cache=not made)
+
+
+def _folder_name(name: str, provenance: Mapping[str, Any]) -> str:
+    return f"{name}-{digest_json(provenance)[:16]}"
 
 
 def _open_prepared(
@@ -169,6 +206,7 @@ def prepare_simulated(
     config: PrepareConfig,
     *,
     cache: pathlib.Path,
+    trained: Trained | None = None,
     folder: pathlib.Path | None = None,
     beam_options: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
@@ -189,6 +227,7 @@ def prepare_simulated(
         cache=cache,
         name="simulated",
         truth_path=simulated / "truth.parquet",
+        trained=trained,
         folder=folder,
         beam_options=beam_options,
         say=say,

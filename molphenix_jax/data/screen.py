@@ -108,6 +108,10 @@ class Screen:
             return block
         return PackedBlock(np.packbits(block, axis=1), block.shape[1])
 
+    def stored_block(self, name: str) -> np.ndarray | None:
+        """A feature block [m, k] whether or not the run takes it, None where there is none."""
+        return self.blocks.get(name)
+
     def wells(self, rows: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k d"]:
         """Replicate profiles by their rows."""
         return self.replicates[rows]

@@ -5,6 +5,7 @@ always with their stereoisomers (first InChIKey block), so that an unseen molecu
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -27,6 +28,8 @@ SAME_DOSE = 0.05
 # training molecules compared at once.
 LEAKAGE_MOLECULES = 2_000
 LEAKAGE_CHUNK = 50_000
+
+SPLITS_FILE = "splits.csv"  # of a run, see `split_table`
 
 
 class SplitError(InputError):
@@ -179,6 +182,27 @@ def split_table(screen: AnyScreen, split: Split) -> pd.DataFrame:
             rows["condition"] = np.array(screen.conditions.labels)[pairs[1]]
         parts.append(rows)
     return pd.concat(parts, ignore_index=True)
+
+
+def need_same_split(path: pathlib.Path, table: pd.DataFrame) -> None:
+    """Stops where a run that began before would now split its molecules in another way.
+
+    Args:
+        path: The run's `splits.csv`, if it has one yet.
+        table: What would be written there; columns that it has gained are not looked at.
+
+    Raises:
+        SplitError: They differ.
+    """
+    if not path.exists():
+        return
+    kept = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if not kept.equals(table.reindex(columns=kept.columns).astype(str)):
+        raise SplitError(
+            f"the molecules are not split as {path} says, since the data or the program changed: "
+            "the model would be tested on molecules that it has seen. Put the old data back, or "
+            "train in a new --workdir"
+        )
 
 
 def leakage_report(screen: AnyScreen, split: Split) -> dict[str, float | int]:

@@ -31,6 +31,7 @@ from numpy.typing import ArrayLike
 from tensorflow_datasets.proto import tf_example_pb2
 
 from molphenix_jax.data.builders import (
+    FORMAT_VERSION,
     HEADER,
     READ_VERSIONS,
     PerturbationSpec,
@@ -154,6 +155,11 @@ class ScreenStore:
         folder = pathlib.Path(folder)
         try:
             meta = json.loads((folder / HEADER).read_text())
+            if int(meta["format"]) > int(FORMAT_VERSION):
+                raise ScreenError(
+                    f"{folder} has screen format {meta['format']}, this program reads up to "
+                    f"{FORMAT_VERSION}: use the version that made it, or a newer one"
+                )
             if meta["format"] not in READ_VERSIONS:
                 raise ScreenError(
                     f"{folder} has screen format {meta['format']}, this program reads "

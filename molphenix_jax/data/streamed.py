@@ -132,6 +132,12 @@ class StreamedScreen:
         packed = self.store.packed
         return packed[name] if name in packed else self.store.floats[name]
 
+    def stored_block(self, name: str) -> np.ndarray | None:
+        """A feature block [m, k] whether or not the run takes it, None where there is none."""
+        if name in self.store.packed:
+            return self.store.packed[name].unpack()
+        return self.store.floats.get(name)
+
     def wells(self, rows: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k d"]:
         """Replicate profiles by their rows, in any order; each perturbation is read once."""
         perturbation = np.searchsorted(self.offsets, rows, side="right") - 1

@@ -10,7 +10,12 @@ from molphenix_jax.phenomics.activity import (
 )
 from molphenix_jax.phenomics.aggregation import aggregate
 from molphenix_jax.phenomics.completeness import complete_features
-from molphenix_jax.phenomics.correction import Correction, Method, fit_correction
+from molphenix_jax.phenomics.correction import (
+    CORRECTION_VERSION,
+    Correction,
+    Method,
+    fit_correction,
+)
 from molphenix_jax.phenomics.crops import (
     STANDARDISE,
     CropConfig,
@@ -26,6 +31,7 @@ from molphenix_jax.phenomics.rows import Rows, RowsOnDisk
 
 __all__ = [
     "ABSURD",
+    "CORRECTION_VERSION",
     "DISTANCE_LIMIT",
     "FEATURE_LIMIT",
     "STANDARDISE",

@@ -26,6 +26,9 @@ from molphenix_jax.phenomics.coral import CORAL_RIDGE, Axes, Scatter, scatter_of
 from molphenix_jax.phenomics.rows import Rows, RowsOnDisk, chunked, mean_and_spread, total
 from molphenix_jax.phenomics.whitening import center_scale, whitening
 
+# Bump it when a corrected profile or a p-value changes; see data.versions for what follows.
+CORRECTION_VERSION = 1
+
 # The group of each well: its name, or a category where millions of names would take memory.
 Group = Sequence[str] | np.ndarray | pd.Categorical
 

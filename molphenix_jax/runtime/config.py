@@ -60,6 +60,54 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def complete(
+    stored: Mapping[str, Any], defaults: Config, *, earlier: Mapping[str, Any], source: str
+) -> Config:
+    """A config as some version of the program stored it, with every field that this one has.
+
+    Args:
+        stored: Contents of a `config.json`.
+        defaults: Every field that this version has; a field that is missing gets its value.
+        earlier: Field with dots → what its absence meant, where that is not today's default.
+        source: Named in errors.
+
+    Raises:
+        ConfigError: A field that this version does not know; names each.
+    """
+    unknown: list[str] = []
+
+    def merge(stored: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> dict:
+        unknown.extend(f"{prefix}{key}" for key in stored if key not in defaults)
+        merged = {}
+        for key, default in defaults.items():
+            name, value = f"{prefix}{key}", stored.get(key)
+            if isinstance(default, Mapping):
+                if not isinstance(value, Mapping | None):
+                    unknown.append(name)
+                    value = None
+                merged[key] = merge(value or {}, default, f"{name}.")
+            elif key in stored:
+                merged[key] = value
+            else:
+                merged[key] = earlier.get(name, default)
+        return merged
+
+    merged = merge(stored, plain(defaults), "")
+    if unknown:
+        raise ConfigError(
+            f"{source} has fields that this version does not know: {', '.join(sorted(unknown))}; "
+            "use the version that wrote it"
+        )
+    return ml_collections.ConfigDict(_tuples(merged))
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were, so that flags can change them."""
+    if isinstance(value, Mapping):
+        return {key: _tuples(v) for key, v in value.items()}
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Lines `field: old → new` for every leaf that differs between two plain configs."""
     lines = []

@@ -1,47 +1,67 @@
-"""The folder of a run: whose config it is, where its folds lie."""
+"""The folder of a run: its format, whose config it is, where its folds lie."""
 
 import json
 import pathlib
 from typing import Any
 
-from molphenix_jax.runtime.config import Config, ConfigError, differences, plain
+from molphenix_jax.runtime.config import Config, ConfigError, plain
 from molphenix_jax.storage import write_json
 
+CONFIG_FILE, HEADER_FILE = "config.json", "run.json"
+# Bump it when a run of before cannot be read as those of today; folders without a header have 1.
+RUN_FORMAT = 1
 
-def claim_workdir(workdir: pathlib.Path, config: Config) -> None:
-    """Writes `config.json` into a new workdir, or checks that the one there is the same.
+
+def write_claim(workdir: pathlib.Path, config: Config) -> None:
+    """Makes a workdir a run's: its header, then `config.json`, whose presence says so."""
+    # Relative paths of the config are meant from where the command was given.
+    write_json(workdir / HEADER_FILE, {"format": RUN_FORMAT, "cwd": str(pathlib.Path.cwd())})
+    write_json(workdir / CONFIG_FILE, plain(config))
+
+
+def read_header(workdir: pathlib.Path) -> dict[str, Any]:
+    """What the program noted of a run beside its config: `format`, and `cwd` if it is known.
 
     Raises:
-        ConfigError: The workdir belongs to another config; the message shows the difference.
+        ConfigError: The run has a newer format than this program reads, or the file is damaged.
     """
-    path = workdir / "config.json"
-    # Through JSON, so that what is compared is what a later run will read.
-    new = json.loads(json.dumps(plain(config)))
-    if not path.exists():
-        write_json(path, new)
-        return
-    changed = differences(read_config(path), new)
-    if changed:
+    path = workdir / HEADER_FILE
+    header = read_json(path) if path.exists() else {"format": 1}
+    if header.get("format", 1) > RUN_FORMAT:
         raise ConfigError(
-            f"{workdir} holds a run of another config; take another --workdir, or the old values "
-            "(old → new):\n  " + "\n  ".join(changed)
+            f"{workdir} is a run of format {header['format']}, this program reads up to "
+            f"{RUN_FORMAT}: use the version that made it, or a newer one"
         )
+    return header
 
 
-def read_config(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a run's `config.json`.
+def read_config(workdir: pathlib.Path) -> dict[str, Any]:
+    """The `config.json` of a run, as it was stored.
 
     Raises:
-        ConfigError: The file is missing or is not JSON.
+        ConfigError: It is missing or damaged, or the run has a newer format.
+    """
+    read_header(workdir)
+    return read_json(workdir / CONFIG_FILE)
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """A file that holds one JSON object.
+
+    Raises:
+        ConfigError: It is missing or damaged.
     """
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is missing: is this the --workdir of a run?") from error
-    except json.JSONDecodeError as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{path} is not JSON ({error}); delete the workdir to start over"
+            f"{path} cannot be read as JSON ({error}); delete the workdir to start over"
         ) from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} holds no JSON object; delete the workdir to start over")
+    return found
 
 
 def fold_folder(workdir: pathlib.Path, fold: int, n_folds: int) -> pathlib.Path:

@@ -8,7 +8,8 @@ import jax
 
 from molphenix_jax.runtime.config import Config, ConfigError
 
-# Task name → module with `validate(config)` and `make(config, mesh, workdir)`.
+# Task name → module with `validate(config)` and `make(config, mesh, workdir)`; its `config` has
+# `default_config()`, `unused(config)` and `PATHS`.
 _TASKS = {
     "align": "molphenix_jax.tasks.align",
     "align_images": "molphenix_jax.tasks.align_images",
@@ -18,9 +19,22 @@ _TASKS = {
 
 
 def _module(config: Config) -> Any:
-    if config.task not in _TASKS:
-        raise ConfigError(f"task={config.task!r} is unknown; choose one of {', '.join(_TASKS)}")
-    return importlib.import_module(_TASKS[config.task])
+    return importlib.import_module(_name(config.task))
+
+
+def _name(task: str) -> str:
+    if task not in _TASKS:
+        raise ConfigError(f"task={task!r} is unknown; choose one of {', '.join(_TASKS)}")
+    return _TASKS[task]
+
+
+def config_module(task: str) -> Any:
+    """What is known of a task's config, see above.
+
+    Raises:
+        ConfigError: There is no such task.
+    """
+    return importlib.import_module(f"{_name(task)}.config")
 
 
 def validate(config: Config) -> None:

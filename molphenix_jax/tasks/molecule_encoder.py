@@ -32,8 +32,8 @@ from molphenix_jax.molecules.graphs import (
 )
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.runtime.workdir import read_config
 from molphenix_jax.storage import digest_texts, make_file_once, write_json
+from molphenix_jax.tasks.stored import anew_command, stored_config
 
 _POSITIONAL = ("rwse", "laplacian")
 
@@ -123,10 +123,36 @@ def features_of(smiles: Sequence[str], block: str, *, cache: pathlib.Path) -> np
 
 
 def write_featuriser(workdir: pathlib.Path, *, max_atoms: int) -> None:
-    """Keeps what made the graphs of a run beside it."""
-    write_json(
-        workdir / FEATURISER_FILE, {"graphs": GRAPH_FEATURISER_VERSION, "max_atoms": max_atoms}
-    )
+    """Keeps what made the graphs and features of a run beside it."""
+    made = {"graphs": GRAPH_FEATURISER_VERSION, "features": FEATURISER_VERSION}
+    write_json(workdir / FEATURISER_FILE, {**made, "max_atoms": max_atoms})
+
+
+def need_same_featuriser(workdir: pathlib.Path, *, features: bool) -> None:
+    """Stops where a run that began before would get other graphs or features today.
+
+    Args:
+        workdir: Of the run.
+        features: Whether it has feature blocks that are computed for it.
+
+    Raises:
+        PretrainedError: It would.
+    """
+    path = workdir / FEATURISER_FILE
+    if not path.exists():
+        return
+    kept = json.loads(path.read_text())
+    differing = [kept["graphs"]] if kept["graphs"] != GRAPH_FEATURISER_VERSION else []
+    # Runs that do not say had features of the first version, by the RDKit of their graphs.
+    was = kept.get("features", kept["graphs"])
+    if features and not FEATURISER_VERSION.startswith(was):
+        differing.append(was)
+    if differing:
+        raise PretrainedError(
+            f"{workdir} was trained on molecules of featuriser {' and '.join(differing)}; this is "
+            f"{GRAPH_FEATURISER_VERSION} and {FEATURISER_VERSION}, and the numbers would not be "
+            f"the same. Train anew: {anew_command(workdir)}"
+        )
 
 
 def check_featuriser(run: pathlib.Path) -> int:
@@ -138,14 +164,8 @@ def check_featuriser(run: pathlib.Path) -> int:
     folder = next((f for f in (run, run.parent) if (f / FEATURISER_FILE).exists()), None)
     if folder is None:
         raise PretrainedError(f"{run / FEATURISER_FILE} is missing: was an encoder trained here?")
-    kept = json.loads((folder / FEATURISER_FILE).read_text())
-    if kept["graphs"] != GRAPH_FEATURISER_VERSION:
-        raise PretrainedError(
-            f"{run} was trained on graphs of featuriser {kept['graphs']}; this is "
-            f"{GRAPH_FEATURISER_VERSION}, whose graphs may differ. Install the RDKit of then, or "
-            "train again"
-        )
-    return int(kept["max_atoms"])
+    need_same_featuriser(folder, features=False)
+    return int(json.loads((folder / FEATURISER_FILE).read_text())["max_atoms"])
 
 
 def load_encoder(
@@ -202,7 +222,7 @@ def _config_of(run: pathlib.Path) -> Config:
     """The config beside the checkpoints, or one folder up (folds)."""
     for folder in (run, run.parent):
         if (folder / "config.json").exists():
-            return ml_collections.ConfigDict(read_config(folder / "config.json"))
+            return stored_config(folder)
     raise ConfigError(f"{run / 'config.json'} is missing: is this the --workdir of a run?")
 
 

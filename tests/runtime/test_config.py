@@ -9,7 +9,6 @@ from molphenix_jax.runtime.config import (
     parse_arg,
     plain,
 )
-from molphenix_jax.runtime.workdir import claim_workdir
 
 
 def test_parse_arg_takes_the_types_of_the_defaults():
@@ -27,16 +26,6 @@ def test_differences_names_leaves():
     old = {"a": {"b": 1, "c": 2}, "d": 3}
     new = {"a": {"b": 1, "c": 4}, "e": 5}
     assert differences(old, new) == ["a.c: 2 → 4", "d: 3 → 'absent'", "e: 'absent' → 5"]
-
-
-def test_a_workdir_of_another_config_is_refused_with_the_difference(tmp_path):
-    config = ml_collections.ConfigDict({"train": {"steps": 10}, "eval": {"psi": (0.01, 0.1)}})
-    claim_workdir(tmp_path / "run", config)
-    claim_workdir(tmp_path / "run", config)
-    config.train.steps = 20
-    with pytest.raises(ConfigError, match=r"train\.steps: 10 → 20"):
-        claim_workdir(tmp_path / "run", config)
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["steps"] == 10
 
 
 def test_plain_is_what_json_gives_back():

@@ -16,6 +16,8 @@ from molphenix_jax.models.vit.config import EncoderConfig, MAEConfig
 from molphenix_jax.storage import new_file, write_json
 
 CONFIG_FILE, PARAMS_FILE = "mae.json", "params.safetensors"
+# Bump it when a folder of before cannot be read as those of today; folders without one have 1.
+FOLDER_FORMAT = 1
 
 
 class EncoderFileError(InputError):
@@ -38,20 +40,28 @@ def save_folder(
     (folder / CONFIG_FILE).unlink(missing_ok=True)
     with new_file(folder / PARAMS_FILE) as private:
         save_file({name: np.ascontiguousarray(value) for name, value in flat.items()}, private)
-    write_json(folder / CONFIG_FILE, {"source": source, "sizes": dataclasses.asdict(config)})
+    told = {"format": FOLDER_FORMAT, "source": source, "sizes": dataclasses.asdict(config)}
+    write_json(folder / CONFIG_FILE, told)
 
 
 def load_folder(folder: pathlib.Path) -> tuple[MAEConfig, dict[str, Any], str]:
     """Sizes, parameters as `MAE.init` gives them, and their source.
 
     Raises:
-        EncoderFileError: A file is missing or damaged.
+        EncoderFileError: A file is missing or damaged, or of a newer format.
     """
     try:
         told = json.loads((folder / CONFIG_FILE).read_text())
+        if told.get("format", 1) > FOLDER_FORMAT:
+            raise EncoderFileError(
+                f"{folder} is an encoder of format {told['format']}, this program reads up to "
+                f"{FOLDER_FORMAT}: use the version that made it, or a newer one"
+            )
         sizes = told["sizes"]
         config = MAEConfig(**{**sizes, "encoder": EncoderConfig(**sizes["encoder"])})
         flat = load_file(folder / PARAMS_FILE)
+    except EncoderFileError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise EncoderFileError(

@@ -1,10 +1,12 @@
 """Every field of an alignment run, with its default, and the check that they fit together."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import ml_collections
 
+from molphenix_jax.data.builders import HEADER
 from molphenix_jax.data.sampling import AVERAGING
 from molphenix_jax.data.simulated.screen import SimulationConfig
 from molphenix_jax.evaluation import BASELINES
@@ -28,6 +30,21 @@ COLUMNS = (
     "embedding",
     "time_h",
     "cell_line",
+)
+
+# Fields that name files: one path, paths separated by commas, or name=PATH pairs.
+PATHS = {
+    "data.wells": "path",
+    "data.cache": "path",
+    "molecules.embeddings": "named",
+    "molecules.pretrained": "path",
+    "eval.unseen_screens": "paths",
+}
+
+# What turns a wells file into a screen; a screen that is prepared already has it behind it.
+_PREPARING = (
+    *("data.columns.", "data.concentration_unit", "data.features", "data.correction"),
+    *("data.group_by", "data.conditions", "data.clip", "data.n_null"),
 )
 
 # Heads as (width, residual blocks, principal components of the input; 0 takes the input as it is).
@@ -190,6 +207,16 @@ def named_files(text: str) -> dict[str, str]:
 def loss_options(c: Config) -> dict[str, Any]:
     """The options of the loss that the config names."""
     return dict(c.loss.options.get(c.loss.name, {}))
+
+
+def unused(c: Config) -> tuple[str, ...]:
+    """Beginnings of the fields that a config makes no use of, whatever they say."""
+    losses = (f"loss.options.{name}." for name in c.loss.options if name != c.loss.name)
+    simulated = ("data.simulated.",) if c.data.wells else ()
+    encoder = () if c.molecules.encoder == "mpnn" else ("model.encoder.",)
+    prepared = bool(c.data.wells) and (pathlib.Path(c.data.wells) / HEADER).is_file()
+    preparing = _PREPARING if prepared and not c.eval.unseen_screens else ()
+    return (*losses, *simulated, *encoder, *preparing)
 
 
 def validate(c: Config) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from molphenix_jax.data.conditions import level_key, level_order, listed_levels
 from molphenix_jax.data.screen import ScreenError
 from molphenix_jax.data.streamed import AnyScreen
+from molphenix_jax.data.versions import need_current
 from molphenix_jax.evaluation import (
     BASELINES,
     BaselineData,
@@ -132,17 +133,28 @@ def _molecule_inputs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fingerprint bits, physico-chemical descriptors and log10 dose of perturbations.
 
-    Blocks that the model does not use are computed here: the baselines need them in any case.
+    Blocks that the model does not use are the screen's, or else computed here: the baselines need
+    them in any case.
     """
     bits = [block for _, block in sorted(screen.blocks.items()) if block.dtype == np.uint8]
     molecule = screen.molecule[ids]
     smiles = screen.molecules["smiles"].tolist()
-    fingerprint = np.concatenate(bits, axis=1) if bits else featurise(smiles, "morgan")
-    descriptors = screen.blocks.get("physchem")
-    if descriptors is None:
-        descriptors = featurise(smiles, "physchem")
+    fingerprint = np.concatenate(bits, axis=1) if bits else _block(screen, "morgan", smiles)
+    descriptors = _block(screen, "physchem", smiles)
     log_dose = np.log10(screen.concentration_um[ids].astype(np.float64))
     return fingerprint[molecule], descriptors[molecule], log_dose
+
+
+def _block(screen: AnyScreen, name: str, smiles: list[str]) -> np.ndarray:
+    stored = screen.stored_block(name)
+    if stored is not None:
+        return stored
+    need_current(
+        screen.provenance,
+        what=f"the screen {screen.name}, which has no {name} features for the baselines,",
+        remedy="Leave the baselines out (--config.eval.baselines=), or prepare and train anew",
+    )
+    return featurise(smiles, name)
 
 
 def _splits(run: AlignRun, unseen: Mapping[str, AnyScreen]) -> list[_Split]:

@@ -23,19 +23,22 @@ from molphenix_jax.data.prepare import (
 )
 from molphenix_jax.data.simulated.screen import SimulationConfig
 from molphenix_jax.data.splits import (
+    SPLITS_FILE,
     Split,
     leakage_report,
     make_split,
     molecule_groups,
+    need_same_split,
     split_table,
 )
 from molphenix_jax.data.store import ScreenStore
 from molphenix_jax.data.streamed import AnyScreen, StreamedScreen
+from molphenix_jax.data.versions import Trained, need_same
 from molphenix_jax.evaluation import Ranks, evaluation_record, pool
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
-from molphenix_jax.runtime.workdir import fold_folder
+from molphenix_jax.runtime.workdir import fold_folder, read_json
 from molphenix_jax.storage import new_file, write_csv, write_json
 from molphenix_jax.tasks.align.config import listed, named_files, validate
 from molphenix_jax.tasks.align.encoder import EncoderAlignRun
@@ -45,8 +48,11 @@ from molphenix_jax.tasks.align.evaluation import (
     rank_run,
 )
 from molphenix_jax.tasks.align.run import AlignRun
-from molphenix_jax.tasks.molecule_encoder import write_featuriser
+from molphenix_jax.tasks.molecule_encoder import need_same_featuriser, write_featuriser
+from molphenix_jax.tasks.stored import anew_command
 
+# What the screen of a run was computed from, and beside it how its columns were read.
+SCREEN_FILE, READ_FIELDS = "screen.json", ("concentration", "conditions")
 # Columns that the final table needs; a log file is no narrower than that.
 TABLE_WIDTH = 120
 
@@ -91,9 +97,12 @@ class AlignTask:
     def run(self, fold: int, workdir: pathlib.Path) -> AlignRun:
         """The run whose unseen molecules are fold `fold`; writes its splits and leakage report."""
         split = self.split(fold)
-        write_csv(workdir / "splits.csv", split_table(self.screen, split))
+        table = split_table(self.screen, split)
+        need_same_split(workdir / SPLITS_FILE, table)
+        write_csv(workdir / SPLITS_FILE, table)
         write_json(workdir / "leakage.json", leakage_report(self.screen, split))
         if self.config.molecules.encoder == "mpnn":
+            need_same_featuriser(workdir, features=False)
             write_featuriser(workdir, max_atoms=self.config.molecules.max_atoms)
         run = self.make_run(split)
         for sentence in run.notes:
@@ -153,21 +162,33 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         seed=config.seed,
         concentration_unit=d.concentration_unit,
     )
-    cache = cache_folder(d.cache)
+    cache, trained = cache_folder(d.cache), _trained(workdir)
     if d.wells and (pathlib.Path(d.wells) / HEADER).is_file():
         screen, rejected = _opened(pathlib.Path(d.wells), config)
+        if trained:
+            need_same(trained, screen.provenance, what=d.wells)
         _describe(screen, rejected, workdir)
         return _task(config, screen, options, mesh)
     if d.wells:
-        prepared = prepare(d.wells, options, cache=cache, say=say)
+        prepared = prepare(d.wells, options, cache=cache, trained=trained, say=say)
     else:
         try:
             simulation = SimulationConfig(**_tuples(d.simulated))
         except ValueError as error:
             raise ConfigError(f"data.simulated: {error}") from error
-        prepared = prepare_simulated(simulation, options, cache=cache, say=say)
+        prepared = prepare_simulated(simulation, options, cache=cache, trained=trained, say=say)
     _describe(prepared.screen, prepared.rejected, workdir)
     return _task(config, prepared.screen, options, mesh)
+
+
+def _trained(workdir: pathlib.Path) -> Trained | None:
+    """The screen of a run that has begun before."""
+    path = workdir / SCREEN_FILE
+    if not path.exists():
+        return None
+    told = read_json(path)
+    provenance = {name: value for name, value in told.items() if name not in READ_FIELDS}
+    return Trained(provenance, anew_command(workdir))
 
 
 def _opened(folder: pathlib.Path, config: Config) -> tuple[StreamedScreen, pd.DataFrame]:
@@ -211,12 +232,9 @@ def _describe(screen: AnyScreen, rejected: pd.DataFrame, workdir: pathlib.Path) 
         say(f"- {len(rejected):,} rows were rejected: {path} has each with its reason")
     with new_file(workdir / "correction.npz") as private:
         screen.correction.save(private)
-    read = {
-        **screen.provenance,
-        "concentration": dict(screen.concentration),
-        "conditions": screen.conditions.as_json(),
-    }
-    write_json(workdir / "screen.json", read)
+    read = [dict(screen.concentration), screen.conditions.as_json()]
+    told = dict(zip(READ_FIELDS, read, strict=True))
+    write_json(workdir / SCREEN_FILE, {**screen.provenance, **told})
     doses = np.unique(screen.concentration_um)
     several = f" under {len(screen.conditions)} conditions" if len(screen.conditions) > 1 else ""
     say(

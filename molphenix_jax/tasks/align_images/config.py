@@ -12,6 +12,9 @@ from molphenix_jax.phenomics import STANDARDISE
 from molphenix_jax.runtime.config import Config, ConfigError, parse_arg
 from molphenix_jax.tasks.align import config as align_config
 
+PATHS = {**align_config.PATHS, "images.path": "path", "images.index": "path"}
+unused = align_config.unused
+
 # Width of the joint space, ResNet (name, width), molecule head (width, blocks), training.
 SIZES: dict[str, dict[str, Any]] = {
     "small": {

@@ -24,6 +24,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     "vit_l8": {"crop": 256, "steps": 100_000, "batch_size": 1024, "learning_rate": 3e-5, **_LARGE},
 }
 COLUMNS = ("plate", "well", "treatment", "is_control")
+PATHS = {"data.images": "path", "data.metadata": "path"}
 
 
 def default_config(*, images: str = "", metadata: str = "", size: str = "small") -> Config:
@@ -88,6 +89,12 @@ def model_config(c: Config, *, channels: int) -> MAEConfig:
     """The sizes that the config asks for, on images of so many channels."""
     fields = c.model.to_dict()
     return MAEConfig(EncoderConfig(**fields.pop("encoder")), channels=channels, **fields)
+
+
+def unused(c: Config) -> tuple[str, ...]:
+    """Beginnings of the fields that a config makes no use of: none."""
+    del c
+    return ()
 
 
 def validate(c: Config) -> None:

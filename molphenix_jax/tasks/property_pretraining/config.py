@@ -14,6 +14,8 @@ from molphenix_jax.runtime.optimizer import train_fields, train_problems
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_problems
 
+PATHS = {"data.labels": "paths", "data.cache": "path"}
+
 
 def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Config:
     """The config of a property-pretraining run.
@@ -65,6 +67,12 @@ def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Con
     e.baselines = ",".join(PROPERTY_BASELINES)
     e.n_bootstrap = 200
     return c
+
+
+def unused(c: Config) -> tuple[str, ...]:
+    """Beginnings of the fields that a config makes no use of: none."""
+    del c
+    return ()
 
 
 def validate(c: Config) -> None:

@@ -14,7 +14,7 @@ from molphenix_jax.evaluation import PROPERTY_METRICS
 from molphenix_jax.losses import PROPERTY_LOSSES
 from molphenix_jax.models.mpnn import HeadConfig, PropertyModel
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
-from molphenix_jax.runtime.config import Config
+from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.tasks.align.inputs import InputScaling, fit_scaling
 from molphenix_jax.tasks.molecule_encoder import encoder_config
 
@@ -121,7 +121,20 @@ class PropertyRun:
         return self.model.init(key, self._pack(self.split.train[:1], n_devices=0).graphs)
 
     def adopt(self, assets: Assets) -> None:
-        """Takes the label statistics of a checkpoint in place of the recomputed ones."""
+        """Takes the label statistics of a checkpoint in place of the recomputed ones.
+
+        Raises:
+            ConfigError: The labels are not those that the checkpoint was trained on.
+        """
+        ours, theirs = jax.tree.leaves(self.assets), jax.tree.leaves(assets)
+        if not all(
+            np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3, atol=1e-5)
+            for a, b in zip(ours, theirs, strict=True)
+        ):
+            raise ConfigError(
+                "the labels changed since this run began; put the old tables back, or train in a "
+                "new --workdir"
+            )
         self.assets = assets
 
     def batch(self, step: int) -> PropertyBatch:

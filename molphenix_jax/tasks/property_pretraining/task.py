@@ -14,7 +14,7 @@ from jaxtyping import Float
 from molphenix_jax import reporting
 from molphenix_jax.data.labels import LabelGroup, Labels, LabelsError, computed_labels, read_labels
 from molphenix_jax.data.prepare import cache_folder
-from molphenix_jax.data.splits import fold_of, molecule_groups
+from molphenix_jax.data.splits import SPLITS_FILE, fold_of, molecule_groups, need_same_split
 from molphenix_jax.evaluation import (
     PROPERTY_BASELINES,
     PROPERTY_METRICS,
@@ -28,7 +28,12 @@ from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.storage import write_csv, write_json
 from molphenix_jax.tasks.align.config import listed
-from molphenix_jax.tasks.molecule_encoder import features_of, graphs_of, write_featuriser
+from molphenix_jax.tasks.molecule_encoder import (
+    features_of,
+    graphs_of,
+    need_same_featuriser,
+    write_featuriser,
+)
 from molphenix_jax.tasks.property_pretraining.run import PropertyRun, PropertySplit
 
 MODEL = "mpnn"
@@ -58,7 +63,8 @@ class PropertyTask:
         for name, rows in zip(("train", "validation", "unseen_molecules"), split, strict=True):
             side[rows] = name
         table = self.labels.molecules[["inchikey", "smiles"]].assign(split=side)
-        write_csv(workdir / "splits.csv", table)
+        need_same_split(workdir / SPLITS_FILE, table)
+        write_csv(workdir / SPLITS_FILE, table)
         say(
             f"split by {d.split}: {len(split.train):,} training molecules, "
             f"{len(split.validation):,} validation, {len(split.test):,} of unseen groups"
@@ -170,6 +176,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Prop
     """
     d = config.data
     cache = cache_folder(d.cache)
+    need_same_featuriser(workdir, features=bool(not d.labels or config.model.head_blocks))
     if d.labels:
         say(f"reading {d.labels}")
         labels = read_labels(

@@ -101,7 +101,6 @@ def _prepare(size: Any, folder: pathlib.Path) -> list[Any]:
                 f"{folder} holds a screen of another size; give another --folder or delete it"
             )
         return [measure.Row(case, "wells/s", None, note=f"was in {folder} already")]
-    folder.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     try:
         write_scale_screen(size, folder)

@@ -25,7 +25,7 @@ from molphenix_jax.storage.owners import Owner, find_label, is_dead
 
 # Leftovers of owners that this host cannot see go after a day without a change.
 FOREIGN_AFTER_S = 24 * 3600.0
-_LONGEST_NAME = 120
+_LONGEST_NAME = 120  # bytes
 _REMEDY = {
     errno.ENOSPC: "free some space on that disk, or choose another folder",
     errno.EDQUOT: "your quota there is used up: free some space, or choose another folder",
@@ -87,8 +87,16 @@ def _refusal(error: BaseException, path: pathlib.Path) -> int | None:
 
 def private_name(path: pathlib.Path) -> pathlib.Path:
     """A name beside `path` that nobody can foresee; it ends as `path` does."""
-    name = path.name[-_LONGEST_NAME:]
-    return path.with_name(f".part-{Owner.me().label}-{secrets.token_hex(8)}-{name}")
+    path = pathlib.Path(os.path.abspath(path))  # "." has no name
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    name = f".part-{Owner.me().label}-{secrets.token_hex(8)}-{_end(path.name)}"
+    return path.with_name(name)
+
+
+def _end(name: str) -> str:
+    """As much of the end of a name as fits behind an owner."""
+    return os.fsencode(name)[-_LONGEST_NAME:].decode(errors="ignore")
 
 
 def create(path: pathlib.Path) -> int:
@@ -106,10 +114,10 @@ def new_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
         StorageError: It cannot be written.
     """
     path = pathlib.Path(path)
-    private = private_name(path)
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent)
+        private = private_name(path)
+        private.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(private.parent)
         os.close(create(private))
         try:
             yield private
@@ -152,10 +160,10 @@ def scratch_folder(beside: pathlib.Path) -> Iterator[pathlib.Path]:
         StorageError: It cannot be written.
     """
     beside = pathlib.Path(beside)
-    private = private_name(beside)
     with writing(beside):
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(beside.parent)
+        private = private_name(beside)
+        private.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(private.parent)
         private.mkdir()
         try:
             yield private
@@ -220,7 +228,7 @@ def remove_leftovers(folder: pathlib.Path, *, of: str | None = None) -> None:
             continue
         path, dead = folder / name, is_dead(label)
         if dead is None:
-            ours = of is not None and name.endswith(f"-{of[-_LONGEST_NAME:]}")
+            ours = of is not None and name.endswith(f"-{_end(of)}")
             dead = ours or _age_s(path) > FOREIGN_AFTER_S
         if dead:
             remove(path)

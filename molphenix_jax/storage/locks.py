@@ -34,7 +34,7 @@ from molphenix_jax.storage.owners import Owner
 
 HEARTBEAT_S = 5.0
 DEAD_AFTER_S = 60.0
-_POLL_S = 0.2
+_POLL_S, _LONGEST_POLL_S = 0.1, 1.0
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 
 
@@ -238,8 +238,10 @@ def waiting_lock(
         lock = _take(path.with_name(f".{path.name}.lock"))
         if isinstance(lock, _Held):
             say(f"{path} is being {doing} by {lock}: waiting for it")
+        pause = _POLL_S
         while isinstance(lock, _Held):
-            time.sleep(_POLL_S)
+            time.sleep(pause)
+            pause = min(1.2 * pause, _LONGEST_POLL_S)
             lock = _take(path.with_name(f".{path.name}.lock"))
     try:
         # Losing it costs nothing: what is made appears in one step, or not if another's is there.

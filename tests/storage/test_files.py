@@ -107,8 +107,20 @@ def test_names_cannot_be_foreseen_and_fit(tmp_path):
     first, second = files.private_name(path), files.private_name(path)
     assert first != second
     assert first.suffix == ".parquet"
-    storage.write_text(path, "a long name")
-    assert names(tmp_path) == {path.name}
+    wide = tmp_path / ("µ" * 120 + ".parquet")
+    for each in (path, wide):
+        storage.write_text(each, "a long name")
+    assert names(tmp_path) == {path.name, wide.name}
+
+
+def test_a_folder_without_a_name_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with storage.scratch_folder(pathlib.Path()) as work:
+        assert work.parent == tmp_path
+    root = pytest.raises(storage.StorageError, match="^/ cannot be written: Is a directory")
+    with root, storage.scratch_folder(pathlib.Path("/")):
+        pass
 
 
 DIES = """

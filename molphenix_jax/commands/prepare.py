@@ -48,7 +48,11 @@ def add_parser(commands) -> None:
     )
     add("--clip", type=float, default=10.0, help="limit in control SDs, 0 for none (default 10)")
     add("--n_null", type=positive, default=5000, help="random groups of the p-values (5000)")
-    add("--blocks", default="morgan,maccs,rdkit,physchem", help="molecule features (default all)")
+    add(
+        "--blocks",
+        default="morgan,maccs,rdkit,physchem",
+        help="molecule features (default %(default)s; morgan_chiral tells stereoisomers apart)",
+    )
     add("--molecule_embeddings", type=_named, default={}, metavar="NAME=FILE,…")
     add("--seed", type=int, default=0, help="of the p-values (default 0)")
     add("--reference", type=pathlib.Path, metavar="DIR", help="prepared screen to match")

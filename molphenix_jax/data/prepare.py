@@ -29,6 +29,7 @@ from molphenix_jax.data.versions import (
     other_inputs,
     other_versions,
 )
+from molphenix_jax.molecules import FEATURISER_VERSION
 from molphenix_jax.storage import digest_file, digest_json, make_folder_once
 
 __all__ = ["PrepareConfig", "Prepared", "cache_folder", "prepare", "prepare_simulated"]
@@ -213,7 +214,9 @@ def prepare_simulated(
 ) -> Prepared:
     """Simulates the built-in screen (once per configuration) and prepares it like any other."""
     # Format 1 wrote the two files one after the other, and a kill left one of them, or half of it.
-    key = digest_json({"format": 2, **dataclasses.asdict(simulation)})[:16]
+    # Which of the shipped molecules are usable, and their form, depends on the featuriser.
+    versions = {"format": 2, "featuriser": FEATURISER_VERSION}
+    key = digest_json({**versions, **dataclasses.asdict(simulation)})[:16]
     simulated = cache / f"simulated-wells-{key}"
 
     def simulate(private: pathlib.Path) -> None:

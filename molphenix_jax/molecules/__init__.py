@@ -11,7 +11,7 @@ from molphenix_jax.molecules.fingerprints import (
     tanimoto,
 )
 from molphenix_jax.molecules.shipped import shipped_smiles
-from molphenix_jax.molecules.standard import check_smiles, standardise
+from molphenix_jax.molecules.standard import check_smiles, describe_changes, standardise
 from molphenix_jax.molecules.substructures import match_substructures
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "check_smiles",
     "cluster_butina",
     "column_names",
+    "describe_changes",
     "descriptors",
     "featurise",
     "load_embeddings",

@@ -5,7 +5,9 @@ its best is these beside MolGPS (SPEC sections 4 and 10, tables 18 and 21). Leng
 there; the customary ones are taken.
 """
 
+import contextlib
 import functools
+import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,12 +16,18 @@ import numpy as np
 import rdkit
 from jaxtyping import Float32, UInt8
 from rdkit import Chem
-from rdkit.Chem import Descriptors, rdFingerprintGenerator
+from rdkit.Chem import (
+    Descriptors,
+    rdCIPLabeler,
+    rdFingerprintGenerator,
+    rdMolDescriptors,
+)
 
 from molphenix_jax.molecules.parallel import map_distinct
 
 # Features change with the library that computes them: store this beside stored features.
-FEATURISER_VERSION = f"1+rdkit{rdkit.__version__}+datamol{dm.__version__}"
+# 2: counter-ions by a table, combinations left out, compounds of metals kept whole.
+FEATURISER_VERSION = f"2+rdkit{rdkit.__version__}+datamol{dm.__version__}"
 
 # Every RDKit 2D descriptor but these. Ipc exceeds float32 for larger molecules; the others cost a
 # third of the time of all and are functions of what the rest already holds.
@@ -30,6 +38,8 @@ _DESCRIPTORS: dict[str, Callable[[Chem.Mol], float]] = {
     for name, function in Descriptors.descList
     if name not in _LEFT_OUT
 }
+
+_CIP_ITERATIONS = 1_250_000  # about a second
 
 _Vector = Callable[[Chem.Mol], np.ndarray]
 
@@ -45,6 +55,37 @@ def _morgan(radius: int) -> _Vector:
     return rdFingerprintGenerator.GetMorganGenerator(
         radius=radius, fpSize=2048
     ).GetFingerprintAsNumPy
+
+
+def _morgan_chiral() -> _Vector:
+    """Morgan bits whose atoms carry their stereo.
+
+    RDKit's own `includeChirality` knows no sulfoxides and no cis and trans on rings, so the labels
+    of Hanson et al. (J. Chem. Inf. Model. 2018, 58, 1755) go into the atoms' invariants.
+    """
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=3, fpSize=2048)
+
+    def vector(mol: Chem.Mol) -> np.ndarray:
+        invariants = _stereo_invariants(mol)
+        return generator.GetFingerprintAsNumPy(mol, customAtomInvariants=invariants)
+
+    return vector
+
+
+def _stereo_invariants(mol: Chem.Mol) -> list[int]:
+    """Morgan's invariant of each atom, another one for each label of the atom or of its bonds."""
+    mol = Chem.Mol(mol)
+    with contextlib.suppress(RuntimeError):  # too symmetrical: the labels that reading gave stay
+        rdCIPLabeler.AssignCIPLabels(mol, maxRecursiveIterations=_CIP_ITERATIONS)
+    invariants = list(rdMolDescriptors.GetConnectivityInvariants(mol))
+    labels = [(a.GetIdx(), a) for a in mol.GetAtoms()]
+    labels += [(i, b) for b in mol.GetBonds() for i in (b.GetBeginAtomIdx(), b.GetEndAtomIdx())]
+    for i, holder in labels:
+        if holder.HasProp("_CIPCode"):
+            # Sums, since the bonds of an atom have no order.
+            code = zlib.crc32(holder.GetProp("_CIPCode").encode())
+            invariants[i] = (invariants[i] + code) % 2**32
+    return invariants
 
 
 def _rdkit() -> _Vector:
@@ -64,13 +105,14 @@ def _describe(mol: Chem.Mol, *, names: Sequence[str]) -> np.ndarray:
 
 _BITS = {
     "morgan": _Bits(2048, functools.partial(_morgan, 3)),
+    "morgan_chiral": _Bits(2048, _morgan_chiral),
     "maccs": _Bits(167, _maccs),
     "rdkit": _Bits(2048, _rdkit),
     # Radius 2 is what clusters and neighbour searches customarily use; not a block of the model.
     "morgan_r2": _Bits(2048, functools.partial(_morgan, 2)),
 }
 
-FINGERPRINTS = ("morgan", "maccs", "rdkit", "physchem")
+FINGERPRINTS = ("morgan", "maccs", "rdkit", "physchem", "morgan_chiral")
 
 
 def featurise(
@@ -81,8 +123,10 @@ def featurise(
     Args:
         smiles: n standardised SMILES.
         block: `morgan` (radius 3, 2048 bits), `maccs` (167 bits, the first never set), `rdkit`
-            (paths of up to 7 bonds, 2048 bits) or `physchem` (RDKit 2D descriptors in their own
-            units, which span orders of magnitude: scale them on the training molecules).
+            (paths of up to 7 bonds, 2048 bits), `physchem` (RDKit 2D descriptors in their own
+            units, which span orders of magnitude: scale them on the training molecules) or
+            `morgan_chiral` (morgan with R and S, E and Z, cis and trans told apart; the others
+            give stereoisomers equal rows).
 
     Returns:
         [n, k], uint8 of 0 and 1 for fingerprints, finite float32 for `physchem`. A molecule's row

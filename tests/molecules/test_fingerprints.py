@@ -80,6 +80,37 @@ def test_undefined_descriptors_become_zero():
     assert descriptors([SMILES[2]], names=("MaxPartialCharge",))[0, 0] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"),
+        ("C/C=C/C(=O)O", "C/C=C\\C(=O)O"),
+        ("C/C(=N/O)c1ccccc1", "C/C(=N\\O)c1ccccc1"),
+        ("C[S@](=O)c1ccccc1", "C[S@@](=O)c1ccccc1"),
+        ("C[C@H]1CC[C@@H](O)CC1", "C[C@H]1CC[C@H](O)CC1"),
+        ("OC[C@H](O)[C@@H](O)CO", "OC[C@H](O)[C@H](O)CO"),
+        ("C[C@H](N)C(=O)O", "CC(N)C(=O)O"),
+    ],
+)
+def test_only_the_chiral_block_tells_stereoisomers_apart(one, other):
+    for block in FINGERPRINTS:
+        rows = featurise([one, other], block)
+        differ = (rows[0] != rows[1]).any()
+        if block == "morgan_chiral":
+            assert differ
+        elif block != "physchem" or "@" in other:  # descriptors count unspecified centres
+            assert not differ
+
+
+def test_the_chiral_block_is_morgan_where_there_is_no_stereo():
+    flat = ["CC(=O)Oc1ccccc1C(=O)O", "CCO", "c1ccncc1"]
+    np.testing.assert_array_equal(featurise(flat, "morgan_chiral"), featurise(flat, "morgan"))
+    alanine = ["C[C@H](N)C(=O)O", "OC(=O)[C@H](C)N", "N[C@@H](C)C(=O)O", "N[C@H](C)C(=O)O"]
+    rows = featurise(alanine, "morgan_chiral")
+    assert (rows[1:3] == rows[0]).all()  # L, however written
+    assert (rows[3] != rows[0]).any()
+
+
 def test_errors_name_what_was_wrong():
     with pytest.raises(ValueError, match=r"'ecfp' is unknown; choose from morgan, maccs"):
         featurise(SMILES, "ecfp")

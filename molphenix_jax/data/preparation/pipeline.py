@@ -40,7 +40,7 @@ from molphenix_jax.data.preparation.spool import Spool, SpooledRows
 from molphenix_jax.data.preparation.tables import open_file
 from molphenix_jax.data.screen import ScreenError
 from molphenix_jax.data.wells import Wells, scan_wells
-from molphenix_jax.molecules import column_names, load_embeddings, standardise
+from molphenix_jax.molecules import column_names, describe_changes, load_embeddings, standardise
 from molphenix_jax.phenomics import (
     Correction,
     Method,
@@ -198,7 +198,7 @@ def prepare_screen(
             concentration=wells.concentration,
             correction=correction,
             rejected=wells.rejected,
-            notes=(*wells.notes, *correction.notes, *draw_notes),
+            notes=(*wells.notes, *forms.notes, *correction.notes, *draw_notes),
             provenance=provenance,
         )
         del wells
@@ -215,6 +215,11 @@ class _StandardForms:
         """The reason against each, None where there is none."""
         self.table = standardise(smiles).assign(given=list(smiles))
         return self.table["error"].tolist()
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out of the structures, and which became one."""
+        return describe_changes(self.table)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,7 +117,7 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     d.simulated = ml_collections.ConfigDict(_simulation_fields())
 
     c.molecules = m = ml_collections.ConfigDict()
-    m.blocks = "morgan,maccs,rdkit,physchem"
+    m.blocks = "morgan,maccs,rdkit,physchem"  # also morgan_chiral, which tells stereoisomers apart
     m.embeddings = ""  # precomputed blocks as name=FILE,name=FILE
     m.encoder = encoder  # none | mpnn: trained with the heads, its embedding beside the blocks
     m.pretrained = ""  # run that the encoder's weights are taken from

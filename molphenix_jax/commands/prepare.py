@@ -46,6 +46,12 @@ def add_parser(commands) -> None:
         metavar="COLUMN,…",
         help="columns that part wells which are no replicates (default auto: time, cell line)",
     )
+    add(
+        "--controls",
+        default="auto",
+        metavar="KIND,…|COLUMN=VALUE+…",
+        help="negative controls (default auto: DMSO where there are several kinds)",
+    )
     add("--clip", type=float, default=10.0, help="limit in control SDs, 0 for none (default 10)")
     add("--n_null", type=positive, default=5000, help="random groups of the p-values (5000)")
     add(
@@ -80,6 +86,7 @@ def _run(arguments: argparse.Namespace) -> int:
         correction=arguments.correction,
         group_by=arguments.group_by,
         conditions=arguments.conditions,
+        controls=arguments.controls,
         clip=arguments.clip,
         n_null=arguments.n_null,
         blocks=blocks,

@@ -20,9 +20,10 @@ from molphenix_jax.data.preparation import columns as names
 from molphenix_jax.data.preparation.checked import UNKNOWN, CheckedRows, Treatments
 from molphenix_jax.data.preparation.columns import WellsError
 from molphenix_jax.data.preparation.conditions import AUTO, condition_groups
-from molphenix_jax.data.preparation.controls import find_controls
+from molphenix_jax.data.preparation.controls import find_controls, say_per_plate
 from molphenix_jax.data.preparation.dose_grid import one_grid
 from molphenix_jax.data.preparation.doses import Doses, read_doses
+from molphenix_jax.data.preparation.exclusions import reject_excluded
 from molphenix_jax.data.preparation.feature_plan import FeaturePlan
 from molphenix_jax.data.preparation.granularity import average_sites, reject_duplicates, row_codes
 from molphenix_jax.data.preparation.set_aside import set_aside
@@ -82,6 +83,7 @@ def read_wells(
     concentration_unit: str = "",
     feature_names: Sequence[str] = (),
     conditions: str = AUTO,
+    controls: str = AUTO,
 ) -> Wells:
     """Reads a wells table into memory; arguments and errors are those of `scan_wells`."""
     with tempfile.TemporaryDirectory(prefix="molphenix-") as work:
@@ -95,6 +97,7 @@ def read_wells(
             concentration_unit=concentration_unit,
             feature_names=feature_names,
             conditions=conditions,
+            controls=controls,
         )
         text = {name: wells.table[name].astype("str") for name in _TEXT}
         return dataclasses.replace(
@@ -115,6 +118,7 @@ def scan_wells(
     concentration_unit: str = "",
     feature_names: Sequence[str] = (),
     conditions: str = AUTO,
+    controls: str = AUTO,
     beam_options: Sequence[str] = (),
 ) -> Wells:
     """Reads a wells table and checks every row; the embeddings stay on disk, in `work`.
@@ -140,10 +144,9 @@ def scan_wells(
     (`doses.read_doses`), and doses within 1% of each other are one.
 
     Defaults, each with a note: no concentration column, 10 µM; no unit of it, µM; no batch column,
-    one batch "0"; no control column, wells labelled DMSO, EMPTY_control or negcon, or with the
-    SMILES of DMSO, or with neither SMILES nor dose; a plate or batch that is missing in some wells
-    and that correction does not group by (or, with group_by auto, missing in over 10% of wells),
-    "unknown".
+    one batch "0"; no control column, wells of DMSO, or with neither SMILES nor dose; a plate or
+    batch that is missing in some wells and that correction does not group by (or, with group_by
+    auto, missing in over 10% of wells), "unknown".
 
     Args:
         sources: the files (see `source`).
@@ -161,6 +164,8 @@ def scan_wells(
             match another one.
         conditions: columns whose values part wells that are no replicates, by commas; auto finds
             time and cell line, none switches that off (see `preparation.conditions`).
+        controls: which wells are negative controls: auto, kinds such as dmso,untreated, or
+            COLUMN=VALUE+VALUE (see `preparation.controls`).
         beam_options: pipeline options of Beam.
 
     Returns:
@@ -196,7 +201,8 @@ def scan_wells(
     )
     if doses.column:
         rows.found = {**rows.found, "concentration_um": doses.column}
-    wells = _treatments(rows, doses, notes)
+    reject_excluded(rows, notes)
+    wells = _treatments(rows, doses, controls, notes)
     _reject_smiles(rows, wells, check_smiles)
     _reject_concentrations(rows, wells, doses, notes)
     found = read_conditions(rows, wells, raw.conditions, conditions, notes)
@@ -229,11 +235,11 @@ def scan_wells(
         embedding = dataclasses.replace(embedding, columns=used[varies])
     labels = labels[embedding.columns]
     notes.append(f"{len(labels)} features: {raw.rule}")
-    if not wells.is_control[kept].any():
-        notes.append("no control wells")
+    table = wells.table(kept, rows.numbers(np.flatnonzero(kept)))
+    say_per_plate(table, group_by, notes)
     return Wells(
         path=raw.path,
-        table=wells.table(kept, rows.numbers(np.flatnonzero(kept))),
+        table=table,
         embedding=embedding,
         feature_names=tuple(labels.tolist()),
         rejected=rows.rejected(),
@@ -245,7 +251,7 @@ def scan_wells(
     )
 
 
-def _treatments(rows: CheckedRows, doses: Doses, notes: list[str]) -> Treatments:
+def _treatments(rows: CheckedRows, doses: Doses, controls: str, notes: list[str]) -> Treatments:
     """What was done to each well, defaults filled in; still with the rows that later fail."""
     text = {field: rows.text(field) for field in ("plate", "well", "batch", "site", "smiles")}
     for field, default in (("plate", UNKNOWN), ("well", UNKNOWN), ("batch", "0")):
@@ -254,8 +260,7 @@ def _treatments(rows: CheckedRows, doses: Doses, notes: list[str]) -> Treatments
     if "batch" not in rows.found:
         text["batch"][:] = "0"
     notes += doses.notes
-    is_control, note = find_controls(rows, text["smiles"], doses)
-    notes.append(note)
+    is_control = find_controls(rows, text["smiles"], doses, controls, notes)
     dose = doses.um if doses.column else np.full(len(rows.kept), rows.raw.layout.default_um)
     return Treatments(
         **text,

@@ -134,7 +134,6 @@ def test_two_columns_for_one_name(tmp_path):
         {"control": ["1"] * 6 + ["0"] * 18},
         {"is_control": [1.0] * 6 + [np.nan] * 18},
         {"is_control": ["Yes"] * 6 + ["no"] * 18},
-        {},
     ],
 )
 def test_controls_are_told_by_what_the_file_has(tmp_path, columns):
@@ -143,6 +142,16 @@ def test_controls_are_told_by_what_the_file_has(tmp_path, columns):
     wells = read(table(SMILES=smiles, dose=dose, **columns), tmp_path)
     assert wells.rejected.empty
     assert wells.table["is_control"].tolist() == [True] * 6 + [False] * 18
+
+
+def test_wells_without_smiles_and_dose_are_not_pooled_with_those_of_dmso(tmp_path):
+    smiles = ["CS(C)=O"] * 3 + [None] * 3 + ["CCO"] * 18
+    dose = [0.0, 1.0, np.nan, 0.0, np.nan, np.nan] + [5.0] * 18
+    wells = read(table(SMILES=smiles, dose=dose), tmp_path)
+    assert wells.table["is_control"].tolist() == [True] * 3 + [False] * 18
+    assert noted(wells, "3 untreated wells are other kinds of negative control and are left out")
+    both = read(table(SMILES=smiles, dose=dose), tmp_path, controls="dmso,untreated")
+    assert both.table["is_control"].tolist() == [True] * 6 + [False] * 18
     assert noted(wells, "controls: ")
 
 

@@ -6,7 +6,8 @@ RxRx3-core, and the index files of CLOOME's Bray2017 with embeddings keyed by SA
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,9 +44,35 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         *("cellid", "cellmodel"),
     ),
 }
-# Read besides these: what tells controls, genes and compounds.
+# Columns that tell the role of a well, best first: JUMP calls positive controls `control` in
+# pert_type, and control_type is the finer of the two.
+ROLES = (
+    *("controltype", "ctrltype", "perttype", "pertrole", "role", "wellrole", "welltype"),
+    *("welltypelabel", "sampletype", "treatmenttype", "controlstatus", "samplerole"),
+)
+# Columns that hold names of what is in a well.
+COMPOUND_NAMES = (
+    *("treatment", "treatmentname", "pertiname", "pertname", "perturbation", "perturbationname"),
+    *("broadsample", "compoundname", "compound", "cpdname", "moleculename", "drug", "drugname"),
+    *("substance", "name", "trivialname"),
+)
+# Columns of quality control: true is good; true is bad; either.
+PASSED = frozenset(
+    ("qcpass", "passqc", "passedqc", "qcpassed", "passesqc", "wellqcpass", "isvalid", "valid")
+    + ("keep", "include", "included", "isgood", "usable")
+)
+FAILED = frozenset(
+    ("exclude", "excluded", "isexcluded", "toexclude", "excludewell", "outlier", "isoutlier")
+    + ("qcfail", "qcfailed", "failedqc", "failqc", "failsqc", "isbad", "badwell", "isbadwell")
+    + ("rejected", "discard", "blacklisted", "isflagged", "todrop", "toremove")
+)
+MARKED = frozenset(
+    ("flag", "flagged", "qcflag", "wellflag", "qualityflag", "qc", "qcstatus", "wellqc", "quality")
+    + ("qualitycontrol",)
+)
+# Read besides all these: what tells genes and compounds.
 _WORDS = frozenset(
-    ("controltype", "perttype", "treatment", "pertiname", "broadsample", "compoundname")
+    (*ROLES, *COMPOUND_NAMES, *PASSED, *FAILED, *MARKED)
     + ("perturbationtype", "samplekey", "broadid", "jcp2022", "inchikey")
 )
 
@@ -156,6 +183,12 @@ def as_text(column: pa.ChunkedArray) -> np.ndarray:
     )
     codes = [pc.fill_null(chunk.indices, len(values)).to_numpy() for chunk in encoded.chunks]
     return text[np.concatenate(codes)]
+
+
+def translated(text: np.ndarray, meaning: Callable[[str], Any], dtype: Any = object) -> np.ndarray:
+    """What each text means; every different one is asked once."""
+    code, unique = pd.factorize(text)
+    return np.array([meaning(value) for value in unique.tolist()], dtype)[code]
 
 
 def as_number(column: pa.ChunkedArray) -> np.ndarray:

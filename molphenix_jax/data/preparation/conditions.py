@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from molphenix_jax.data.conditions import Conditions, level_key
-from molphenix_jax.data.preparation.columns import ALIASES, WellsError, near, normal
+from molphenix_jax.data.preparation.columns import ALIASES, WellsError, near, normal, translated
 
 AUTO, NONE = "auto", "none"
 FOUND = ("time_h", "cell_line")  # what auto looks for
@@ -86,8 +86,7 @@ def hours_of(given: np.ndarray, column: str) -> np.ndarray:
         factor = _HOURS[match[2].lower() or unit]
         return f"{float(match[1].replace(',', '.')) * factor:.6g}"
 
-    of = {value: hours(value) for value in set(given.tolist())}
-    return np.array([of[value] for value in given], object)
+    return translated(given, hours)
 
 
 def why_not(field: str, level: np.ndarray) -> str:
@@ -108,8 +107,7 @@ def why_not(field: str, level: np.ndarray) -> str:
 def one_spelling(level: np.ndarray) -> np.ndarray:
     """Levels that differ in case, blanks and hyphens as the first of them is spelled."""
     first: dict[str, str] = {}
-    of = {value: first.setdefault(level_key(value), value) for value in dict.fromkeys(level)}
-    return np.array([of[value] for value in level], object)
+    return translated(level, lambda value: first.setdefault(level_key(value), value))
 
 
 def condition_groups(

@@ -67,6 +67,7 @@ class PrepareConfig:
         seed: Of the p-values' null.
         concentration_unit: Of doses whose cell names none; empty asks the column (see `doses`).
         conditions: Columns that tell conditions, by commas; auto or none (see `scan_wells`).
+        controls: Which wells are negative controls (see `scan_wells`).
     """
 
     columns: Mapping[str, str]
@@ -80,6 +81,7 @@ class PrepareConfig:
     seed: int
     concentration_unit: str = ""
     conditions: str = AUTO
+    controls: str = AUTO
 
 
 class Reference(Protocol):
@@ -142,6 +144,7 @@ def prepare_screen(
             group_by=config.group_by,
             concentration_unit=config.concentration_unit,
             conditions=config.conditions,
+            controls=config.controls,
             feature_names=reference.feature_names if reference else (),
             beam_options=beam_options,
         )

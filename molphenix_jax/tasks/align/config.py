@@ -98,6 +98,8 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     # Columns whose values part wells that are no replicates, by commas: auto finds time and cell
     # line. Where they vary, they are inputs of the molecule side.
     d.conditions = "auto"
+    # Negative controls: auto, kinds to pool as dmso,untreated, or COLUMN=VALUE+VALUE.
+    d.controls = "auto"
     d.clip = 10.0  # corrected features stay within ± this many control SDs; 0 switches it off
     d.n_null = 5_000
     d.psi = 0.1  # training pairs are active at p ≤ ψ

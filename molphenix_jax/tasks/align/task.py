@@ -155,6 +155,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         correction=d.correction,
         group_by=d.group_by,
         conditions=d.conditions,
+        controls=d.controls,
         clip=d.clip,
         n_null=d.n_null,
         blocks=listed(config.molecules.blocks),

@@ -91,6 +91,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
         group_by=d.group_by,
         concentration_unit=d.concentration_unit,
         conditions=d.conditions,
+        controls=d.controls,
     )
     usable = np.ones(len(found.fields), bool)
     usable[list(stack.rejected)] = False

@@ -169,7 +169,7 @@ def test_lincs(tmp_path):
     assert screen.n_replicates.tolist() == [2] * 9
     assert noted(prepared, "joined compounds.tsv on Metadata_broad_sample: 18 of 40 rows found")
     assert noted(prepared, "1 columns are not in all 2 files: Cells_only_here")
-    assert noted(prepared, "controls: 'Metadata_broad_sample' is dmso")
+    assert noted(prepared, "controls: 'Metadata_broad_sample' is 'DMSO' (16 wells)")
     lost = prepared.rejected
     assert set(lost["reason"]) == {"no SMILES on a treated well"}
     assert lost["row"].tolist() == [12, 16, 20] * 2, "rows are counted in their own file"

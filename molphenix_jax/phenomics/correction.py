@@ -14,7 +14,7 @@ import dataclasses
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,8 +22,9 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from molphenix_jax.phenomics.coral import CORAL_RIDGE, Axes, Scatter, scatter_of, write_npy
-from molphenix_jax.phenomics.rows import Rows, RowsOnDisk, chunked, mean_and_spread, total
+from molphenix_jax.phenomics.coral import CORAL_RIDGE, Axes, write_npy
+from molphenix_jax.phenomics.group_stage import MIN_TO_CENTER, Grouped, fit_groups, rows_of
+from molphenix_jax.phenomics.rows import Rows, RowsOnDisk, chunked
 from molphenix_jax.phenomics.whitening import center_scale, whitening
 
 # Bump it when a corrected profile or a p-value changes; see data.versions for what follows.
@@ -40,11 +41,8 @@ Method = Literal["none", "centerscale", "pca_cs", "tvn"]
 # centre-scale) and costs nothing: halves of the replicates match as often (0.76 in the top 1%).
 CLIP_SD = 10.0
 
-_MIN_TO_CENTER = 2  # controls that a group needs for a mean of its own
-_MIN_TO_SCALE = 4  # and for a standard deviation of its own
 _MIN_TO_REFIT = 8  # controls that a second screen needs for a centre and scale of its own
 _MIN_WELLS = 96  # wells that stand in for controls where there are none: a plate's worth
-_DEGENERATE = 0.05  # a group's SD below this share of the usual SD is no estimate of a scale
 _CHUNK = 8192
 
 
@@ -119,7 +117,7 @@ class Correction:
                 "use Correction.extend with the wells of the new screen"
             )
         out = np.empty(x.shape, np.float32)
-        for name, rows in _rows_of(names, code):
+        for name, rows in rows_of(names, code):
             for start in range(0, len(rows), _CHUNK):
                 part = rows[start : start + _CHUNK]
                 out[part] = self._group_stage(self._screen_stage(x[part]), entry_of[name])
@@ -131,6 +129,7 @@ class Correction:
         group: Group,
         is_control: Bool[np.ndarray, "n"] | Sequence[bool],
         *,
+        pool: Int[np.ndarray, "n"] | None = None,
         axes_path: pathlib.Path | None = None,
     ) -> "Correction":
         """Fits the group stage on another screen and keeps the PCA, so that both share one space.
@@ -144,6 +143,7 @@ class Correction:
             x: embeddings of the other screen, same features.
             group: correction batch of each well.
             is_control: which wells are controls.
+            pool: see `fit_correction`.
             axes_path: see `fit_correction`.
 
         Returns:
@@ -161,13 +161,14 @@ class Correction:
                 f"this screen has {x.shape[1]} features, the correction was fitted on "
                 f"{len(self.center)}: read both screens with the same features"
             )
-        if is_control.sum() < _MIN_TO_CENTER:
+        if is_control.sum() < MIN_TO_CENTER:
             return self._without_controls(x, names)
         screen, controls = self, np.flatnonzero(is_control)
         if len(controls) >= _MIN_TO_REFIT:
             center, scale, _ = center_scale(chunked(x, controls))
             screen = dataclasses.replace(self, center=center, scale=scale)
-        return _with_groups(screen, x, names, code, controls, _MIN_TO_CENTER, (), axes_path)
+        wells = Grouped(names, code, controls, MIN_TO_CENTER, _pool(pool, x.shape[0]))
+        return _with_groups(screen, x, wells, (), axes_path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes all statistics to one NumPy archive (no pickle), exactly as they are held."""
@@ -242,6 +243,7 @@ def fit_correction(
     *,
     method: Method,
     clip: float = CLIP_SD,
+    pool: Int[np.ndarray, "n"] | None = None,
     axes_path: pathlib.Path | None = None,
 ) -> Correction:
     """Fits a batch correction on control wells (SPEC section 8).
@@ -257,9 +259,10 @@ def fit_correction(
     Features are brought to control SDs before the PCA, since the columns of a CellProfiler table
     share no unit; axes of little variance are whitened no further than `whitening.VARIANCE_FLOOR`.
     A group with fewer than 4 controls takes its scale, and one with fewer than 2 also its centre,
-    from all controls. With under 2 controls, every method but `none` becomes centre-scale on all
-    wells of a group (of the screen where the group has under 96 wells). One broken control decides
-    all of this: `judge_wells` finds such wells, and reading a table sets them aside.
+    from all controls (of its condition, if `pool` tells these). With under 2 controls, every method
+    but `none` becomes centre-scale on all wells of a group (of the screen where the group has under
+    96 wells). One broken control decides all of this: `judge_wells` finds such wells, and reading a
+    table sets them aside.
 
     Args:
         x: embeddings, all finite.
@@ -267,6 +270,8 @@ def fit_correction(
         is_control: which wells are controls; no other well is looked at if there are two.
         method: see above.
         clip: bound in control SDs, before the PCA (centre-scale: on the result); 0 for none.
+        pool: the condition of each well: a group without controls of its own takes the statistics
+            of those of its condition, if that has some, and only else of all controls.
         axes_path: a new file that takes `coral_axes`; without one they are held in memory.
 
     Returns:
@@ -301,8 +306,8 @@ def fit_correction(
         return blank
     if not n:
         raise ValueError("a correction cannot be fitted on no wells")
-    reference, minimum, notes = np.flatnonzero(is_control), _MIN_TO_CENTER, ()
-    if len(reference) < _MIN_TO_CENTER:
+    reference, minimum, notes = np.flatnonzero(is_control), MIN_TO_CENTER, ()
+    if len(reference) < MIN_TO_CENTER:
         notes = (
             f"{len(reference)} control wells: nothing could be corrected against controls; "
             f"{method} became centre and scale on all wells",
@@ -322,79 +327,30 @@ def fit_correction(
                 f"{d - int(above_floor.sum())} of {d} PCA axes vary too little among the "
                 f"{len(reference)} controls to be whitened fully",
             )
-    return _with_groups(screen, x, names, code, reference, minimum, notes, axes_path)
+    wells = Grouped(names, code, reference, minimum, _pool(pool, n))
+    return _with_groups(screen, x, wells, notes, axes_path)
 
 
 def _with_groups(
     screen: Correction,
     x: Rows,
-    groups: tuple[str, ...],
-    code: Int[np.ndarray, "n"],
-    reference: Int[np.ndarray, "c"],
-    minimum: int,
+    wells: Grouped,
     notes: tuple[str, ...],
     axes_path: pathlib.Path | None,
 ) -> Correction:
-    """Fits the group stage on the reference wells of each group with at least `minimum` of them."""
-    rows_of = {name: reference[rows] for name, rows in _rows_of(groups, code[reference])}
-    members = {name: rows for name, rows in rows_of.items() if len(rows) >= minimum}
-    chunks_of = lambda rows: chunked(x, rows, screen._screen_stage)  # noqa: E731
-    k = screen.rotation.shape[1] or x.shape[1]
-    means, sums, within = {}, np.zeros(k), Scatter(k)
-    for name, rows in rows_of.items():
-        chunks = chunks_of(rows)
-        n, own = total(chunks)
-        sums, means[name] = sums + own, own / n
-        if name in members:
-            for chunk in chunks():
-                within.add(chunk - means[name])
-    mean = sums / len(reference)
-    if not members:
-        for chunk in chunks_of(reference)():
-            within.add(chunk - mean)
-    usual = _nonzero(np.sqrt(within.squares / within.n))
-    scaling = screen.method != "tvn"
-
-    axes = Axes(axes_path, k)
-    centers, scales = [mean], [np.where(screen.rescaled, usual, 1.0)]
-    if not scaling:
-        axes.add(within)
-    entry = np.zeros(len(groups), np.int64)
-    for i, name in enumerate(groups):
-        if name not in members:
-            continue
-        entry[i] = len(centers)
-        centers.append(means[name])
-        chunks = chunks_of(members[name])
-        if scaling:
-            spread = mean_and_spread(chunks)[1]
-            usable = (spread > _DEGENERATE * usual) & (len(members[name]) >= _MIN_TO_SCALE)
-            scales.append(np.where(screen.rescaled, np.where(usable, spread, usual), 1.0))
-        else:
-            axes.add(scatter_of(lambda: (c - means[name] for c in chunks()), k))  # noqa: B023
-
-    kind = "controls" if minimum == _MIN_TO_CENTER else "wells"
-    without = [name for name in groups if name not in members]
-    if without:
-        notes += (
-            f"{len(without)} groups have fewer than {minimum} {kind} and use the statistics of "
-            f"all {kind}: {_listed(without)}",
-        )
-    few = [name for name, rows in members.items() if len(rows) < _MIN_TO_SCALE]
-    if few and scaling:
-        notes += (
-            f"{len(few)} groups have fewer than {_MIN_TO_SCALE} controls and use the scale of all "
-            f"controls: {_listed(few)}",
-        )
-    return dataclasses.replace(
-        screen,
-        groups=groups,
-        entry=entry,
-        group_center=np.stack(centers),
-        group_scale=np.stack(scales) if scaling else np.ones((len(centers), k)),
-        notes=notes,
-        **axes.fields(),
+    fields, more = fit_groups(
+        x,
+        wells,
+        screen._screen_stage,
+        scaling=screen.method != "tvn",
+        rescaled=screen.rescaled,
+        axes=Axes(axes_path, screen.rotation.shape[1] or x.shape[1]),
     )
+    return dataclasses.replace(screen, notes=notes + more, **fields)
+
+
+def _pool(pool: Int[np.ndarray, "n"] | None, n: int) -> Int[np.ndarray, "n"]:
+    return np.zeros(n, np.int64) if pool is None else np.asarray(pool)
 
 
 def _checked(x: Rows, group: Group) -> tuple[tuple[str, ...], Int[np.ndarray, "n"]]:
@@ -422,25 +378,5 @@ def _checked_mask(is_control: ArrayLike, n: int) -> Bool[np.ndarray, "n"]:
     return mask
 
 
-def _rows_of(
-    names: Sequence[str], code: Int[np.ndarray, "n"]
-) -> Iterator[tuple[str, Int[np.ndarray, "m"]]]:
-    """Each name that occurs, with its row numbers."""
-    order = np.argsort(code, kind="stable")
-    counts = np.bincount(code, minlength=len(names))
-    for name, rows in zip(names, np.split(order, np.cumsum(counts)[:-1]), strict=True):
-        if len(rows):
-            yield name, rows
-
-
 def _clipped(z: Float[np.ndarray, "n d"], clip: float) -> Float[np.ndarray, "n d"]:
     return np.clip(z, -clip, clip) if clip else z
-
-
-def _nonzero(spread: Float[np.ndarray, "d"]) -> Float[np.ndarray, "d"]:
-    return np.where(spread > 1e-12, spread, 1.0)
-
-
-def _listed(names: Sequence[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -272,3 +272,27 @@ def test_bad_input_is_named():
     x[17, 3] = np.nan
     with pytest.raises(ValueError, match="embedding 17 has NaN"):
         fit_correction(x, group, control, method="tvn")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_plate_without_controls_takes_those_of_its_condition(method):
+    x, group, control = _screen(groups=("a", "b", "c", "d"))
+    # Plates c and d are another cell line, far from the first two; d has lost its controls.
+    second = np.isin(group, ["c", "d"])
+    x[second] += 5 * x[control].std(axis=0)
+    control &= group != "d"
+    fit = lambda pool: fit_correction(x, group, control, method=method, clip=0, pool=pool)  # noqa: E731
+    one, two = fit(None), fit(second.astype(int))
+    same = group != "d"
+    np.testing.assert_array_equal(two.apply(x, group)[same], one.apply(x, group)[same])
+    # d is corrected as c is, whose controls are all that its condition has.
+    as_c = np.where(group == "d", "c", group)
+    np.testing.assert_allclose(two.apply(x, group), one.apply(x, as_c), rtol=1e-5, atol=1e-5)
+    assert any("controls of their condition: d" in note for note in two.notes)
+    assert not np.allclose(two.apply(x, group)[~same], one.apply(x, group)[~same], atol=0.1)
+    # A condition without any control has nothing of its own.
+    alone = fit((group == "d").astype(int))
+    np.testing.assert_array_equal(alone.apply(x, group), one.apply(x, group))
+    # A second screen does the same.
+    other = one.extend(x, group, control, pool=second.astype(int))
+    assert any("controls of their condition: d" in note for note in other.notes)

@@ -251,9 +251,10 @@ def _fit(
 ) -> Correction:
     group = pd.Categorical(wells.table["group"])
     is_control = wells.table["is_control"].to_numpy(bool)
+    pool = wells.table["condition"].to_numpy(np.int64)
     if reference:
         return reference.correction.extend(
-            wells.embedding, group, is_control, axes_path=axes_path(work)
+            wells.embedding, group, is_control, pool=pool, axes_path=axes_path(work)
         )
     return fit_correction(
         wells.embedding,
@@ -261,6 +262,7 @@ def _fit(
         is_control,
         method=config.correction,
         clip=config.clip,
+        pool=pool,
         axes_path=axes_path(work),
     )
 

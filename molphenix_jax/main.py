@@ -1,8 +1,13 @@
 """Trains and evaluates: `python -m molphenix_jax.main --config=configs/s2l.py --workdir=runs/demo`.
 
-The same command again continues a run that was stopped, and does nothing to a finished one.
-`--mode=evaluate` repeats the evaluation of any checkpoint (`--checkpoint=STEP`), with other `eval`
-fields if they are given.
+The same command again continues a run that was stopped, and does nothing to a finished one. With a
+higher `--config.train.steps` it trains on.
+
+`--mode=evaluate --workdir=RUN` evaluates the newest checkpoint of a run, finished or not, or
+another one (`--checkpoint=STEP`), with other eval fields if they are given, as in
+`--config.eval.psi=0.05,0.1`. It reads the run's config by itself and writes `RUN/evaluations/NAME/`
+and nothing else: NAME is `--name`, or else after-STEP, after-STEP-2 and so on. The same request
+again replaces its folder.
 """
 
 import pathlib
@@ -14,6 +19,7 @@ from ml_collections import config_flags
 
 from molphenix_jax import train
 from molphenix_jax.errors import InputError
+from molphenix_jax.evaluate import evaluate
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.tasks.stored import placed_config
@@ -23,6 +29,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=T
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do.")
 _CHECKPOINT = flags.DEFINE_integer(
     "checkpoint", None, "With --mode=evaluate: step of the checkpoint; the newest if not given."
+)
+_NAME = flags.DEFINE_string(
+    "name", "", "With --mode=evaluate: the folder in WORKDIR/evaluations; after-STEP if not given."
 )
 
 
@@ -34,7 +43,7 @@ def main(argv: list[str]) -> None:
     workdir, config = pathlib.Path(_WORKDIR.value), flags.FLAGS.config
     try:
         if _MODE.value == "evaluate":
-            train.evaluate(config, workdir, checkpoint=_CHECKPOINT.value)
+            evaluate(config, workdir, checkpoint=_CHECKPOINT.value, name=_NAME.value)
         elif config is None:
             raise ConfigError("--config is missing, e.g. --config=configs/s2l.py")
         else:
@@ -61,9 +70,9 @@ def _define_config(argv: list[str]) -> list[str]:
     elif early.config is None and early.mode == "evaluate" and early.workdir:
         run = pathlib.Path(early.workdir)
     if run is None:
-        config_flags.DEFINE_config_file("config", None, _CONFIG_HELP)
+        config_flags.DEFINE_config_file("config", None, _CONFIG_HELP, sys_argv=argv)
     else:
-        config_flags.DEFINE_config_dict("config", placed_config(run), _CONFIG_HELP)
+        config_flags.DEFINE_config_dict("config", placed_config(run), _CONFIG_HELP, sys_argv=argv)
     return argv
 
 

@@ -19,7 +19,7 @@ from molphenix_jax import tasks
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.checkpointing import Checkpoints
-from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.loader import Loader
 from molphenix_jax.runtime.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
 from molphenix_jax.runtime.optimizer import make_optimizer
@@ -36,14 +36,11 @@ from molphenix_jax.runtime.step import (
     make_step,
     make_steps,
 )
-from molphenix_jax.runtime.workdir import fold_folder
+from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder
 from molphenix_jax.storage import claim
-from molphenix_jax.tasks.stored import (
-    changes_of_training,
-    claim_workdir,
-    placed_config,
-    stored_config,
-)
+from molphenix_jax.tasks.stored import find_run
+
+CHECKPOINTS = "checkpoints"  # folder of a run, see `Checkpoints`
 
 
 class NonFiniteError(InputError):
@@ -84,15 +81,23 @@ class Task(Protocol):
     n_folds: int
 
     def run(self, fold: int, workdir: pathlib.Path) -> Run:
-        """Sets up one fold; its files go into `workdir`."""
+        """Sets up one fold. Reads its folder, if it has begun before, and writes nothing."""
         ...
 
-    def evaluate(self, run: Any, params: Params) -> Any:
-        """The result of one trained fold."""
+    def keep(self, workdir: pathlib.Path) -> None:
+        """Writes into the workdir what a reader will ask for later: rejected rows, provenance."""
         ...
 
-    def conclude(self, results: Sequence[Any], workdir: pathlib.Path) -> None:
-        """Pools the folds, writes `evaluation.json` and the report, prints the table."""
+    def keep_run(self, run: Any, workdir: pathlib.Path) -> None:
+        """Writes into the folder of a fold what a reader will ask for later: its split."""
+        ...
+
+    def evaluate(self, run: Any, params: Params, out: pathlib.Path) -> Any:
+        """The result of one trained fold; files of it go into `out`."""
+        ...
+
+    def conclude(self, results: Sequence[Any], workdir: pathlib.Path, out: pathlib.Path) -> None:
+        """Pools the folds, writes `evaluation.json` and the report into `out`, prints the table."""
         ...
 
 
@@ -110,17 +115,17 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
     """
     tasks.validate(config)
     # A finished run is only read; of a job of several processes the first claims for all.
-    claims = not (workdir / "evaluation.json").exists() and jax.process_index() == 0
+    claims = not (workdir / EVALUATION_FILE).exists() and jax.process_index() == 0
     words = {"doing": "trained", "remedy": "wait for it or take another --workdir"}
     with claim(workdir, **words) if claims else contextlib.nullcontext():
         _train_and_evaluate(config, workdir)
 
 
 def _train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
-    claim_workdir(workdir, config)
-    if (workdir / "evaluation.json").exists():
+    begun = find_run(workdir, config)
+    if begun.finished:
         say(f"the run in {workdir} is finished; its table is in {workdir / 'report'}")
-        say("train again in another --workdir, or evaluate with --mode=evaluate")
+        say("raise train.steps to train on, or evaluate with --mode=evaluate")
         return
     mesh = meshes.make_mesh(config.train.devices)
     say(f"devices: {meshes.describe(mesh)}")
@@ -130,44 +135,17 @@ def _train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
         folder = fold_folder(workdir, fold, task.n_folds)
         run = task.run(fold, folder)
         if fold == 0:
+            # Only now: a command that fails before has claimed nothing.
+            begun.claim(config, say=say)
+            task.keep(workdir)
             n = count_parameters(jax.eval_shape(run.init, jax.random.key(0)))
             members = config.train.members
             say(f"model: {n:,} parameters" + (f" × {members} members" if members > 1 else ""))
+        task.keep_run(run, folder)
         label = f"fold {fold + 1}/{task.n_folds} " if task.n_folds > 1 else ""
         params = fit(run, config, mesh, folder, label=label)
-        results.append(task.evaluate(run, params))
-    task.conclude(results, workdir)
-
-
-def evaluate(config: Config | None, workdir: pathlib.Path, *, checkpoint: int | None) -> None:
-    """Repeats the evaluation of a run, on its newest or another checkpoint.
-
-    Args:
-        config: Config whose `eval` fields are used; None takes all from the run.
-        workdir: Folder of the run.
-        checkpoint: Step of the checkpoint in every fold; None takes the newest.
-
-    Raises:
-        ConfigError: The config differs from the run's outside of `eval`.
-        CheckpointError: No such checkpoint, or it cannot be read.
-    """
-    chosen: Config = placed_config(workdir) if config is None else config
-    if changed := changes_of_training(stored_config(workdir), chosen):
-        raise ConfigError(
-            f"--mode=evaluate: only eval fields may differ from the run in {workdir} "
-            "(run → given):\n  " + "\n  ".join(changed)
-        )
-    tasks.validate(chosen)
-    mesh = meshes.make_mesh(chosen.train.devices)
-    task = tasks.make(chosen, mesh, workdir)
-    results = []
-    for fold in range(task.n_folds):
-        folder = fold_folder(workdir, fold, task.n_folds)
-        run = task.run(fold, folder)
-        step, params = load_params(run, chosen, mesh, folder, checkpoint=checkpoint)
-        say(f"evaluating {folder} after {step:,} updates")
-        results.append(task.evaluate(run, params))
-    task.conclude(results, workdir)
+        results.append(task.evaluate(run, params, folder))
+    task.conclude(results, workdir, workdir)
 
 
 class _Recorder:
@@ -278,8 +256,8 @@ def fit(
     member_shape = jax.eval_shape(run.init, jax.random.key(0))
     tx = make_optimizer(t, member_shape)
     init = make_init(run, tx, members=t.members, seed=config.seed)
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=t.keep_checkpoints)
-    restored = checkpoints.restore_latest(_abstract(init, mesh), run.assets, say=say)
+    checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=t.keep_checkpoints)
+    restored = checkpoints.restore_latest(abstract_state(init, mesh), run.assets, say=say)
     loader = Loader(run, mesh, n_steps=t.steps, prefetch=t.prefetch)
     if restored is None:
         state, start = jax.jit(init, out_shardings=meshes.replicated(mesh))(), None
@@ -291,7 +269,12 @@ def fit(
     step_fn = make_step(run, tx, members=t.members, seed=config.seed)
     dispatch = Dispatch(make_steps(step_fn), mesh, _placed_tables(run, mesh))
     writes = jax.process_index() == 0
-    metrics_file = MetricsFile(workdir / METRICS_FILE, restored_step=start, writes=writes)
+    metrics_file = MetricsFile(
+        workdir / METRICS_FILE,
+        restored_step=start,
+        validates=start is None or _validates(start, t),
+        writes=writes,
+    )
     timing_file = MetricsFile(workdir / TIMING_FILE, restored_step=start, writes=writes)
     recorder = _Recorder(metrics_file, finite_names(member_shape), t.log_every)
     step = start or 0
@@ -303,7 +286,7 @@ def fit(
         with Progress(label, total=t.steps, done=step) as progress:
             while True:
                 last = step == t.steps
-                if step % t.validate_every == 0 or last:
+                if _validates(step, t):
                     recorder.flush()
                     if step > (start or 0):
                         timing_file.write("train", step, stopwatch.lap(step))
@@ -332,6 +315,10 @@ def fit(
     return _on_this_host(state.params)
 
 
+def _validates(step: int, t: Config) -> bool:
+    return step % t.validate_every == 0 or step == t.steps
+
+
 def _until_due(step: int, t: Config) -> int:
     """Updates until the next validation, checkpoint or end: one dispatch goes no further."""
     return min(
@@ -354,32 +341,7 @@ def _on_this_host(params: Params) -> Params:
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
 
 
-def load_params(
-    run: Run,
-    config: Config,
-    mesh: jax.sharding.Mesh,
-    workdir: pathlib.Path,
-    *,
-    checkpoint: int | None,
-) -> tuple[int, Params]:
-    """Step and parameters [members, …] of one checkpoint: the newest, or that of a given step.
-
-    Raises:
-        CheckpointError: There is no such checkpoint, or it cannot be read.
-    """
-    t = config.train
-    tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
-    init = make_init(run, tx, members=t.members, seed=config.seed)
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=t.keep_checkpoints)
-    try:
-        restored = checkpoints.restore(checkpoint, _abstract(init, mesh), run.assets, say=say)
-    finally:
-        checkpoints.close()
-    run.adopt(restored.assets)
-    return restored.step, restored.state.params
-
-
-def _abstract(init: Any, mesh: jax.sharding.Mesh) -> State:
+def abstract_state(init: Any, mesh: jax.sharding.Mesh) -> State:
     """Shapes, types and placement of the state, for the restore."""
     place = meshes.replicated(mesh)
     return jax.tree.map(

@@ -19,6 +19,7 @@ ALLOWED = {
     "reporting": {"evaluation"} | BASE,
     "tasks": {"data", "runtime", "reporting"} | ARRAY_ROOMS | BASE,
     "train": {"tasks", "runtime"} | BASE,
+    "evaluate": {"train", "tasks", "runtime"} | BASE,
 }
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
@@ -57,7 +58,7 @@ def test_rooms_import_only_what_the_plan_allows(path):
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
 def test_only_the_loop_the_commands_and_benchmarks_import_tasks(path):
-    if room_of(path) not in ("tasks", "train", "main", "commands", "bench"):
+    if room_of(path) not in ("tasks", "train", "evaluate", "main", "commands", "bench"):
         assert "tasks" not in rooms(path)
 
 

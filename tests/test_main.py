@@ -3,18 +3,15 @@
 import json
 import math
 import pathlib
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from molphenix_jax import train
+from molphenix_jax import evaluate, train
 from molphenix_jax.losses import LOSSES
 from molphenix_jax.models import CONCENTRATION_KINDS
 from molphenix_jax.runtime import mesh as meshes
-from molphenix_jax.runtime.checkpointing import CheckpointError
-from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from tests import tiny
@@ -128,63 +125,14 @@ class TestWholeRun:
         assert expected < 3 * other.n_perturbations, "the two screens share no molecule"
 
     def test_evaluating_again_gives_the_same(self, whole, tmp_path):
-        workdir = shutil.copytree(whole[0], tmp_path / "run")
-        (workdir / "evaluation.json").unlink()
+        workdir, before = whole[0], tiny.files(whole[0])
         with console.capture() as said:
-            train.evaluate(None, workdir, checkpoint=None)
+            out = evaluate.evaluate(None, workdir)
         assert "after 2 updates" in said.get()
-        assert record(workdir) == record(whole[0])
-
-
-@pytest.fixture(scope="module")
-def small(cache, tmp_path_factory):
-    """A plain run: (workdir, config)."""
-    workdir = tmp_path_factory.mktemp("small") / "run"
-    config = tiny.config(cache)
-    tiny.train_here(config, workdir)
-    return workdir, config
-
-
-def evaluate(config, workdir, checkpoint=None) -> str:
-    with console.capture() as said:
-        train.evaluate(config, workdir, checkpoint=checkpoint)
-    return said.get()
-
-
-@pytest.mark.slow
-class TestEvaluateMode:
-    def test_a_chosen_checkpoint_with_other_eval_fields(self, small, cache, tmp_path):
-        workdir = shutil.copytree(small[0], tmp_path / "run")
-        said = evaluate(tiny.config(cache, eval__psi=(0.5,)), workdir, checkpoint=0)
-        assert "after 0 updates" in said
-        assert {r["psi"] for r in record(workdir)["results"]} == {None, 0.5}
-        untrained, trained = (rows(w, "unseen_molecules")[0] for w in (workdir, small[0]))
-        assert untrained["n_queries"] == trained["n_queries"]
-        assert record(workdir)["rank_curves"] != record(small[0])["rank_curves"]
-
-    def test_a_missing_checkpoint_lists_those_there(self, small):
-        with pytest.raises(CheckpointError, match=r"no checkpoint 99 .*\[0, 2, 4\]"):
-            evaluate(None, small[0], 99)
-
-    def test_other_training_fields_are_refused(self, small, cache):
-        with pytest.raises(ConfigError, match=r"only eval fields may differ(.|\n)*model\.dim: 8"):
-            evaluate(tiny.config(cache, model__dim=4), small[0])
-
-    def test_a_folder_without_a_run(self, tmp_path):
-        with pytest.raises(ConfigError, match=r"config\.json is missing"):
-            evaluate(None, tmp_path)
-
-
-@pytest.mark.slow
-def test_the_command_evaluates_without_a_config(small, cache, tmp_path):
-    workdir = shutil.copytree(small[0], tmp_path / "run")
-    done = tiny.evaluate(workdir, cache, "--checkpoint=2")
-    assert done.returncode == 0, done.stdout
-    assert "after 2 updates" in done.stdout
-    failed = tiny.evaluate(workdir, cache, "--checkpoint=3")
-    assert failed.returncode == 1
-    assert failed.stdout.splitlines()[-1].startswith("error: no checkpoint 3")
-    assert "Traceback" not in failed.stdout
+        assert out == workdir / "evaluations" / "after-2"
+        assert record(out) == record(workdir)
+        assert (out / "report" / "index.html").stat().st_size > 0
+        assert tiny.files(workdir, but=out) == before
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Kill -9 at any moment, start the same command again: the result is the same bit for bit."""
 
+import contextlib
 import pathlib
 import random
 import subprocess
@@ -8,7 +9,10 @@ import time
 import numpy as np
 import pytest
 
+from molphenix_jax.evaluate import evaluate
+from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.runtime.progress import console
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -114,6 +118,40 @@ def assert_same_bits(workdir: pathlib.Path, whole: pathlib.Path, cache: pathlib.
     assert len(ours) == len(theirs) > 5
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_readers_beside_a_training_disturb_nothing(whole, cache, tmp_path):
+    workdir, log = tmp_path / "read", tmp_path / "log"
+    folder, reads, evaluated = workdir / "checkpoints", 0, None
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            tiny.command(workdir, cache, **LONG),
+            cwd=tiny.REPOSITORY,
+            env=tiny.environment(cache),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        while process.poll() is None:
+            with contextlib.closing(Checkpoints(folder, keep=None)) as checkpoints:
+                if not checkpoints.steps():
+                    continue
+                # Deleted between the two lines, it is said to be gone; nothing else may happen.
+                with contextlib.suppress(CheckpointError):
+                    reads += checkpoints.read_state(checkpoints.steps()[-1])["step"] >= 0
+            if evaluated is None:
+                with console.capture():
+                    evaluated = evaluate(None, workdir)
+    finally:
+        process.kill()
+    assert process.wait() == 0, log.read_text()
+    assert evaluated is not None
+    assert (evaluated / "evaluation.json").exists()
+    assert reads
+    for name in (METRICS_FILE, "evaluation.json", "splits.csv", "leakage.json", "config.json"):
+        assert (workdir / name).read_bytes() == (whole / name).read_bytes(), name
+    kept = [{path.name for path in (run / "checkpoints").iterdir()} for run in (workdir, whole)]
+    assert kept[0] == kept[1]
 
 
 def test_a_finished_run_says_so_and_changes_nothing(whole, cache):

@@ -14,6 +14,7 @@ from molphenix_jax.data import versions
 from molphenix_jax.data.screen import ScreenError
 from molphenix_jax.data.splits import SplitError
 from molphenix_jax.data.store import ScreenStore
+from molphenix_jax.evaluate import evaluate, load_params
 from molphenix_jax.models.vit import folder as vit_folder
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError, differences, plain
@@ -73,10 +74,9 @@ def remove(config: dict, *fields: str) -> None:
         del part[name]
 
 
-def evaluate(workdir: str) -> dict:
+def evaluated(workdir: str) -> dict:
     with console.capture():
-        train.evaluate(None, pathlib.Path(workdir), checkpoint=None)
-    return folders.record(pathlib.Path(workdir))
+        return folders.record(evaluate(None, pathlib.Path(workdir)))
 
 
 def make(workdir: str):
@@ -98,7 +98,24 @@ def test_an_evaluation_gives_the_rows_of_then(name, copy):
         pytest.skip("its wells would be prepared by other versions: the run stops, see below")
     old = folders.record(folder / name)
     edit(folder / name / "config.json", lambda config: remove(config, *LATER, *LATER_GROUPS))
-    folders.assert_same_rows(evaluate(name), old)
+    folders.assert_same_rows(evaluated(name), old)
+
+
+@pytest.mark.slow
+def test_a_finished_run_trains_on(copy):
+    folder = copy("run", "screen")
+    old = list(read_metrics(folder / "run" / METRICS_FILE))
+    config = placed_config(folder / "run")
+    config.train.steps = 6
+    with console.capture() as said:
+        train.train_and_evaluate(config, folder / "run")
+    assert "continuing to 6 updates" in said.get()
+    assert "continuing after update 4" in said.get()
+    new = list(read_metrics(folder / "run" / METRICS_FILE))
+    assert new[: len(old) - 1] == old[:-1]
+    assert [line["step"] for line in new[len(old) - 1 :]] == [4, 5, 6, 6]
+    assert folders.record(folder / "run/evaluations/after-4")["results"]
+    assert stored_config(folder / "run").train.steps == 6
 
 
 @pytest.mark.slow
@@ -322,6 +339,4 @@ def test_other_labels_are_refused(copy):
     with console.capture():
         run = make("encoder")[0].run(0, pathlib.Path("encoder"))
         with pytest.raises(ConfigError, match="labels changed"):
-            train.load_params(
-                run, config, meshes.make_mesh(1), pathlib.Path("encoder"), checkpoint=None
-            )
+            load_params(run, config, meshes.make_mesh(1), pathlib.Path("encoder"), checkpoint=None)

@@ -12,6 +12,7 @@ import pandas as pd
 from molphenix_jax import tasks, train
 from molphenix_jax.data.prepare import PrepareConfig
 from molphenix_jax.data.simulated.screen import TINY, simulate_wells
+from molphenix_jax.evaluate import load_params
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.progress import console
@@ -147,7 +148,17 @@ def make(config: Config, workdir: pathlib.Path):
     mesh = meshes.make_mesh(config.train.devices)
     with console.capture() as said:
         task = tasks.make(config, mesh, workdir)
+        task.keep(workdir)
     return task, said.get()
+
+
+def files(folder: pathlib.Path, *, but: pathlib.Path | None = None) -> dict[str, tuple]:
+    """Every file and folder below one, with time of change and contents; but one of them."""
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
+        for path in folder.rglob("*")
+        if but is None or not (path.is_relative_to(but) or path == but.parent)
+    }
 
 
 def parameters(config: Config, workdir: pathlib.Path) -> list:
@@ -156,6 +167,6 @@ def parameters(config: Config, workdir: pathlib.Path) -> list:
     mesh = meshes.make_mesh(config.train.devices)
     with console.capture():
         run = task.run(0, workdir / "again")
-        step, params = train.load_params(run, config, mesh, workdir, checkpoint=None)
+        step, params = load_params(run, config, mesh, workdir, checkpoint=None)
     assert step == config.train.steps
     return jax.tree.leaves(params)

@@ -34,18 +34,35 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run in `folder`; the newest `keep` stay."""
+    """The checkpoints of one run in `folder`; the newest `keep` stay.
 
-    def __init__(self, folder: pathlib.Path, *, keep: int):
-        self._folder = folder.resolve()
-        with writing(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
+    With keep=None they are only read: nothing in the folder is made, moved or deleted, so that a
+    training may write there meanwhile.
+    """
+
+    def __init__(self, folder: pathlib.Path, *, keep: int | None):
+        self._folder, self._reads_only = folder.resolve(), keep is None
+        if self._reads_only:
+            options = ocp.CheckpointManagerOptions(
+                step_prefix="step", read_only=True, save_interval_steps=0, create=False
+            )
+        else:
+            with writing(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=keep, step_prefix="step", cleanup_tmp_directories=True
+            )
         self._traces = _no_traces()
         self._traces.__enter__()
-        self._options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, step_prefix="step", cleanup_tmp_directories=True
-        )
-        self._manager = ocp.CheckpointManager(self._folder, options=self._options)
+        with _quiet():  # it warns that what is only read is only read
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, as they are now on the disk."""
+        if not self._folder.is_dir():
+            return []
+        self._manager.reload()
+        return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any, assets: Any, position: Mapping[str, Any]) -> None:
         """Starts writing (asynchronously) the state after `step` updates, unless it is there.
@@ -70,23 +87,28 @@ class Checkpoints:
     ) -> Restored | None:
         """Restores the newest readable checkpoint, or returns None where there is none at all.
 
-        A damaged checkpoint is set aside as `damaged-<step>` and the one before is taken; `say`
-        is told.
+        A damaged checkpoint is set aside as `damaged-<step>` (unless they are only read) and the
+        one before is taken; `say` is told. One that the training beside has deleted meanwhile is
+        no damage: it has written a newer one.
 
         Raises:
             CheckpointError: There are checkpoints and none can be read.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        damaged: list[int] = []
+        while left := [step for step in self.steps() if step not in damaged]:
             try:
-                return self._restore(step, abstract_state, abstract_assets)
+                return self._restore(left[-1], abstract_state, abstract_assets)
             except CheckpointError as error:
-                self._set_aside(step)
+                if self._reads_only and left[-1] not in self.steps():
+                    continue
+                damaged.append(left[-1])
+                self._set_aside(left[-1])
                 say(f"{error}; falling back to the one before")
-        if steps:
+        if damaged:
+            aside = "" if self._reads_only else "; they were set aside as damaged-<step>"
             raise CheckpointError(
-                f"none of the checkpoints {steps} in {self._folder} can be read; they were set "
-                "aside as damaged-<step>. Delete the workdir to train again."
+                f"none of the checkpoints {damaged} in {self._folder} can be read{aside}. Delete "
+                "the workdir to train again."
             )
         return None
 
@@ -103,7 +125,7 @@ class Checkpoints:
         Raises:
             CheckpointError: It is not there or cannot be read.
         """
-        steps = sorted(self._manager.all_steps())
+        steps = self.steps()
         if step is None:
             restored = self.restore_latest(abstract_state, abstract_assets, say=say)
             if restored is None:
@@ -113,22 +135,24 @@ class Checkpoints:
             raise CheckpointError(f"no checkpoint {step} in {self._folder}; there are {steps}")
         return self._restore(step, abstract_state, abstract_assets)
 
+    def read_state(self, step: int) -> Any:
+        """The state of a checkpoint as NumPy arrays, whatever its shapes: no device is needed.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        restored = self._read(step, ocp.args.Composite(state=ocp.args.StandardRestore()))
+        return jax.tree.map(np.asarray, restored["state"])
+
     def _restore(self, step: int, abstract_state: Any, abstract_assets: Any) -> Restored:
-        try:
-            with _quiet():
-                restored = self._manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(abstract_state),
-                        assets=ocp.args.StandardRestore(jax.tree.map(_not_empty, abstract_assets)),
-                        position=ocp.args.JsonRestore(),
-                    ),
-                )
-        except Exception as error:  # tensorstore and orbax raise many types on damage
-            reason = str(error).splitlines()[0][:160]
-            raise CheckpointError(
-                f"checkpoint {step} in {self._folder} cannot be read ({reason})"
-            ) from error
+        restored = self._read(
+            step,
+            ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract_state),
+                assets=ocp.args.StandardRestore(jax.tree.map(_not_empty, abstract_assets)),
+                position=ocp.args.JsonRestore(),
+            ),
+        )
         position = restored["position"]
         # Checkpoints of earlier versions hold the step alone, which says as much.
         data = position.get("data", {"next_index": position["step"]})
@@ -139,7 +163,19 @@ class Checkpoints:
         )
         return Restored(position["step"], restored["state"], assets, data)
 
+    def _read(self, step: int, items: Any) -> Any:
+        try:
+            with _quiet():
+                return self._manager.restore(step, args=items)
+        except Exception as error:  # tensorstore and orbax raise many types on damage
+            reason = str(error).splitlines()[0][:160]
+            raise CheckpointError(
+                f"checkpoint {step} in {self._folder} cannot be read ({reason})"
+            ) from error
+
     def _set_aside(self, step: int) -> None:
+        if self._reads_only:
+            return
         path = self._folder / f"step_{step}"
         aside = self._folder / f"damaged-{step}"
         if jax.process_index() == 0 and path.exists():

@@ -18,13 +18,22 @@ TIMING_FILE = "timing.jsonl"
 class MetricsFile:
     """Appends metrics; opened for a restart it drops what the restored state has yet to redo."""
 
-    def __init__(self, path: pathlib.Path, *, restored_step: int | None, writes: bool = True):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        *,
+        restored_step: int | None,
+        validates: bool = True,
+        writes: bool = True,
+    ):
         """Opens the file.
 
         Args:
             path: The `.jsonl` file.
             restored_step: Updates done by the restored state; None starts an empty file. Lines of
-                later steps go, and validation lines of this step, since the loop evaluates first.
+                later steps go, and the validation line of this step if it comes again.
+            validates: Whether the loop validates the restored state; it does not where a run that
+                ended at an odd step is trained on.
             writes: False in all but one of the processes that share a workdir: nothing is opened.
         """
         self._file = None
@@ -32,7 +41,9 @@ class MetricsFile:
             return
         kept = []
         if restored_step is not None and path.exists():
-            kept = [line for line in read_metrics(path) if _is_final(line, restored_step)]
+            kept = [
+                line for line in read_metrics(path) if _is_final(line, restored_step, validates)
+            ]
         write_text(path, "".join(_dump(line) for line in kept))
         self._path, self._file = path, path.open("a")
 
@@ -49,8 +60,10 @@ class MetricsFile:
             self._file.close()
 
 
-def _is_final(line: Mapping[str, Any], step: int) -> bool:
-    return line["step"] < step or (line["step"] == step and line["kind"] == "train")
+def _is_final(line: Mapping[str, Any], step: int, validates: bool) -> bool:
+    if line["step"] == step:
+        return line["kind"] == "train" or not validates
+    return line["step"] < step
 
 
 def _dump(line: Mapping[str, Any]) -> str:

@@ -184,6 +184,11 @@ def _by_rule(params: Params, rules: Sequence[tuple[str, Any]], default: Any = No
     return jax.tree_util.tree_map_with_path(decide, params)
 
 
+def learning_rate(t: Config, step: int) -> float:
+    """The learning rate of the update after `step` updates, of a parameter without a rule."""
+    return float(_schedule(t)(step))
+
+
 def _schedule(t: Config) -> Callable[[Any], Any]:
     if t.schedule == "onecycle":
         return optax.cosine_onecycle_schedule(

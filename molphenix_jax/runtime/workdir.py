@@ -8,6 +8,7 @@ from molphenix_jax.runtime.config import Config, ConfigError, plain
 from molphenix_jax.storage import write_json
 
 CONFIG_FILE, HEADER_FILE = "config.json", "run.json"
+EVALUATION_FILE = "evaluation.json"  # the last file of a run: its presence says that it is finished
 # Bump it when a run of before cannot be read as those of today; folders without a header have 1.
 RUN_FORMAT = 1
 

@@ -1,5 +1,6 @@
 """The molecule encoder as tasks use it: its config fields, its batches, its pretrained weights."""
 
+import contextlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -8,7 +9,6 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-import orbax.checkpoint as ocp
 import pandas as pd
 from jaxtyping import Float
 
@@ -30,6 +30,7 @@ from molphenix_jax.molecules.graphs import (
     packing,
     prepare_graphs,
 )
+from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.storage import digest_texts, make_file_once, write_json
@@ -188,31 +189,19 @@ def load_encoder(
     """
     config = _config_of(run)
     folder = run / "checkpoints"
-    steps = sorted(
-        int(path.name.removeprefix("step_"))
-        for path in folder.glob("step_*")
-        if path.name.removeprefix("step_").isdigit()
-    )
-    if checkpoint is None and steps:
-        checkpoint = steps[-1]
-    if checkpoint not in steps:
-        raise PretrainedError(
-            f"{folder} has no checkpoint {'' if checkpoint is None else checkpoint}; there are "
-            f"{steps}. Give the folder of a run (of one fold, if it has several)"
-        )
     try:
-        with ocp.CheckpointManager(
-            folder.resolve(), options=ocp.CheckpointManagerOptions(step_prefix="step")
-        ) as manager:
-            # As numpy arrays: the run's devices need not be there.
-            found = manager.restore(
-                checkpoint, args=ocp.args.Composite(state=ocp.args.StandardRestore())
-            )
-    except (ValueError, OSError, KeyError) as error:
-        raise PretrainedError(f"checkpoint {checkpoint} in {folder} cannot be read: {error}") from (
-            error
-        )
-    params = found["state"]["params"]["params"]
+        with contextlib.closing(Checkpoints(folder, keep=None)) as checkpoints:
+            steps = checkpoints.steps()
+            if checkpoint is None and steps:
+                checkpoint = steps[-1]
+            if checkpoint not in steps:
+                raise PretrainedError(
+                    f"{folder} has no checkpoint {'' if checkpoint is None else checkpoint}; there "
+                    f"are {steps}. Give the folder of a run (of one fold, if it has several)"
+                )
+            params = checkpoints.read_state(checkpoint)["params"]["params"]
+    except CheckpointError as error:
+        raise PretrainedError(str(error)) from error
     if "encoder" not in params:
         raise PretrainedError(f"{run}: its model has no molecule encoder")
     return config, jax.tree.map(lambda x: np.asarray(x[member]), {"params": params["encoder"]})

@@ -1,12 +1,21 @@
 """The configs of runs: what an older one lacks, where its files are, how a command stands to it."""
 
 import copy
+import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from molphenix_jax import tasks
 from molphenix_jax.runtime.config import Config, ConfigError, complete, differences, plain
-from molphenix_jax.runtime.workdir import CONFIG_FILE, read_config, read_header, write_claim
+from molphenix_jax.runtime.optimizer import learning_rate
+from molphenix_jax.runtime.workdir import (
+    CONFIG_FILE,
+    EVALUATION_FILE,
+    read_config,
+    read_header,
+    write_claim,
+)
 
 # What a run meant that lacks a field, where that is not the field's default: task → field → value.
 _ALIGN = {
@@ -92,17 +101,93 @@ def changes_of_training(old: Config, new: Config) -> list[str]:
     return [line for line in changes(old, new) if not line.startswith(free)]
 
 
-def claim_workdir(workdir: pathlib.Path, config: Config) -> None:
-    """Makes a new workdir the config's, or checks that the one there is.
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """How a command to train stands to what is in its workdir.
+
+    Attributes:
+        workdir: The folder.
+        steps: Updates that the run there is to do by its config; 0 where there is no run.
+        finished: Whether the command asks for nothing that is not done.
+    """
+
+    workdir: pathlib.Path
+    steps: int
+    finished: bool
+
+    def claim(self, config: Config, *, say: Callable[[str], None]) -> None:
+        """Makes the workdir this config's, before the first file of the run is written.
+
+        The table of a run that goes on after its end moves to `evaluations/`.
+        """
+        if self.steps == config.train.steps:
+            return
+        if self.steps:
+            _tell_of_more(self.workdir, self.steps, config, say)
+        write_claim(self.workdir, config)
+
+
+def find_run(workdir: pathlib.Path, config: Config) -> Begun:
+    """How a config stands to what is in a workdir; writes nothing.
 
     Raises:
-        ConfigError: The workdir belongs to another config; the message shows the difference.
+        ConfigError: A run of another config is there, or a longer one of the same; the message
+            shows the difference.
     """
     if not (workdir / CONFIG_FILE).exists():
-        write_claim(workdir, config)
-        return
-    if changed := changes(placed_config(workdir), _place(config, "")):
+        return Begun(workdir, 0, finished=False)
+    old = placed_config(workdir)
+    changed = changes(old, _place(config, ""))
+    if changed == [f"train.steps: {old.train.steps} → {config.train.steps}"]:
+        if config.train.steps < old.train.steps:
+            raise ConfigError(
+                f"the run in {workdir} has {old.train.steps:,} updates to do, and "
+                f"train.steps={config.train.steps:,} asks for fewer: a run is not made shorter. "
+                "Evaluate an earlier checkpoint with --mode=evaluate --checkpoint=STEP, or train "
+                "in another --workdir"
+            )
+    elif changed:
         raise ConfigError(
             f"{workdir} holds a run of another config; take another --workdir, or the old values "
             "(old → new):\n  " + "\n  ".join(changed)
         )
+    done = (workdir / EVALUATION_FILE).exists()
+    return Begun(workdir, old.train.steps, done and config.train.steps == old.train.steps)
+
+
+def _tell_of_more(
+    workdir: pathlib.Path, before: int, config: Config, say: Callable[[str], None]
+) -> None:
+    """Puts the table of a finished run aside and says what more updates mean."""
+    t = config.train
+    say(f"continuing to {t.steps:,} updates, the run in {workdir} had {before:,}")
+    if (workdir / EVALUATION_FILE).exists():
+        aside = _free_folder(workdir / "evaluations", f"after-{before}")
+        aside.mkdir(parents=True, exist_ok=True)
+        # The table last: the run counts as finished as long as it is there.
+        for name in ("report", EVALUATION_FILE):
+            if (workdir / name).exists():
+                (workdir / name).rename(aside / name)
+        say(f"its table after {before:,} updates is now in {aside}")
+    if t.schedule != "constant":
+        rate = [learning_rate(t, before), learning_rate(_shorter(t, before), before)]
+        say(
+            f"the learning rate follows train.schedule={t.schedule} over {t.steps:,} updates from "
+            f"here on: {rate[0]:.3g} after update {before:,}, where the shorter schedule had come "
+            f"to {rate[1]:.3g}; a run of {t.steps:,} updates from the start is another run"
+        )
+
+
+def _shorter(t: Config, steps: int) -> Config:
+    shorter = copy.deepcopy(t)
+    shorter.steps = steps
+    return shorter
+
+
+def _free_folder(parent: pathlib.Path, name: str) -> pathlib.Path:
+    """A folder in which no table lies."""
+    found, number = parent / name, 1
+    while (found / EVALUATION_FILE).exists():
+        number += 1
+        found = parent / f"{name}-{number}"
+    return found

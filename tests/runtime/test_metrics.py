@@ -29,6 +29,17 @@ def test_a_restart_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
+def test_the_last_validation_stays_where_it_does_not_come_again(tmp_path):
+    """A run that ended after 20 updates is trained on; validations come at multiples of 15."""
+    path = tmp_path / "metrics.jsonl"
+    write(path, None, STREAM)
+    before = path.read_bytes()
+    MetricsFile(path, restored_step=20, validates=False).close()
+    assert path.read_bytes() == before
+    MetricsFile(path, restored_step=20, validates=True).close()
+    assert path.read_bytes() == b"".join(before.splitlines(keepends=True)[:-1])
+
+
 def test_a_new_run_begins_with_an_empty_file(tmp_path):
     write(tmp_path / "m.jsonl", None, STREAM)
     write(tmp_path / "m.jsonl", None, STREAM[:1])

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -7,21 +8,77 @@ from molphenix_jax.tasks.align.config import default_config
 from molphenix_jax.tasks.stored import (
     changes,
     changes_of_training,
-    claim_workdir,
+    find_run,
     placed_config,
     stored_config,
 )
 
 
+def claim(workdir, config) -> list[str]:
+    said: list[str] = []
+    find_run(workdir, config).claim(config, say=said.append)
+    return said
+
+
 def test_a_workdir_of_another_config_is_refused_with_the_difference(tmp_path):
     config = default_config()
-    claim_workdir(tmp_path / "run", config)
-    claim_workdir(tmp_path / "run", config)
+    claim(tmp_path / "run", config)
+    claim(tmp_path / "run", config)
     config.train.learning_rate = 0.5
     with pytest.raises(ConfigError, match=r"train\.learning_rate: 0\.003 → 0\.5"):
-        claim_workdir(tmp_path / "run", config)
+        claim(tmp_path / "run", config)
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     assert stored["train"]["learning_rate"] == 3e-3
+
+
+def test_more_updates_continue_a_run_and_fewer_are_refused(tmp_path):
+    workdir, config = tmp_path / "run", default_config()
+    assert claim(workdir, config) == []
+    assert not find_run(workdir, config).finished
+    (workdir / "report").mkdir()
+    (workdir / "report" / "index.html").touch()
+    (workdir / "evaluation.json").write_text("{}")
+    assert find_run(workdir, config).finished
+    config.train.steps = 600
+    begun = find_run(workdir, config)
+    assert not begun.finished
+    assert stored_config(workdir).train.steps == 300, "looking is not claiming"
+    said = claim(workdir, config)
+    assert said[0] == f"continuing to 600 updates, the run in {workdir} had 300"
+    # By hand: the warm-up takes 30 updates; after 300 of 600 the cosine is at 270/570.
+    rate = 3e-3 * (1 + math.cos(math.pi * 270 / 570)) / 2
+    assert f"train.schedule=cosine over 600 updates from here on: {rate:.3g} after" in said[2]
+    assert "had come to 0;" in said[2]
+    aside = workdir / "evaluations" / "after-300"
+    assert (aside / "evaluation.json").exists()
+    assert (aside / "report" / "index.html").exists()
+    assert not (workdir / "evaluation.json").exists()
+    assert stored_config(workdir).train.steps == 600
+    assert claim(workdir, config) == []
+    config.train.steps = 300
+    with pytest.raises(
+        ConfigError, match=r"600 updates to do, and train\.steps=300 asks for fewer"
+    ):
+        find_run(workdir, config)
+    config.train.steps, config.seed = 900, 1
+    with pytest.raises(ConfigError, match=r"seed: 0 → 1\n  train\.steps: 600 → 900"):
+        find_run(workdir, config)
+
+
+def test_a_table_that_was_put_aside_before_stays(tmp_path):
+    workdir, config = tmp_path / "run", default_config()
+    claim(workdir, config)
+    old = workdir / "evaluations" / "after-300"
+    old.mkdir(parents=True)
+    for folder, text in ((old, '{"old": 1}'), (workdir, '{"new": 1}')):
+        (folder / "evaluation.json").write_text(text)
+    config.train.steps, config.train.schedule = 600, "constant"
+    with pytest.raises(ConfigError, match=r"train\.schedule"):
+        claim(workdir, config)
+    config.train.schedule = "cosine"
+    claim(workdir, config)
+    assert (old / "evaluation.json").read_text() == '{"old": 1}'
+    assert (workdir / "evaluations/after-300-2/evaluation.json").read_text() == '{"new": 1}'
 
 
 def test_what_a_config_makes_no_use_of_is_no_change():
@@ -56,7 +113,7 @@ def test_paths_of_a_run_hold_from_any_folder(tmp_path, monkeypatch):
     config.data.cache = "cache"
     config.molecules.embeddings = "a=a.parquet, b=/b.parquet"
     config.eval.unseen_screens = "x.csv,moved.csv"
-    claim_workdir(tmp_path / "run", config)
+    claim(tmp_path / "run", config)
     monkeypatch.chdir(here)
     found = placed_config(tmp_path / "run")
     assert found.data.wells == str(there / "w.csv")
@@ -67,4 +124,4 @@ def test_paths_of_a_run_hold_from_any_folder(tmp_path, monkeypatch):
     assert found.molecules.pretrained == ""
     # What is stored stays as it was given; the same file under its whole name is no other config.
     assert stored_config(tmp_path / "run").data.wells == "w.csv"
-    claim_workdir(tmp_path / "run", found)
+    claim(tmp_path / "run", found)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from molphenix_jax import reporting
+from molphenix_jax import reporting, storage
 from molphenix_jax.data.builders import HEADER
 from molphenix_jax.data.prepare import (
     PrepareConfig,
@@ -38,8 +38,7 @@ from molphenix_jax.evaluation import Ranks, evaluation_record, pool
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
-from molphenix_jax.runtime.workdir import fold_folder, read_json
-from molphenix_jax.storage import new_file, write_csv, write_json
+from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder, read_json
 from molphenix_jax.tasks.align.config import listed, named_files, validate
 from molphenix_jax.tasks.align.encoder import EncoderAlignRun
 from molphenix_jax.tasks.align.evaluation import (
@@ -65,6 +64,7 @@ class AlignTask:
 
     config: Config
     screen: AnyScreen
+    rejected: pd.DataFrame
     unseen: Mapping[str, AnyScreen]
     groups: Int[np.ndarray, " m"]
     mesh: jax.sharding.Mesh
@@ -95,25 +95,41 @@ class AlignTask:
         return kind(self.config, self.screen, split, self.mesh)
 
     def run(self, fold: int, workdir: pathlib.Path) -> AlignRun:
-        """The run whose unseen molecules are fold `fold`; writes its splits and leakage report."""
+        """The run whose unseen molecules are fold `fold`."""
         split = self.split(fold)
-        table = split_table(self.screen, split)
-        need_same_split(workdir / SPLITS_FILE, table)
-        write_csv(workdir / SPLITS_FILE, table)
-        write_json(workdir / "leakage.json", leakage_report(self.screen, split))
+        need_same_split(workdir / SPLITS_FILE, split_table(self.screen, split))
         if self.config.molecules.encoder == "mpnn":
             need_same_featuriser(workdir, features=False)
-            write_featuriser(workdir, max_atoms=self.config.molecules.max_atoms)
         run = self.make_run(split)
         for sentence in run.notes:
             say(sentence)
         return run
 
-    def evaluate(self, run: AlignRun, params: Any) -> Ranks:
+    def keep(self, workdir: pathlib.Path) -> None:
+        """Writes `rejected.csv`, `correction.npz` and `screen.json`."""
+        if len(self.rejected):
+            path = workdir / "rejected.csv"
+            storage.write_csv(path, self.rejected)
+            say(f"- {len(self.rejected):,} rows were rejected: {path} has each with its reason")
+        with storage.new_file(workdir / "correction.npz") as private:
+            self.screen.correction.save(private)
+        read = [dict(self.screen.concentration), self.screen.conditions.as_json()]
+        told = dict(zip(READ_FIELDS, read, strict=True))
+        storage.write_json(workdir / SCREEN_FILE, {**self.screen.provenance, **told})
+
+    def keep_run(self, run: AlignRun, workdir: pathlib.Path) -> None:
+        """Writes `splits.csv` and the leakage report, and what made the graphs if there are any."""
+        storage.write_csv(workdir / SPLITS_FILE, split_table(self.screen, run.split))
+        storage.write_json(workdir / "leakage.json", leakage_report(self.screen, run.split))
+        if self.config.molecules.encoder == "mpnn":
+            write_featuriser(workdir, max_atoms=self.config.molecules.max_atoms)
+
+    def evaluate(self, run: AlignRun, params: Any, out: pathlib.Path) -> Ranks:
         """Ranks of the model and the baselines on every split of one fold."""
+        del out
         return rank_run(run, params, self.unseen)
 
-    def conclude(self, results: Sequence[Ranks], workdir: pathlib.Path) -> None:
+    def conclude(self, results: Sequence[Ranks], workdir: pathlib.Path, out: pathlib.Path) -> None:
         """Pools the folds, writes `evaluation.json` and `report/`, prints the headline table."""
         e = self.config.eval
         record = evaluation_record(
@@ -125,16 +141,17 @@ class AlignTask:
         metrics = {
             folder.name if self.n_folds > 1 else "run": list(read_metrics(folder / METRICS_FILE))
             for folder in folders
+            if (folder / METRICS_FILE).exists()
         }
         page = reporting.write_report(
-            workdir,
+            out,
             record,
             metrics,
             title=f"{self.config.loss.name} on {self.screen.name}",
             notes=self.screen.notes,
         )
         # Last: its presence says that the run is finished.
-        write_json(workdir / "evaluation.json", record)
+        storage.write_json(out / EVALUATION_FILE, record)
         say(reporting.to_text(record, width=max(console.width, TABLE_WIDTH)).rstrip())
         say(f"all splits, pictures and numbers: {page}")
 
@@ -142,7 +159,7 @@ class AlignTask:
 def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> AlignTask:
     """Prepares the screen of `data.wells` (or the built-in one) and the unseen screens.
 
-    Writes `rejected.csv`, `correction.npz` and `screen.json` into the workdir.
+    Where the workdir holds a run already, the screen that it was trained on is asked for.
 
     Raises:
         WellsError: A wells file without a usable row.
@@ -168,8 +185,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         screen, rejected = _opened(pathlib.Path(d.wells), config)
         if trained:
             need_same(trained, screen.provenance, what=d.wells)
-        _describe(screen, rejected, workdir)
-        return _task(config, screen, options, mesh)
+        return _task(config, screen, rejected, options, mesh)
     if d.wells:
         prepared = prepare(d.wells, options, cache=cache, trained=trained, say=say)
     else:
@@ -178,8 +194,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         except ValueError as error:
             raise ConfigError(f"data.simulated: {error}") from error
         prepared = prepare_simulated(simulation, options, cache=cache, trained=trained, say=say)
-    _describe(prepared.screen, prepared.rejected, workdir)
-    return _task(config, prepared.screen, options, mesh)
+    return _task(config, prepared.screen, prepared.rejected, options, mesh)
 
 
 def _trained(workdir: pathlib.Path) -> Trained | None:
@@ -206,9 +221,14 @@ def _opened(folder: pathlib.Path, config: Config) -> tuple[StreamedScreen, pd.Da
 
 
 def _task(
-    config: Config, screen: AnyScreen, options: PrepareConfig, mesh: jax.sharding.Mesh
+    config: Config,
+    screen: AnyScreen,
+    rejected: pd.DataFrame,
+    options: PrepareConfig,
+    mesh: jax.sharding.Mesh,
 ) -> AlignTask:
     """The task on a screen, with the unseen screens prepared as that one was."""
+    _describe(screen)
     d = config.data
     cache = cache_folder(d.cache)
     unseen = {}
@@ -220,22 +240,13 @@ def _task(
             say(f"- {other.screen.name}: {sentence}")
         unseen[other.screen.name] = other.screen
     groups = molecule_groups(screen.molecules, method=d.split, butina_cutoff=d.butina_cutoff)
-    return AlignTask(config, screen, unseen, groups, mesh)
+    return AlignTask(config, screen, rejected, unseen, groups, mesh)
 
 
-def _describe(screen: AnyScreen, rejected: pd.DataFrame, workdir: pathlib.Path) -> None:
-    """Says what the screen holds and what was decided; keeps what a reader will ask for later."""
+def _describe(screen: AnyScreen) -> None:
+    """Says what the screen holds and what was decided."""
     for note in screen.notes:
         say(f"- {note}")
-    if len(rejected):
-        path = workdir / "rejected.csv"
-        write_csv(path, rejected)
-        say(f"- {len(rejected):,} rows were rejected: {path} has each with its reason")
-    with new_file(workdir / "correction.npz") as private:
-        screen.correction.save(private)
-    read = [dict(screen.concentration), screen.conditions.as_json()]
-    told = dict(zip(READ_FIELDS, read, strict=True))
-    write_json(workdir / SCREEN_FILE, {**screen.provenance, **told})
     doses = np.unique(screen.concentration_um)
     several = f" under {len(screen.conditions)} conditions" if len(screen.conditions) > 1 else ""
     say(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ class ImageAlignTask(align.AlignTask):
 
     stack: Any
     images: Images
+    rejected_images: Sequence[Any]
 
     def split(self, fold: int) -> Split:
         """The split of a fold, without perturbations that have no image to be seen."""
@@ -47,6 +49,15 @@ class ImageAlignTask(align.AlignTask):
             say(f"- {lost:,} perturbations of the splits have no image and are left out")
         heldout = {dose: ids[any_image[ids]] for dose, ids in split.heldout.items()}
         return dataclasses.replace(split, **kept, heldout=heldout)
+
+    def keep(self, workdir: pathlib.Path) -> None:
+        """Writes `rejected_images.csv` beside what an alignment run keeps."""
+        super().keep(workdir)
+        if self.rejected_images:
+            path = workdir / "rejected_images.csv"
+            write_rejected(path, self.rejected_images)
+            n = len(self.rejected_images)
+            say(f"- {n:,} images were rejected: {path} has each with its reason")
 
     def make_run(self, split: Split) -> ImageAlignRun:
         """The run of a split."""
@@ -77,11 +88,6 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
         say(f"- {note}")
     crop = CropConfig(0, core=i.core, downsample=i.downsample, standardise=i.standardise)
     stack = stack_images(found, crop, cache=cache_folder(d.cache), say=say)
-    rejected = (*found.rejected, *stack.rejected.values())
-    if rejected:
-        path = workdir / "rejected_images.csv"
-        write_rejected(path, rejected)
-        say(f"- {len(rejected):,} images were rejected: {path} has each with its reason")
     task = align.make(config, mesh, workdir)
     wells = read_wells(
         d.wells,
@@ -97,4 +103,5 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
     usable[list(stack.rejected)] = False
     images = match_images(task.screen, wells, found.fields, usable)
     base = {f.name: getattr(task, f.name) for f in dataclasses.fields(align.AlignTask)}
-    return ImageAlignTask(**base, stack=stack.images, images=images)
+    rejected = (*found.rejected, *stack.rejected.values())
+    return ImageAlignTask(**base, stack=stack.images, images=images, rejected_images=rejected)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from molphenix_jax import storage
 from molphenix_jax.evaluation.neighbours import neighbour_record, standardise_plates
 from molphenix_jax.models.vit import Reconstruction
 from molphenix_jax.phenomics.intensity import intensity_features
@@ -17,8 +18,7 @@ from molphenix_jax.reporting.encoder_page import neighbour_text, write_encoder_p
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.runtime.workdir import fold_folder
-from molphenix_jax.storage import write_json
+from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder
 from molphenix_jax.tasks.mae_pretraining.config import validate
 from molphenix_jax.tasks.mae_pretraining.images import Images, held_back, read_images, to_8bit
 from molphenix_jax.tasks.mae_pretraining.run import MAERun
@@ -51,6 +51,7 @@ class MAETask:
 
     def run(self, fold: int, workdir: pathlib.Path) -> MAERun:
         """The run that holds back one part of the images; after the last part comes the first."""
+        del workdir
         d = self.config.data
         held = held_back(
             self.images,
@@ -60,12 +61,18 @@ class MAETask:
             seed=self.config.seed,
         )
         say(f"training on {(~held).sum():,} images, {held.sum():,} are held back")
-        return MAERun(self.config, self.images.pixels, held, self.mesh, fold=fold, workdir=workdir)
+        return MAERun(self.config, self.images.pixels, held, self.mesh, fold=fold)
 
-    def evaluate(self, run: MAERun, params: Any) -> FoldResult:
+    def keep(self, workdir: pathlib.Path) -> None:
+        """Nothing: no image is rejected."""
+
+    def keep_run(self, run: MAERun, workdir: pathlib.Path) -> None:
+        """Nothing: which images are held back follows from the config."""
+
+    def evaluate(self, run: MAERun, params: Any, out: pathlib.Path) -> FoldResult:
         """Embeds all images with the trained and the untrained encoder; writes the encoder."""
         params = jax.tree.map(lambda leaf: leaf[0], params)
-        say(f"encoder written: {run.save_encoder(params)}")
+        say(f"encoder written: {run.save_encoder(params, out)}")
         whole, metrics = run.paint(params)
         painted = jax.tree.map(lambda a: np.asarray(a[: self.config.eval.n_painted]), whole)
         if self.images.labels is None:
@@ -73,7 +80,9 @@ class MAETask:
             return FoldResult(nothing, nothing, run.held, metrics, painted)
         return FoldResult(run.embed(params), run.embed(run.untrained()), run.held, metrics, painted)
 
-    def conclude(self, results: Sequence[FoldResult], workdir: pathlib.Path) -> None:
+    def conclude(
+        self, results: Sequence[FoldResult], workdir: pathlib.Path, out: pathlib.Path
+    ) -> None:
         """Pools the folds, writes `evaluation.json` and `report/`, prints the table."""
         c, labels = self.config, self.images.labels
         record: dict[str, Any] = {
@@ -114,7 +123,7 @@ class MAETask:
             )
             figure = painting.painting_figure(*shown)
         page = write_encoder_page(
-            workdir,
+            out,
             record,
             [list(read_metrics(folder / METRICS_FILE)) for folder in folders],
             figure,
@@ -123,7 +132,7 @@ class MAETask:
             title=f"Masked autoencoder on {pathlib.Path(c.data.images).name}",
         )
         # Last: its presence says that the run is finished.
-        write_json(workdir / "evaluation.json", record)
+        storage.write_json(out / EVALUATION_FILE, record)
         say(neighbour_text(record).rstrip())
         say(f"reconstructions, pictures and numbers: {page}")
 

@@ -51,11 +51,9 @@ class MAERun:
         mesh: jax.sharding.Mesh,
         *,
         fold: int,
-        workdir: pathlib.Path,
     ):
         d = config.data
         self.config, self.pixels, self.held, self.fold = config, pixels, held, fold
-        self.workdir = workdir
         self.sizes: MAEConfig = model_config(config, channels=pixels.shape[1])
         self.model = MAE(self.sizes, dtype=jnp.dtype(config.train.compute_dtype))
         self.tokens = pixels.shape[1] * (d.crop // self.sizes.encoder.patch) ** 2
@@ -185,9 +183,9 @@ class MAERun:
         z = np.concatenate(found)
         return z.reshape(len(self.pixels), -1, z.shape[1]).mean(1)
 
-    def save_encoder(self, params: Any) -> pathlib.Path:
-        """Writes the model for `load_encoder`; gives the folder."""
-        folder = self.workdir / ENCODER_FOLDER
+    def save_encoder(self, params: Any, workdir: pathlib.Path) -> pathlib.Path:
+        """Writes the model for `load_encoder` into a workdir; gives the folder."""
+        folder = workdir / ENCODER_FOLDER
         trained = f"MAE trained for {self.config.train.steps:,} updates"
         save_folder(
             folder,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from molphenix_jax import reporting
+from molphenix_jax import reporting, storage
 from molphenix_jax.data.labels import LabelGroup, Labels, LabelsError, computed_labels, read_labels
 from molphenix_jax.data.prepare import cache_folder
 from molphenix_jax.data.splits import SPLITS_FILE, fold_of, molecule_groups, need_same_split
@@ -26,7 +26,7 @@ from molphenix_jax.molecules.graphs import MolecularGraph
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.storage import write_csv, write_json
+from molphenix_jax.runtime.workdir import EVALUATION_FILE
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import (
     features_of,
@@ -52,19 +52,14 @@ class PropertyTask:
     n_folds: int = 1
 
     def run(self, fold: int, workdir: pathlib.Path) -> PropertyRun:
-        """The run; writes `splits.csv`."""
+        """The run; a part of the molecules is unseen."""
         d, rng = self.config.data, np.random.default_rng(self.config.seed)
         ids = np.arange(len(self.graphs))
         is_test = fold_of(self.groups, round(1 / d.test_fraction), rng) == fold
         rest = ids[~is_test]
         is_validation = fold_of(self.groups[rest], round(1 / d.validation_fraction), rng) == 0
         split = PropertySplit(rest[~is_validation], rest[is_validation], ids[is_test])
-        side = np.empty(len(ids), object)
-        for name, rows in zip(("train", "validation", "unseen_molecules"), split, strict=True):
-            side[rows] = name
-        table = self.labels.molecules[["inchikey", "smiles"]].assign(split=side)
-        need_same_split(workdir / SPLITS_FILE, table)
-        write_csv(workdir / SPLITS_FILE, table)
+        need_same_split(workdir / SPLITS_FILE, self._table(split))
         say(
             f"split by {d.split}: {len(split.train):,} training molecules, "
             f"{len(split.validation):,} validation, {len(split.test):,} of unseen groups"
@@ -72,8 +67,28 @@ class PropertyTask:
         blocks = list(self.blocks.values())
         return PropertyRun(self.config, self.labels, self.graphs, blocks, split, self.mesh)
 
-    def evaluate(self, run: PropertyRun, params: Any) -> dict[str, Any]:
+    def _table(self, split: PropertySplit) -> pd.DataFrame:
+        side = np.empty(len(self.graphs), object)
+        for name, rows in zip(("train", "validation", "unseen_molecules"), split, strict=True):
+            side[rows] = name
+        return self.labels.molecules[["inchikey", "smiles"]].assign(split=side)
+
+    def keep(self, workdir: pathlib.Path) -> None:
+        """Writes `rejected.csv` and `featuriser.json`."""
+        write_featuriser(workdir, max_atoms=self.config.data.max_atoms)
+        rejected = self.labels.rejected
+        if len(rejected):
+            path = workdir / "rejected.csv"
+            storage.write_csv(path, rejected)
+            say(f"- {len(rejected):,} rows were rejected: {path} has each with its reason")
+
+    def keep_run(self, run: PropertyRun, workdir: pathlib.Path) -> None:
+        """Writes `splits.csv`."""
+        storage.write_csv(workdir / SPLITS_FILE, self._table(run.split))
+
+    def evaluate(self, run: PropertyRun, params: Any, out: pathlib.Path) -> dict[str, Any]:
         """Rows of the evaluation: means over all labels, and the chosen ones beside baselines."""
+        del out
         e, split = self.config.eval, run.split
         predictions = run.predict(params, split.test)
         results, comparisons, missing = [], [], []
@@ -127,16 +142,18 @@ class PropertyTask:
             )
         return found
 
-    def conclude(self, results: Sequence[dict[str, Any]], workdir: pathlib.Path) -> None:
+    def conclude(
+        self, results: Sequence[dict[str, Any]], workdir: pathlib.Path, out: pathlib.Path
+    ) -> None:
         """Writes `evaluation.json` and `report/`, prints the table."""
         (record,) = results
         metrics = list(read_metrics(workdir / METRICS_FILE))
         name = self.config.data.labels or "computed properties"
         page = reporting.write_property_report(
-            workdir, record, metrics, title=f"Property pretraining on {pathlib.Path(name).name}"
+            out, record, metrics, title=f"Property pretraining on {pathlib.Path(name).name}"
         )
         # Last: its presence says that the run is finished.
-        write_json(workdir / "evaluation.json", record)
+        storage.write_json(out / EVALUATION_FILE, record)
         say(reporting.property_text(record).rstrip())
         say(f"the page of the run: {page}")
 
@@ -169,7 +186,7 @@ def _mean_rows(run: PropertyRun, g: LabelGroup, predicted: Float[np.ndarray, "n 
 
 
 def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> PropertyTask:
-    """Reads the labels and makes the graphs; writes `rejected.csv` and `featuriser.json`.
+    """Reads the labels and makes the graphs.
 
     Raises:
         LabelsError: Label tables that cannot be used.
@@ -196,11 +213,6 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Prop
     if not kept:
         raise LabelsError(f"data.max_atoms={d.max_atoms} leaves none of {len(smiles)} molecules")
     _check_atoms(labels, kept)
-    write_featuriser(workdir, max_atoms=d.max_atoms)
-    if len(labels.rejected):
-        path = workdir / "rejected.csv"
-        write_csv(path, labels.rejected)
-        say(f"- {len(labels.rejected):,} rows were rejected: {path} has each with its reason")
     for g in labels.groups:
         say(f"- {g.name}: {len(g.columns):,} labels, e.g. {', '.join(g.columns[:3])}")
     groups = molecule_groups(labels.molecules, method=d.split, butina_cutoff=d.butina_cutoff)

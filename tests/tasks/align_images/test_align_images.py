@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from molphenix_jax import cli, tasks, train
+from molphenix_jax.evaluate import load_params
 from molphenix_jax.evaluation import rank_of_positive
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config, ConfigError
@@ -89,7 +90,7 @@ def test_the_loss_falls_and_seen_images_find_their_molecule(whole, data):
     task, _ = tiny.make(c, whole / "again")
     with console.capture():
         run = task.run(0, whole / "again")
-        _, params = train.load_params(run, c, meshes.make_mesh(1), whole, checkpoint=None)
+        _, params = load_params(run, c, meshes.make_mesh(1), whole, checkpoint=None)
     ids = run.split.train
     z_x = run.embed_queries(params, np.zeros((len(ids), 1)), ids=ids, wells=~run.split.withheld)
     rank = rank_of_positive(
@@ -117,7 +118,7 @@ def test_a_restart_continues_bit_by_bit(whole, data, tmp_path):
             train.fit(run, c, meshes.make_mesh(1), tmp_path)
         run.validate = stop
         again = train.fit(task.run(0, tmp_path), c, meshes.make_mesh(1), tmp_path)
-        _, params = train.load_params(run, c, meshes.make_mesh(1), whole, checkpoint=None)
+        _, params = load_params(run, c, meshes.make_mesh(1), whole, checkpoint=None)
     jax.tree.map(
         lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), again, params
     )

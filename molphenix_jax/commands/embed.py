@@ -1,4 +1,4 @@
-"""`molphenix embed FILE --encoder=RUN --out=FILE`: molecule fingerprints of a trained encoder."""
+"""`molphenix embed`: molecule fingerprints of a trained encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`molphenix prepare FILE...`: wells to a screen on disk, of any size, on one machine or many."""
+"""`molphenix prepare`: wells to a screen on disk, of any size, on one machine or many."""
 
 from __future__ import annotations
 

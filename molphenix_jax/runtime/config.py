@@ -5,7 +5,7 @@ A config file is `configs/<name>.py` with `get_config(arg)`. Its argument string
 as `--config.train.steps=500`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_collections
@@ -41,6 +41,18 @@ def parse_arg(arg: str | None, **defaults: str | int | float | bool) -> Config:
                 f"config argument {name}={text!r} is not of type {kind.__name__}"
             ) from error
     return ml_collections.ConfigDict(values)
+
+
+def chosen(name: str, value: str, options: Iterable[str]) -> str:
+    """The value of a config argument that names one of some options.
+
+    Raises:
+        ConfigError: It names none of them.
+    """
+    options = tuple(options)
+    if value not in options:
+        raise ConfigError(f"{name}={value!r} is unknown; choose one of {', '.join(options)}")
+    return value
 
 
 def _parse_bool(text: str) -> bool:

@@ -31,7 +31,7 @@ from molphenix_jax.molecules.graphs import (
     prepare_graphs,
 )
 from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
-from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.config import Config, ConfigError, chosen
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.storage import digest_texts, make_file_once, write_json
 from molphenix_jax.tasks.stored import anew_command, stored_config
@@ -52,9 +52,7 @@ def encoder_fields(size: str) -> Config:
     Raises:
         ConfigError: An unknown size.
     """
-    if size not in SIZES:
-        raise ConfigError(f"size={size!r} is unknown; choose one of {', '.join(SIZES)}")
-    m = ml_collections.ConfigDict(SIZES[size])
+    m = ml_collections.ConfigDict(SIZES[chosen("size", size, SIZES)])
     m.expansion = 4
     m.activation = "gelu"  # relu | gelu
     m.norm = "layer"  # layer | graph

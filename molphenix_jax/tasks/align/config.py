@@ -8,16 +8,20 @@ import ml_collections
 
 from molphenix_jax.data.builders import HEADER
 from molphenix_jax.data.sampling import AVERAGING
-from molphenix_jax.data.simulated.screen import SimulationConfig
+from molphenix_jax.data.simulated.screen import TINY, SimulationConfig
 from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES, S2L_PRESETS, make_loss
 from molphenix_jax.models import CONCENTRATION_KINDS
 from molphenix_jax.models.mpnn import mup_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS
-from molphenix_jax.runtime.config import Config, ConfigError, parse_arg
+from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
 from molphenix_jax.runtime.mesh import PLACEMENTS
 from molphenix_jax.runtime.optimizer import train_fields, train_problems
-from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_problems
+from molphenix_jax.tasks.molecule_encoder import (
+    encoder_fields,
+    encoder_fields_of,
+    encoder_problems,
+)
 
 COLUMNS = (
     "plate",
@@ -47,23 +51,42 @@ _PREPARING = (
     *("data.group_by", "data.conditions", "data.clip", "data.n_null"),
 )
 
+ENCODERS = ("none", "mpnn")
+
 # Heads as (width, residual blocks, principal components of the input; 0 takes the input as it is).
 # "paper" has 38.7M parameters at 1,024 profile features and 4,263 fingerprint bits (SPEC §4).
 # "small" was chosen on screens of 100 to 2,000 molecules: see README, "What helped".
+# "tiny" learns nothing: it shows in seconds that wells, molecules and fields go through.
 SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "phenomics": (16, 1, 16),
+        "molecules": (16, 1, 16),
+        "dim": 8,
+        "encoder": "tiny",
+        "s2l": "small_screen",
+        "train": {"steps": 6, "batch_size": 32, "learning_rate": 3e-3, "members": 1},
+        "simulated": TINY,
+        "fields": {"data.n_null": 200, "eval.n_bootstrap": 50},
+    },
     "small": {
         "phenomics": (128, 1, 64),
         "molecules": (128, 1, 256),
         "dim": 64,
+        "encoder": "1m",
         "s2l": "small_screen",
         "train": {"steps": 300, "batch_size": 256, "learning_rate": 3e-3, "members": 5},
+        "simulated": SimulationConfig(),
+        "fields": {},
     },
     "paper": {
         "phenomics": (1024, 6, 0),
         "molecules": (1232, 1, 0),
         "dim": 512,
+        "encoder": "1m",
         "s2l": "fingerprint",
         "train": {"steps": 20_000, "batch_size": 512, "learning_rate": 5e-4, "members": 1},
+        "simulated": SimulationConfig(),
+        "fields": {},
     },
 }
 
@@ -77,11 +100,10 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
         encoder: none, or mpnn for a molecule encoder that learns beside the blocks.
 
     Raises:
-        ConfigError: An unknown size.
+        ConfigError: An unknown size or encoder.
     """
-    if size not in SIZES:
-        raise ConfigError(f"size={size!r} is unknown; choose one of {', '.join(SIZES)}")
-    preset = SIZES[size]
+    preset = SIZES[chosen("size", size, SIZES)]
+    chosen("encoder", encoder, ENCODERS)
     c = ml_collections.ConfigDict()
     c.task = "align"
     c.seed = 0
@@ -116,7 +138,7 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     d.device_memory_gib = 0.0  # memory of a device, for auto; 0 asks the device
     d.averaging = "random"  # random | full | single replicates in a training step
     d.max_replicates = 8
-    d.simulated = ml_collections.ConfigDict(_simulation_fields())
+    d.simulated = ml_collections.ConfigDict(dataclasses.asdict(preset["simulated"]))
 
     c.molecules = m = ml_collections.ConfigDict()
     m.blocks = "morgan,maccs,rdkit,physchem"  # also morgan_chiral, which tells stereoisomers apart
@@ -129,7 +151,7 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     h.phenomics = _tower(*preset["phenomics"])
     h.molecules = _tower(*preset["molecules"])
     h.dim = preset["dim"]
-    h.encoder = encoder_fields("1m")  # used with molecules.encoder=mpnn
+    h.encoder = encoder_fields(preset["encoder"])  # used with molecules.encoder=mpnn
     h.concentration = "onehot"  # none | onehot | log | sigmoid
     h.scale_init = 10.0
     h.bias_init = 0.0  # 0: the logit of the mean target, -log(batch - 1); SigLIP takes -10
@@ -162,6 +184,7 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     e.baselines = "knn,ridge,physchem"  # chance always stands beside them
     e.n_bootstrap = 1_000
     e.validation_pairs = 10_000  # ranked at each validation, at most
+    c.update_from_flattened_dict(preset["fields"])
     return c
 
 
@@ -169,15 +192,26 @@ def config_from_arg(arg: str | None, *, loss: str) -> Config:
     """The config that a file in `configs/` stands for: the defaults with another loss.
 
     Args:
-        arg: What follows the colon of `--config=configs/clip.py:wells=FILE,size=paper`.
+        arg: What follows the colon of `--config=configs/clip.py:wells=FILE,size=paper`: `wells`,
+            `size`, `encoder` and `pretrained`, and with S2L also `preset` (see configs/s2l.py).
         loss: Name of the loss.
 
     Raises:
-        ConfigError: An argument that is unknown or of the wrong type.
+        ConfigError: An argument that is unknown, of the wrong type or none of its choices.
+        PretrainedError: The pretrained run cannot be read.
     """
-    args = parse_arg(arg, wells="", size="small")
-    config = default_config(wells=args.wells, size=args.size)
+    presets = {"preset": ""} if loss == "s2l" else {}
+    args = parse_arg(arg, wells="", size="small", encoder="none", pretrained="", **presets)
+    encoder = "mpnn" if args.pretrained else args.encoder
+    config = default_config(wells=args.wells, size=args.size, encoder=encoder)
     config.loss.name = loss
+    if args.pretrained:
+        config.molecules.pretrained = args.pretrained
+        config.model.encoder.update(encoder_fields_of(args.pretrained))
+        config.train.lr_rules = mup_lr_rules(config.model.encoder.width, prefix="/encoder")
+    if args.get("preset"):
+        preset = S2L_PRESETS[chosen("preset", args.preset, S2L_PRESETS)]
+        config.loss.options.s2l.update(preset)
     return config
 
 
@@ -190,10 +224,6 @@ def _tower(width: int, n_blocks: int, components: int) -> Config:
     t.input_dropout = 0.2
     t.dropout = 0.2
     return t
-
-
-def _simulation_fields() -> dict[str, Any]:
-    return dataclasses.asdict(SimulationConfig())
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -281,7 +311,7 @@ def validate(c: Config) -> None:
             bool(name and file) and name not in FINGERPRINTS,
             f"molecules.embeddings={entry!r}: give name=FILE, with a name that is no block's",
         )
-    choice("molecules.encoder", c.molecules.encoder, ("none", "mpnn"))
+    choice("molecules.encoder", c.molecules.encoder, ENCODERS)
     check(
         c.molecules.encoder == "mpnn" or not c.molecules.pretrained,
         "molecules.pretrained is set but molecules.encoder=none; take s2l.py:encoder=mpnn",

@@ -7,9 +7,11 @@ import ml_collections
 
 from molphenix_jax.data.builders import HEADER
 from molphenix_jax.data.images import LAYOUTS
+from molphenix_jax.data.prepare import cache_folder
+from molphenix_jax.data.simulated.images import SIMULATED, simulate_images
 from molphenix_jax.models.resnet import RESNETS
 from molphenix_jax.phenomics import STANDARDISE
-from molphenix_jax.runtime.config import Config, ConfigError, parse_arg
+from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
 from molphenix_jax.tasks.align import config as align_config
 
 PATHS = {**align_config.PATHS, "images.path": "path", "images.index": "path"}
@@ -17,6 +19,12 @@ unused = align_config.unused
 
 # Width of the joint space, ResNet (name, width), molecule head (width, blocks), training.
 SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "dim": 8,
+        "resnet": ("resnet18", 4),
+        "molecules": (16, 1),
+        "train": {"steps": 6, "batch_size": 16, "learning_rate": 1e-3},
+    },
     "small": {
         "dim": 64,
         "resnet": ("resnet18", 16),
@@ -42,9 +50,7 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
     Raises:
         ConfigError: An unknown size.
     """
-    if size not in SIZES:
-        raise ConfigError(f"size={size!r} is unknown; choose one of {', '.join(SIZES)}")
-    preset = SIZES[size]
+    preset = SIZES[chosen("size", size, SIZES)]
     c = align_config.default_config(wells=wells, size=size)
     c.task = "align_images"
     c.loss.name = "cloome"
@@ -61,7 +67,8 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
     c.train.checkpoint_every = max(c.train.steps // 3, 1)
 
     c.images = i = ml_collections.ConfigDict()
-    i.layout = "gallery"  # as molphenix embed-images --layout
+    # As molphenix embed-images --layout, or simulated: the tiny built-in screen and its images.
+    i.layout = "gallery"
     i.path = ""  # folder, shard or .npz
     i.index = ""  # table that lists the images, where the layout has one
     i.channels = ""  # comma-separated; empty takes all
@@ -77,11 +84,14 @@ def config_from_arg(arg: str | None) -> Config:
     """The config that `configs/cloome_images.py` stands for.
 
     Raises:
-        ConfigError: An argument that is unknown or of the wrong type.
+        ConfigError: An argument that is unknown, of the wrong type or none of its choices.
     """
-    args = parse_arg(arg, wells="", layout="gallery", images="", index="", size="small")
+    args = parse_arg(arg, wells="", layout="", images="", index="", size="small")
     config = default_config(wells=args.wells, size=args.size)
-    config.images.update(layout=args.layout, path=args.images, index=args.index)
+    built_in = args.size == "tiny" and not (args.wells or args.images or args.index)
+    layout = args.layout or (SIMULATED if built_in else "gallery")
+    chosen("layout", layout, (*LAYOUTS, SIMULATED))
+    config.images.update(layout=layout, path=args.images, index=args.index)
     return config
 
 
@@ -94,7 +104,7 @@ def validate(c: Config) -> None:
     align_config.validate(c)
     i, h, wrong = c.images, c.model, []
     for field, value, options in (
-        ("images.layout", i.layout, tuple(LAYOUTS)),
+        ("images.layout", i.layout, (*LAYOUTS, SIMULATED)),
         ("images.standardise", i.standardise, STANDARDISE),
         ("images.placement", i.placement, ("auto", "device", "stream")),
         ("model.resnet", h.resnet, tuple(RESNETS)),
@@ -117,14 +127,27 @@ def validate(c: Config) -> None:
         raise ConfigError("the config contradicts itself:\n  " + "\n  ".join(wrong))
 
 
-def need_files(c: Config) -> None:
-    """Fails where wells or images are not named: there is no built-in image screen.
+def with_files(c: Config) -> Config:
+    """The config with the files of its screen: its own, or those of the built-in image screen.
 
     Raises:
-        ConfigError: Says what to give.
+        ConfigError: Wells or images are not named; says what to give.
     """
-    if not (c.data.wells and c.images.path):
+    given = bool(c.data.wells), bool(c.images.path)
+    if c.images.layout == SIMULATED:
+        if any(given) or c.images.index:
+            raise ConfigError(
+                f"images.layout={SIMULATED} brings its own wells and images: name none, or say how "
+                f"yours lie, e.g. layout=gallery"
+            )
+        made = simulate_images(cache_folder(c.data.cache))
+        c = c.copy_and_resolve_references()
+        c.data.wells = str(made.wells)
+        c.images.update(layout="table", path=str(made.images), index=str(made.index))
+    elif not all(given):
         raise ConfigError(
             "images and their wells are needed: "
-            "--config=configs/cloome_images.py:wells=FILE,images=PATH,layout=LAYOUT"
+            "--config=configs/cloome_images.py:wells=FILE,images=PATH,layout=LAYOUT, or "
+            "configs/cloome_images.py:size=tiny for a built-in screen"
         )
+    return c

@@ -19,7 +19,7 @@ from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.tasks import align
 from molphenix_jax.tasks.align.config import listed
-from molphenix_jax.tasks.align_images.config import need_files
+from molphenix_jax.tasks.align_images.config import with_files
 from molphenix_jax.tasks.align_images.run import ImageAlignRun
 from molphenix_jax.tasks.align_images.wells import Images, match_images
 
@@ -74,7 +74,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
         ImagesError: No usable image.
         ImageWellsError: Images and wells do not fit together.
     """
-    need_files(config)
+    config = with_files(config)
     i, d = config.images, config.data
     found = find_fields(
         ImageSource(

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from molphenix_jax import storage
+from molphenix_jax.data.prepare import cache_folder
+from molphenix_jax.data.simulated.images import simulate_images
 from molphenix_jax.evaluation.neighbours import neighbour_record, standardise_plates
 from molphenix_jax.models.vit import Reconstruction
 from molphenix_jax.phenomics.intensity import intensity_features
@@ -143,6 +145,9 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> MAET
     Raises:
         ImagesFileError: They cannot be used.
     """
+    if config.data.simulated:
+        config = config.copy_and_resolve_references()
+        config.data.images = str(simulate_images(cache_folder("")).images)
     d = config.data
     images = read_images(d.images, metadata=d.metadata, columns=d.columns.to_dict(), crop=d.crop)
     n, channels, height, width = images.pixels.shape

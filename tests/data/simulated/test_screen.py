@@ -234,7 +234,7 @@ def test_too_many_molecules_says_how_many_there_are(tmp_path, monkeypatch):
     monkeypatch.setattr(
         simulated.molecules, "shipped_smiles", lambda: ["CCO", "c1ccccc1CCCCC", "C1CC"] * 30
     )
-    with pytest.raises(ValueError, match=r"only 1 of those that ship"):
+    with pytest.raises(ValueError, match=r"only 1 of the built-in ones"):
         simulate_wells(TINY, tmp_path)
 
 

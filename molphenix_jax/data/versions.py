@@ -24,7 +24,8 @@ from molphenix_jax.phenomics import CORRECTION_VERSION
 # Raised whenever the same files give other wells, doses or features than before.
 # 2: doses by the words of a name, within 1% one. 3: conditions; controls by role, name, structure;
 # outlying controls and absurd values set aside. 4: features of all objects, no places.
-READING_VERSION = 4
+# 5: names normalised, joins by meaning, rows of one well averaged over gaps.
+READING_VERSION = 5
 
 
 class Trained(NamedTuple):

@@ -25,9 +25,9 @@ from molphenix_jax.data.preparation.dose_grid import one_grid
 from molphenix_jax.data.preparation.doses import Doses, read_doses
 from molphenix_jax.data.preparation.exclusions import reject_excluded
 from molphenix_jax.data.preparation.feature_plan import FeaturePlan
-from molphenix_jax.data.preparation.granularity import average_sites, reject_duplicates, row_codes
+from molphenix_jax.data.preparation.granularity import gather_wells, row_codes, settle_names
 from molphenix_jax.data.preparation.set_aside import set_aside
-from molphenix_jax.data.preparation.source import Sources, open_wells
+from molphenix_jax.data.preparation.source import Sources, Unjoined, open_wells
 from molphenix_jax.data.preparation.spool import SpooledRows
 from molphenix_jax.data.preparation.well_conditions import read_conditions
 from molphenix_jax.phenomics import Rows, complete_features
@@ -127,9 +127,10 @@ def scan_wells(
     people use (`columns.ALIASES`). Rejected are: an unparsable SMILES, or none on a treated well;
     on a treated well a concentration that is missing, no number, infinite, negative or 0, or off
     the grid of the layout; NaN or infinite features; an unknown plate or batch where correction
-    groups by it; no value of a column that tells conditions apart; a second row for the same well
-    of a plate under the same condition (rows that differ in a site column are averaged to wells
-    instead).
+    groups by it; no value of a column that tells conditions apart; a row that repeats another of
+    the same well; all rows of a well with several treatments under one condition. Other rows of one
+    well (cells, sites, images) are averaged, over gaps; plates and wells are compared however they
+    are spelled (`names`).
 
     Features with gaps: a gap in up to 3 wells, or 1% of them, is the wells' fault and costs these
     wells. Where more wells are concerned, features are given up, most gaps first, as far as keeps
@@ -189,7 +190,7 @@ def scan_wells(
     )
     notes = list(raw.notes)
     rows = CheckedRows(raw)
-    rows.reject(raw.without_embedding, "embedding", "", "no embedding for this key")
+    rows.reject(raw.without_embedding != "", "embedding", "", raw.without_embedding)
     if n_genes := rows.leave_out(names.gene_wells(raw.table)):
         notes.append(f"{n_genes} rows left out: gene perturbations have no molecule")
     doses = read_doses(
@@ -202,22 +203,29 @@ def scan_wells(
     if doses.column:
         rows.found = {**rows.found, "concentration_um": doses.column}
     reject_excluded(rows, notes)
+    lost = _lost(rows, doses)
     wells = _treatments(rows, doses, controls, notes)
+    for join, at in lost:
+        mask = np.zeros(len(rows.kept), bool)
+        mask[join.rows[at]] = True
+        value, reason = (np.full(len(mask), "", object) for _ in range(2))
+        value[join.rows], reason[join.rows] = join.value, join.reason
+        rows.reject(mask & ~wells.is_control, join.column, value, reason)
     _reject_smiles(rows, wells, check_smiles)
     _reject_concentrations(rows, wells, doses, notes)
     found = read_conditions(rows, wells, raw.conditions, conditions, notes)
-    group_by = _groups(rows, wells, found, group_by, notes)
-
+    settle_names(wells, notes)
+    _distinguish_plates(wells, notes)
     labels = np.array(raw.plan.names, object)
     rows.reject(~raw.fits, raw.plan.columns[0], "", f"not a list of {len(labels)} numbers")
+    row = gather_wells(rows, wells, work, notes)
+    group_by = _groups(rows, wells, found, group_by, notes)
     used = np.arange(len(labels))
     if not feature_names:
-        complete = complete_features(SpooledRows(raw.spool, raw.row[rows.kept]))
+        complete = complete_features(SpooledRows(raw.spool, row[rows.kept]))
         _note_dropped(notes, labels, ~complete, "missing or infinite in too many wells")
         used = used[complete]
-    _reject_gaps(rows, used, labels)
-    reject_duplicates(rows, wells)
-    row = average_sites(rows, wells, work, notes)
+    _reject_gaps(rows, row, used, labels)
     used = set_aside(rows, wells, row, used, labels, group_by, bool(feature_names), notes)
 
     kept = rows.kept
@@ -271,6 +279,23 @@ def _treatments(rows: CheckedRows, doses: Doses, controls: str, notes: list[str]
     )
 
 
+def _lost(rows: CheckedRows, doses: Doses) -> list[tuple[Unjoined, np.ndarray]]:
+    """Rows that lack SMILES or dose since a joined table has no row for them, join by join.
+
+    Their doses get that reason, so that nobody takes them for untreated wells.
+    """
+    lost, smiles = [], rows.text("smiles")
+    for join in rows.raw.unjoined:
+        at = np.zeros(len(join.rows), bool)
+        if rows.found["smiles"] in join.brought:
+            at |= smiles[join.rows] == ""
+        if doses.column in join.brought:
+            at |= np.isnan(doses.um[join.rows])
+        doses.reason[join.rows[at]] = join.reason[at]
+        lost.append((join, np.flatnonzero(at)))
+    return lost
+
+
 def _reject_smiles(rows: CheckedRows, wells: Treatments, check_smiles: Checker | None) -> None:
     treated = ~wells.is_control
     rows.reject(treated & (wells.smiles == ""), "smiles", "", "no SMILES on a treated well")
@@ -313,7 +338,6 @@ def _groups(
             f"{rows.path}: group_by is plate, but there is no plate column; "
             "name it with columns={'plate': ...}"
         )
-    _distinguish_plates(wells, notes)
     chosen = group_by
     if group_by == "auto":
         code = row_codes(wells.plate, wells.condition)
@@ -357,13 +381,15 @@ def _distinguish_plates(wells: Treatments, notes: list[str]) -> None:
         notes.append("plate labels recur in several batches: a plate is named <batch>/<plate>")
 
 
-def _reject_gaps(rows: CheckedRows, used: Int[np.ndarray, "d"], labels: np.ndarray) -> None:
+def _reject_gaps(
+    rows: CheckedRows, row: Int[np.ndarray, "n"], used: Int[np.ndarray, "d"], labels: np.ndarray
+) -> None:
     at, first, count, value = [], [], [], []
     kept = np.flatnonzero(rows.kept)
     step = chunk_rows(rows.raw.spool.width)
     for start in range(0, len(kept), step):
         part = kept[start : start + step]
-        x = rows.raw.spool[rows.raw.row[part]][:, used]
+        x = rows.raw.spool[row[part]][:, used]
         gap = ~np.isfinite(x)
         (bad,) = np.nonzero(gap.any(axis=1))
         where = gap[bad].argmax(axis=1)

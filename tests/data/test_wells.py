@@ -220,7 +220,9 @@ def test_duplicate_wells(tmp_path):
     frame = pd.concat([frame, frame.iloc[[20, 40, 20]]], ignore_index=True)
     wells = read(frame, tmp_path)
     assert wells.rejected["row"].tolist() == [65, 66, 67]
-    assert wells.rejected["reason"].tolist() == [f"same well as row {r}" for r in (21, 41, 21)]
+    assert wells.rejected["reason"].tolist() == [
+        f"same well and values as row {r}" for r in (21, 41, 21)
+    ]
     assert wells.rejected["value"][0] == "P0 B09"
     assert wells.table["row"].tolist() == list(range(1, 65))
 
@@ -228,8 +230,90 @@ def test_duplicate_wells(tmp_path):
 def test_a_rejected_row_does_not_reject_its_duplicate(tmp_path):
     frame = plates()
     frame = pd.concat([frame, frame.iloc[[20]]], ignore_index=True)
-    frame.loc[20, "feature_0"] = np.nan
-    only_rejected(read(frame, tmp_path), 21, "feature_0", "nan", "1 of 8")
+    frame.loc[20, "smiles"] = "?"
+    only_rejected(read(frame, tmp_path), 21, "smiles", "?", "cannot be parsed")
+
+
+def test_different_rows_of_a_well_are_averaged_over_gaps(tmp_path):
+    frame = plates()
+    again = frame.iloc[[20, 20]].copy()
+    again["feature_1"] = [np.nan, 7.0]
+    again["feature_2"] = np.inf
+    wells = read(pd.concat([frame, again], ignore_index=True), tmp_path)
+    assert wells.rejected.empty
+    assert len(wells.table) == 64
+    own = frame.loc[20]
+    assert wells.embedding[20, 0] == pytest.approx(own["feature_0"])
+    assert wells.embedding[20, 1] == pytest.approx((own["feature_1"] + 7) / 2)
+    assert wells.embedding[20, 2] == pytest.approx(own["feature_2"])
+    assert noted(wells, "66 rows were averaged to 64 wells, over the 3 values that are missing")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"smiles": "CCCC"}, "CCO at 10 µM in row 21, CCCC at 10 µM in row 65"),
+        ({"concentration_um": 3.0}, "CCO at 10 µM in row 21, CCO at 3 µM in row 65"),
+        ({"is_control": True}, "CCO at 10 µM in row 21, control in row 65"),
+    ],
+)
+def test_a_well_with_two_treatments_is_rejected_whole(tmp_path, change, said):
+    frame = plates()
+    frame.loc[20, ["smiles", "concentration_um"]] = ["CCO", 10.0]
+    frame = pd.concat([frame, frame.iloc[[20]].assign(**change)], ignore_index=True)
+    wells = read(frame, tmp_path)
+    assert wells.rejected["row"].tolist() == [21, 65]
+    assert set(wells.rejected["reason"]) == {f"one well, two treatments: {said}"}
+
+
+def test_spellings_of_a_well_and_a_plate_are_one(tmp_path):
+    frame = plates()
+    frame["plate"] = frame["plate"].map({"P0": "007", "P1": "Plate 8"})
+    frame.loc[:4, "plate"] = "7"
+    frame.loc[40:, "plate"] = "PLATE_08"
+    again = frame.iloc[[8, 50]].copy()
+    again["well"] = ["a9", "b 7"]
+    again["feature_0"] += 2.0
+    wells = read(pd.concat([frame, again], ignore_index=True), tmp_path)
+    assert len(wells.table) == 64
+    assert wells.table["plate"].unique().tolist() == ["7", "Plate 8"], "the first spelling"
+    assert wells.embedding[8, 0] == pytest.approx(frame.loc[8, "feature_0"] + 1)
+    assert noted(wells, "wells are spelled in several ways and taken as one: a9, b 7")
+    assert noted(wells, "plates are spelled in several ways and taken as one: 007, PLATE_08")
+
+
+def test_plates_that_are_spelled_nearly_alike_may_be_two(tmp_path):
+    frame = plates()
+    frame["plate"] = frame["plate"].map({"P0": "7", "P1": "07"})
+    wells = read(frame, tmp_path)
+    assert len(wells.table) == 64
+    assert wells.table["plate"].nunique() == 2
+    assert noted(wells, "they are taken as different plates")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_rows_and_columns_place_a_well(tmp_path, first):
+    frame = plates()
+    wells = frame.pop("well")
+    frame["Row"] = [ord(w[0]) - 65 + first for w in wells]
+    frame["Column"] = [int(w[1:]) - 1 + first for w in wells]
+    if first:
+        frame["Row"] = [w[0].lower() for w in wells]
+    read_wells = read(frame, tmp_path)
+    assert read_wells.table["well"].tolist() == wells.tolist()
+    assert len(read_wells.feature_names) == 8
+
+
+def test_parts_of_unknown_wells_are_refused(tmp_path):
+    frame = plates(n_plates=1)
+    cells = pd.concat([frame, frame]).assign(ObjectNumber=1).drop(columns="plate")
+    with pytest.raises(
+        WellsError, match=r"parts of wells .column 'ObjectNumber'.*no column for pl"
+    ):
+        read(cells, tmp_path)
+    sites = pd.concat([frame.assign(site=1), frame.assign(site=2)]).drop(columns="plate")
+    with pytest.raises(WellsError, match=r"parts of wells .column 'site'"):
+        read(sites, tmp_path)
 
 
 def test_wells_without_a_plate_are_no_duplicates(tmp_path):
@@ -252,7 +336,7 @@ def test_sites_of_a_well_are_averaged(tmp_path):
     second = frame.assign(Metadata_Site=2, feature_0=frame["feature_0"] + 2.0)
     third = second.iloc[[5]]
     wells = read(pd.concat([frame, second, third], ignore_index=True), tmp_path)
-    assert wells.rejected["row"].tolist() == [129]  # a site twice is a duplicate still
+    assert wells.rejected["row"].tolist() == [129]  # the same site twice, value by value
     assert wells.table["row"].tolist() == list(range(1, 65))
     np.testing.assert_allclose(wells.embedding[:, 0], frame["feature_0"] + 1, rtol=1e-6)
     np.testing.assert_allclose(wells.embedding[:, 1], frame["feature_1"], rtol=1e-6)

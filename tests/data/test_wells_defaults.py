@@ -280,7 +280,7 @@ def test_metadata_and_embeddings_in_two_files(tmp_path):
     assert wells.table["is_control"].sum() == 8
     assert wells.table["plate"].unique().tolist() == ["compound-001/1", "compound-002/1"]
     assert wells.rejected[["row", "reason"]].values.tolist() == [
-        [n + 9, "no embedding for this key"]
+        [n + 9, "no embedding for this key: well compound-002_1_A08"]
     ]
     assert noted(wells, "joined meta.csv and emb.parquet on well_id")
     assert noted(wells, "4 rows left out: gene perturbations")

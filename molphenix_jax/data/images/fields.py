@@ -95,18 +95,6 @@ class FieldTable:
     notes: tuple[str, ...] = ()
 
 
-def well_name(text: str) -> str:
-    """A1, a01 and A001 as A01; what is no such name stays as it is."""
-    match = re.fullmatch(r"([A-Za-z]{1,2})-?0*(\d{1,2})", text.strip())
-    return f"{match[1].upper()}{int(match[2]):02d}" if match else text.strip()
-
-
-def row_column_name(row: int, column: int) -> str:
-    """Row 1, column 1 as A01; row 27 as AA."""
-    first, last = divmod(row - 1, 26)
-    return f"{chr(64 + first) if first else ''}{chr(65 + last)}{column:02d}"
-
-
 def number_key(text: str) -> tuple:
     """Sorts 2 before 10, in names too."""
     return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text))

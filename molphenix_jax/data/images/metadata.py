@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from molphenix_jax.data.images.fields import Field, ImagesError, well_name
+from molphenix_jax.data.images.fields import Field, ImagesError
 from molphenix_jax.data.images.layouts.listing import PLACE, as_text, find_column, read_listing
 from molphenix_jax.data.preparation.columns import find_columns
 from molphenix_jax.data.preparation.dose_names import dose_name
 from molphenix_jax.data.preparation.doses import read_doses
+from molphenix_jax.data.preparation.names import well_name
 
 _KEYS = ["batch", "plate", "well"]
 # Our names of what a treatment is; the main job finds controls by other columns too (treatment,

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int
 
 from molphenix_jax.data.preparation.columns import (
     WellsError,
+    as_text,
     find_columns,
     is_number,
     is_text,
@@ -31,11 +32,19 @@ from molphenix_jax.data.preparation.matching import (
     Pairs,
     average_repeats,
     columns_at,
-    compound_columns,
     first_match,
+    join_columns,
     key_columns,
+    meaning_of,
     recurring,
+    refuse_contradictions,
     unmatched,
+)
+from molphenix_jax.data.preparation.names import (
+    numbers_parts,
+    row_and_column,
+    with_well,
+    with_well_names,
 )
 from molphenix_jax.data.preparation.spool import Spool
 from molphenix_jax.data.preparation.tables import TableFile, open_file
@@ -80,6 +89,25 @@ class Sources:
 
 
 @dataclasses.dataclass(frozen=True)
+class Unjoined:
+    """Rows for which a joined table has none; k of n.
+
+    Attributes:
+        rows: their numbers, [k].
+        column: of the table, by which they were looked up.
+        value: what they have there, [k].
+        reason: what is not there, [k].
+        brought: columns that the joined table gives the others.
+    """
+
+    rows: Int[np.ndarray, " k"]
+    column: str
+    value: np.ndarray
+    reason: np.ndarray
+    brought: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class RawWells:
     """A screen as found: nothing checked yet. n rows.
 
@@ -88,7 +116,7 @@ class RawWells:
         table: the columns that tell what was done to a well, [n].
         spool: all embeddings.
         row: row of `spool` of each well; 0 where there is none, [n].
-        without_embedding: wells whose key the embeddings lack, [n].
+        without_embedding: what the embeddings lack for each well; "" where they have it, [n].
         fits: wells whose list of numbers is as long as the others, [n].
         plan: what the features are; `names` in the order of the spool's columns.
         rule: how they were found, in words.
@@ -97,6 +125,8 @@ class RawWells:
         files: the wells tables.
         file_start: first row of each, and the end.
         layout: see `LAYOUTS`.
+        unjoined: rows that a joined table lacks, join by join.
+        parts: columns that number the cells or images of a well.
         notes: what was joined, averaged or left out.
     """
 
@@ -104,7 +134,7 @@ class RawWells:
     table: pa.Table
     spool: Spool
     row: Int[np.ndarray, " n"]
-    without_embedding: Bool[np.ndarray, " n"]
+    without_embedding: np.ndarray
     fits: Bool[np.ndarray, " n"]
     plan: FeaturePlan
     rule: str
@@ -113,6 +143,8 @@ class RawWells:
     files: tuple[str, ...]
     file_start: tuple[int, ...]
     layout: Layout
+    unjoined: tuple[Unjoined, ...]
+    parts: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -158,8 +190,16 @@ def open_wells(
         if n not in keys and (holders is tables or n not in schema.names)
     ]
 
-    described = dict.fromkeys([*schema.names, *own, *(n for j in joins for n in j.schema.names)])
-    names = layout.with_derived(list(described))
+    names, joined_by = (
+        layout.with_derived(with_well(list(dict.fromkeys([*schema.names, *own])))),
+        [],
+    )
+    for join in joins:
+        theirs = with_well(join.schema.names)
+        by = join_columns((path, "the wells", join.path.name), names, theirs)
+        joined_by.append(by)
+        taken = {right for _, right in by}
+        names = list(dict.fromkeys([*names, *(n for n in theirs if n not in taken)]))
     found, column_notes = find_columns(path, names, columns)
     notes += column_notes
     told_by = condition_columns(path, names, found, conditions)
@@ -178,27 +218,34 @@ def open_wells(
 
     of_tables = [[*schema.names, *own], *(join.schema.names for join in joins)]
     kept = {*found.values(), *filter(is_text, names), *(left for left, _ in pairs)}
+    kept |= {left for by in joined_by for left, _ in by}
+    kept |= {n for of in of_tables for n in row_and_column(of) or ()}
     kept = (kept | recurring(of_tables)) - set(chosen)
     held = [name for name in holder_schema.names if name in kept | keys]
     ingested = Ingest(work, "wells", tuple(holders), tuple(held), plan).run(beam_options)
     if holders is tables:
         table, row = ingested.table, np.arange(ingested.table.num_rows)
-        missing, file_rows = np.zeros(len(row), bool), ingested.file_rows
+        missing, file_rows = np.full(len(row), "", object), ingested.file_rows
     else:
         read = [name for name in schema.names if name in kept]
         parts = [file.read(read) for file in tables]
         table, file_rows = stacked(parts, read), tuple(part.num_rows for part in parts)
         at, first = first_match(table, ingested.table, pairs, layout.key)
         notes += _match_notes(sources, pairs, at, first)
-        missing, row = at < 0, average_repeats(ingested.spool, first, work)[at]
+        row = np.where(at < 0, 0, average_repeats(ingested.spool, first, work)[at])
+        missing = np.full(len(at), "", object)
+        lost = np.flatnonzero(at < 0)
+        texts = _key_texts(table.select([left for left, _ in pairs]).take(lost), pairs)
+        missing[lost] = [f"no embedding for this key: {text or 'it is empty'}" for text in texts]
         more = [name for name in held if name in own]
         for name, values in zip(more, columns_at(ingested.table, more, at).columns, strict=True):
             table = table.append_column(name, values)
-        row = np.where(missing, 0, row)
-        ingested = dataclasses.replace(ingested, fits=ingested.fits[at] | missing)
-    table = layout.derived(table)
-    for file in joins:
-        table = _beside(path, table, file, kept, notes)
+        ingested = dataclasses.replace(ingested, fits=ingested.fits[at] | (at < 0))
+    table = with_well_names(layout.derived(table))
+    unjoined = []
+    for file, by in zip(joins, joined_by, strict=True):
+        table, lost = _beside(table, file, by, kept, notes)
+        unjoined += lost
     return RawWells(
         path=path,
         table=table,
@@ -213,6 +260,8 @@ def open_wells(
         files=tuple(str(file) for file in sources.tables),
         file_start=tuple(np.cumsum([0, *file_rows]).tolist()),
         layout=layout,
+        unjoined=tuple(unjoined),
+        parts=tuple(name for name in names if numbers_parts(name)),
         notes=tuple(notes),
     )
 
@@ -255,19 +304,58 @@ def _match_notes(sources: Sources, pairs: Pairs, at: np.ndarray, first: np.ndarr
 
 
 def _beside(
-    path: str, table: pa.Table, file: TableFile, kept: Collection[str], notes: list[str]
-) -> pa.Table:
-    """The table with the columns of another one put beside it."""
-    names = file.schema.names
-    pairs = compound_columns((path, "the wells", file.path.name), table.column_names, names)
-    keys = [right for _, right in pairs]
+    table: pa.Table, file: TableFile, pairs: Pairs, kept: Collection[str], notes: list[str]
+) -> tuple[pa.Table, list[Unjoined]]:
+    """The table with the columns of another one put beside it, and the rows that has none for."""
+    names, keys = file.schema.names, [right for _, right in pairs]
     more = [n for n in names if n in kept and n not in keys and n not in table.column_names]
-    other = file.read([*keys, *more])
-    at, _ = first_match(table, other, pairs)
-    notes.append(
+    placed = row_and_column(names) or ()
+    other = with_well_names(file.read([n for n in names if n in {*keys, *more, *placed}]))
+    at, first = first_match(table, other, pairs)
+    refuse_contradictions(str(file.path), other, pairs, first, more)
+    lost = np.flatnonzero(at < 0)
+    note = (
         f"joined {file.path.name} on {', '.join(left for left, _ in pairs)}: "
-        f"{int((at >= 0).sum())} of {len(at)} rows found"
+        f"{len(at) - len(lost):,} of {len(at):,} rows found"
     )
+    unjoined = []
+    if len(lost):
+        value = _key_texts(table.select([left for left, _ in pairs]).take(lost), pairs)
+        reason = [
+            f"no row in {file.path.name} for {text}" if text else f"no key for {file.path.name}"
+            for text in value
+        ]
+        unjoined = [
+            Unjoined(
+                rows=lost,
+                column=pairs[-1][0],
+                value=np.array(value, object),
+                reason=np.array(reason, object),
+                brought=frozenset(more),
+            )
+        ]
+        note += f"; it lacks {short(list(dict.fromkeys(filter(None, value))), 3)}"
+        unused = np.setdiff1d(first, at)
+        if len(unused):
+            others = other.select(keys).take(unused[:3])
+            examples = short(_key_texts(others, pairs), 3)
+            note += f", and has {len(unused):,} that the wells lack: {examples}"
+    notes.append(note)
     for name, values in zip(more, columns_at(other, more, at).columns, strict=True):
         table = table.append_column(name, values)
-    return table
+    same = [n for n in names if n in table.column_names and n not in (*keys, *more) and is_text(n)]
+    if same:
+        notes.append(f"{file.path.name} has {short(same, 5)} too: the wells keep their own")
+    return table, unjoined
+
+
+def _key_texts(table: pa.Table, pairs: Pairs) -> list[str]:
+    """Keys in words: "plate P1, well B01"; "" where one is missing."""
+    columns = [as_text(column).tolist() for column in table.columns]
+    labels = [meaning_of(left) for left, _ in pairs]
+    plain = ("plate", "well", "batch")
+    labels = [m if m in plain else left for m, (left, _) in zip(labels, pairs, strict=True)]
+    return [
+        ", ".join(f"{label} {v}" for label, v in zip(labels, row, strict=True)) if all(row) else ""
+        for row in zip(*columns, strict=True)
+    ]

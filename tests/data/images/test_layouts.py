@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from molphenix_jax.data.images import ImagesError, ImageSource, find_fields
-from molphenix_jax.data.images.fields import row_column_name, well_name
+from molphenix_jax.data.preparation.names import row_column_name, well_name
 from tests.data.images import screens
 
 

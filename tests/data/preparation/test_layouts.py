@@ -75,7 +75,7 @@ def test_rxrx3_core(tmp_path):
     screen = prepared.screen
     assert reasons(prepared) == [
         (15, "concentration is not one of this screen's doses"),
-        (18, "no embedding for this key"),
+        (18, "no embedding for this key: well compound-001_1_A17"),
     ]
     assert noted(prepared, "1 wells were moved to the nearest of the screen's doses")
     assert noted(prepared, "1 repeated keys in embeddings.parquet were averaged")
@@ -171,7 +171,9 @@ def test_lincs(tmp_path):
     assert noted(prepared, "1 columns are not in all 2 files: Cells_only_here")
     assert noted(prepared, "controls: 'Metadata_broad_sample' is 'DMSO' (16 wells)")
     lost = prepared.rejected
-    assert set(lost["reason"]) == {"no SMILES on a treated well"}
+    assert set(lost["reason"]) == {
+        f"no row in compounds.tsv for Metadata_broad_sample {ids[3]}-001-0{i}-1" for i in range(3)
+    }
     assert lost["row"].tolist() == [12, 16, 20] * 2, "rows are counted in their own file"
     assert [pathlib.Path(f).name for f in lost["file"]] == [plates[0]] * 3 + [plates[1]] * 3
     assert len(screen.feature_names) == 3

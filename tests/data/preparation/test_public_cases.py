@@ -9,6 +9,7 @@ import pytest
 
 from molphenix_jax.data.preparation.source import Sources
 from molphenix_jax.data.prepare import Prepared, prepare
+from molphenix_jax.data.wells import WellsError, read_wells
 from tests import tiny
 
 SMILES = (
@@ -145,3 +146,83 @@ def test_the_index_of_a_filtered_data_frame_is_no_feature(tmp_path):
     prepared = run(tmp_path, ["wells.parquet"])
     assert prepared.store.feature_names == words
     assert noted(prepared, "no features, for they count rows: __index_level_0__")
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda plate, row, column: (plate, f"{row}{column}"),
+        lambda plate, row, column: (plate.lower(), f"{row.lower()}{column:03d}"),
+        lambda plate, row, column: (f"{plate} ", f"{row} {column}"),
+        lambda plate, row, column: (plate, f"r{ord(row) - 64:02d}c{column:02d}"),
+    ],
+)
+def test_a_platemap_may_spell_wells_in_its_own_way(tmp_path, spell):
+    frame = plates((1.0, 10.0), n_plates=4, n_controls=12)
+    features = frame.filter(like="Texture")
+    profiles = frame[["plate", "well"]].add_prefix("Metadata_").join(features)
+    profiles.to_parquet(tmp_path / "profiles.parquet", index=False)
+    places = zip(frame["plate"], frame["well"], strict=True)
+    spelled = [spell(plate, well[0], int(well[1:])) for plate, well in places]
+    platemap = pd.DataFrame(spelled, columns=["plate_barcode", "Well_Position"])
+    platemap["SMILES"], platemap["conc_uM"] = frame["smiles"], frame["dose"]
+    platemap["is_control"] = frame["smiles"] == ""
+    platemap.to_csv(tmp_path / "platemap.csv", index=False)
+    prepared = run(tmp_path, ["profiles.parquet"], join=["platemap.csv"])
+    assert prepared.rejected.empty
+    assert prepared.store.offsets[-1] == 96
+    assert noted(prepared, "joined platemap.csv on", "144 of 144 rows found")
+
+
+def test_a_join_says_what_it_lacks_and_so_does_every_rejected_row(tmp_path):
+    frame = plates((1.0, 10.0), n_plates=2)
+    features = frame.filter(like="Texture")
+    frame[["plate", "well"]].join(features).to_parquet(tmp_path / "profiles.parquet")
+    platemap = frame[["plate", "well", "smiles", "dose"]].copy()
+    platemap.loc[5, "well"] = "H12"
+    platemap.to_csv(tmp_path / "platemap.csv", index=False)
+    prepared = run(tmp_path, ["profiles.parquet"], join=["platemap.csv"])
+    assert prepared.rejected[["row", "field", "reason"]].values.tolist() == [
+        [6, "well", "no row in platemap.csv for plate P1, well A06"]
+    ]
+    assert noted(prepared, "63 of 64 rows found; it lacks plate P1, well A06, and has 1 that")
+    # Two rows for one well that say different things are nobody's to choose from.
+    pd.concat([platemap, platemap.iloc[[7]].assign(smiles="CCO")]).to_csv(
+        tmp_path / "platemap.csv", index=False
+    )
+    with pytest.raises(WellsError, match=r"rows 8 and 65 have the same key \(plate P1, well A08\)"):
+        run(tmp_path, ["profiles.parquet"], join=["platemap.csv"])
+    pd.concat([platemap, platemap.iloc[[7]]]).to_csv(tmp_path / "platemap.csv", index=False)
+    assert len(run(tmp_path, ["profiles.parquet"], join=["platemap.csv"]).rejected) == 1
+
+
+@pytest.mark.parametrize("chunk", [1 << 22, 100])
+def test_cells_are_averaged_to_wells(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr("molphenix_jax.phenomics.rows.CHUNK_VALUES", chunk)
+    frame = plates((10.0,), n_plates=3)
+    n, rng = 25, np.random.default_rng(1)
+    cells = frame.loc[frame.index.repeat(n)].reset_index(drop=True)
+    texture = [c for c in cells if "Texture" in c]
+    cells[texture] += rng.normal(size=(len(cells), len(texture)))
+    cells.loc[3, texture[0]] = np.nan
+    cells = cells.rename(
+        columns={
+            **{"plate": "Image_Metadata_Plate", "well": "Image_Metadata_Well"},
+            **{"smiles": "Metadata_SMILES", "dose": "Metadata_concentration_um"},
+        }
+    )
+    cells.insert(0, "Metadata_ImageNumber", np.arange(len(cells)) // n + 1)
+    cells.insert(1, "Metadata_Cells_Number_Object_Number", np.arange(len(cells)) % n + 1)
+    order = rng.permutation(len(cells)) if chunk == 100 else np.arange(len(cells))
+    cells.iloc[order].to_parquet(tmp_path / "cells.parquet", index=False)
+    wells = read_wells(tmp_path / "cells.parquet", check_smiles=None)
+    assert wells.rejected.empty
+    assert noted_in(wells.notes, f"{len(cells):,} cells were averaged to {len(frame)} wells")
+    assert noted_in(wells.notes, "over the 1 values that are missing or infinite")
+    means = cells.groupby(["Image_Metadata_Plate", "Image_Metadata_Well"])[texture].mean()
+    got = pd.DataFrame(wells.embedding, [wells.table["plate"], wells.table["well"]], texture)
+    np.testing.assert_allclose(got.sort_index(), means.sort_index(), rtol=1e-4, atol=1e-6)
+
+
+def noted_in(notes, text: str) -> bool:
+    return any(text in note for note in notes)

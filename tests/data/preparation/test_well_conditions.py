@@ -88,9 +88,11 @@ def test_each_line_has_its_own_pairs_and_correction(tmp_path):
     np.testing.assert_allclose(alone.profiles(np.arange(8)), u, rtol=0.3, atol=0.5)
 
 
-def test_none_switches_conditions_off_and_then_the_second_line_repeats_the_first(tmp_path):
+def test_none_switches_conditions_off_and_then_both_lines_are_one_well(tmp_path):
     wells = read(two_lines(), tmp_path, conditions="none")
-    assert len(wells.rejected) == 64
+    assert wells.rejected.empty
+    assert len(wells.table) == 64
+    assert any("128 rows were averaged to 64 wells" in note for note in wells.notes)
     assert wells.conditions.columns == ()
 
 

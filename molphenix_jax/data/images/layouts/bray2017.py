@@ -7,10 +7,11 @@ Mito, ERSyto, ERSytoBleed, Ph_golgi, Hoechst.
 import pathlib
 from collections.abc import Sequence
 
-from molphenix_jax.data.images.fields import Field, FieldTable, ImagesError, number_key, well_name
+from molphenix_jax.data.images.fields import Field, FieldTable, ImagesError, number_key
 from molphenix_jax.data.images.files import Source
 from molphenix_jax.data.images.layouts.gallery import files_below
 from molphenix_jax.data.images.layouts.listing import Places, find_column, read_listing
+from molphenix_jax.data.preparation.names import well_name
 
 
 def find_bray2017(

@@ -13,14 +13,10 @@ import pathlib
 import re
 from collections.abc import Iterator, Sequence
 
-from molphenix_jax.data.images.fields import (
-    FieldTable,
-    ImagesError,
-    join_channels,
-    row_column_name,
-)
+from molphenix_jax.data.images.fields import FieldTable, ImagesError, join_channels
 from molphenix_jax.data.images.files import Source
 from molphenix_jax.data.images.layouts.listing import Places, read_listing
+from molphenix_jax.data.preparation.names import row_column_name
 
 _PHENIX = re.compile(
     r"r(\d+)c(\d+)f(\d+)p(\d+)-ch(\d+)(?:sk\d+)?(?:fk\d+)?(?:fl\d+)?\.(?:tiff?|png|jp2|jxr)",

@@ -9,7 +9,8 @@ from typing import Any, cast
 import pandas as pd
 import pyarrow as pa
 
-from molphenix_jax.data.images.fields import ImagesError, row_column_name, well_name
+from molphenix_jax.data.images.fields import ImagesError
+from molphenix_jax.data.preparation.names import row_column_name, well_name
 
 PLACE: Mapping[str, tuple[str, ...]] = {
     "batch": ("batch", "batchid", "experiment", "experimentname", "experimentid"),

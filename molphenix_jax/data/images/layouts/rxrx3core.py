@@ -18,9 +18,9 @@ from molphenix_jax.data.images.fields import (
     Rejection,
     join_channels,
     number_key,
-    well_name,
 )
 from molphenix_jax.data.images.files import Source
+from molphenix_jax.data.preparation.names import well_name
 
 _KEY = re.compile(
     r"(?P<batch>[^/]+)/(?:Plate)?(?P<plate>[^/]+)/"

@@ -95,8 +95,17 @@ def _join(
                 "Name them with --columns plate=...,well=..."
             )
     n_rows = len(frame)
-    frame = frame.drop_duplicates(keys)
+    frame = frame.drop_duplicates()
     twice = n_rows - len(frame)
+    again = frame.duplicated(keys, keep=False)
+    if again.any():
+        rows = (np.flatnonzero(again)[:2] + 1).tolist()
+        place = ", ".join(f"{k}={frame.loc[again, k].iat[0]!r}" for k in keys)
+        raise ImagesError(
+            f"{path}: rows of the same key ({place}, data row {rows[0]} first) say different "
+            f"things ({int(again.sum()):,} such rows): leave one of each, or add the column that "
+            "tells them apart"
+        )
     # What the metadata says goes before what the listing says.
     kept = [c for c in table.columns if c in (*keys, *_KEYS) or c not in frame.columns]
     joined = table[kept].merge(frame, how="left", on=keys, indicator="_found", validate="m:1")
@@ -107,7 +116,7 @@ def _join(
         raise ImagesError(f"{path}: knows none of the wells; images have {first}, it has {other}")
     note = f"{int(known.sum()):,} of {len(known):,} wells are in {path.name} by {', '.join(keys)}"
     if twice:
-        note += f"; {twice:,} further rows of the same key were ignored"
+        note += f"; {twice:,} rows that repeat another were ignored"
     return _plain(joined), known, note
 
 

@@ -50,10 +50,11 @@ class NonFiniteError(InputError):
 class Run(Differentiable, Protocol):
     """One model to train: what the loop asks for.
 
-    A run may have two things more. `place_tables(mesh)` gives the tables as arrays on the mesh;
+    A run may have three things more. `place_tables(mesh)` gives the tables as arrays on the mesh;
     without it every device holds them whole. `batch_rows`, the rows of a global batch, says that
     `batch(step, rows)` computes only those that it is asked for; without it every process makes
-    the whole batch and keeps its rows.
+    the whole batch and keeps its rows. `bounded(params)` takes parameters back to where they belong
+    after each update (see `make_step`).
     """
 
     tables: Any  # arrays that live on the device for the whole run, passed to every loss call

@@ -98,11 +98,13 @@ def mixture_pairs(logit: Float[Array, "n m"], w: Float[Array, "n m"]) -> Float[A
     With e = e^-|l| the larger of σ(±l) is 1/(1 + e), the smaller e/(1 + e). Where all weight lies
     on the smaller one, log e = -|l| is taken before e can underflow.
     """
-    e = jnp.exp(-jnp.abs(logit))
-    likely = jnp.where(logit >= 0.0, w, 1.0 - w)
+    positive = logit >= 0.0
+    magnitude = jnp.where(positive, logit, -logit)  # |l|, with a slope at 0 too
+    e = jnp.exp(-magnitude)
+    likely = jnp.where(positive, w, 1.0 - w)
     only_unlikely = likely <= 0.0
     mixed = jnp.where(only_unlikely, 1.0, likely + (1.0 - likely) * e)
-    return jnp.log1p(e) - jnp.where(only_unlikely, -jnp.abs(logit), jnp.log(mixed))
+    return jnp.log1p(e) - jnp.where(only_unlikely, -magnitude, jnp.log(mixed))
 
 
 def _sum(values: Float[Array, "n m"], valid: Array) -> Float[Array, ""]:

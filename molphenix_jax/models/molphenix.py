@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from molphenix_jax.models.heads import ResidualHead
@@ -44,7 +45,8 @@ class MolPhenix(nn.Module):
         molecules: Size of the molecule head.
         dim: Size of the joint space.
         scale_init: Initial scale; kept as its logarithm, as in CLIP.
-        scale_max: Clamp of the scale (100 in CLIP and CLOOME).
+        scale_max: Clamp of the scale (100 in CLIP and CLOOME), which `bounded` applies to the
+            parameter, as open_clip does.
         bias_init: Initial bias; only the sigmoid losses learn it.
         dtype: Computation type of the heads; embeddings leave as float32.
     """
@@ -75,6 +77,16 @@ class MolPhenix(nn.Module):
         )
         self.bias = self.param("bias", nn.initializers.constant(self.bias_init), ())
 
+    @property
+    def _most(self) -> np.float32:
+        return np.float32(np.log(self.scale_max))
+
+    def bounded(self, params: Any) -> Any:
+        """The parameters with the scale at most at its clamp: for after each update."""
+        own = params["params"]
+        log_scale = jnp.minimum(own["log_scale"], self._most)
+        return {**params, "params": {**own, "log_scale": log_scale}}
+
     def embed_profiles(
         self, profiles: Float[Array, "n k"], *, train: bool = False
     ) -> Float[Array, "n d"]:
@@ -91,7 +103,9 @@ class MolPhenix(nn.Module):
         self, profiles: Float[Array, "n k"], molecules: Float[Array, "n j"], *, train: bool = False
     ) -> Embeddings:
         """Embeds n pairs; row i of both belongs together."""
-        scale = jnp.minimum(jnp.exp(self.log_scale), self.scale_max)
+        # Of parameters that `bounded` has seen this is the identity, with its slope also at the
+        # clamp; a minimum has none there, and a scale that came so far would stay for good.
+        scale = jnp.where(self.log_scale > self._most, self.scale_max, jnp.exp(self.log_scale))
         return Embeddings(
             self.embed_profiles(profiles, train=train),
             self.embed_molecules(molecules, train=train),

@@ -23,7 +23,11 @@ def intensity_features(images: Shaped[Array, "n c h w"]) -> Float[Array, "n d"]:
     n, c = images.shape[:2]
     x = images.astype(jnp.float32) / 255.0
     mean = x.mean((2, 3), keepdims=True)
-    std = jnp.sqrt(jnp.square(x - mean).mean((2, 3), keepdims=True))
+    # The mean of what is left takes away the rounding of the mean of many bright pixels.
+    centred = x - mean
+    left = centred.mean((2, 3), keepdims=True)
+    mean, centred = mean + left, centred - left
+    std = jnp.sqrt(jnp.square(centred).mean((2, 3), keepdims=True))
     pixels = x.reshape(n, c, -1)
     quantiles = jnp.moveaxis(jnp.quantile(pixels, jnp.array(QUANTILES), axis=2), 0, 2)
     down = jnp.abs(jnp.diff(x, axis=2)).mean((2, 3))
@@ -31,7 +35,7 @@ def intensity_features(images: Shaped[Array, "n c h w"]) -> Float[Array, "n d"]:
     of_channel = jnp.concatenate(
         [mean[..., 0], std[..., 0], quantiles, 0.5 * (down + right)[..., None]], axis=2
     )
-    scaled = ((x - mean) / (std + 1e-6)).reshape(n, c, -1)
+    scaled = (centred / (std + 1e-6)).reshape(n, c, -1)
     correlation = jnp.einsum("ncp,ndp->ncd", scaled, scaled) / scaled.shape[2]
     first, second = np.triu_indices(c, 1)
     return jnp.concatenate([of_channel.reshape(n, -1), correlation[:, first, second]], axis=1)

@@ -65,16 +65,18 @@ def make_step(
 ) -> Callable[[State, Any, Any], tuple[State, dict[str, jax.Array]]]:
     """The train step (state, batch, tables) → (state, metrics); pure, to be jitted.
 
-    Each member is a run of its own: own initialisation, own dropout, own gradient clip. The metric
-    `finite` is a vector of flags in the order of `finite_names`.
+    Each member is a run of its own: own initialisation, own dropout, own gradient clip. A run may
+    have `bounded(params)`, which takes parameters back to where they belong after an update. The
+    metric `finite` is a vector of flags in the order of `finite_names`.
     """
+    bounded = getattr(run, "bounded", lambda params: params)
 
     def member_step(params, opt_state, key, batch, tables):
         (loss, metrics), grads = jax.value_and_grad(run.loss, has_aux=True)(
             params, batch, tables, key
         )
         updates, opt_state = tx.update(grads, opt_state, params)
-        params = optax.apply_updates(params, updates)
+        params = bounded(optax.apply_updates(params, updates))
         flags = [jnp.isfinite(loss), *(jnp.isfinite(square(g)) for g in jax.tree.leaves(grads))]
         metrics = {**metrics, "loss": loss, "grad_norm": global_norm(grads)}
         return params, opt_state, metrics, jnp.stack(flags)

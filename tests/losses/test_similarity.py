@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,13 +19,30 @@ def sides(profile):
     return side, side, shared
 
 
-def test_arctan_is_exact_to_float32():
+def test_arctan_similarity_is_exact_to_float32():
     t = np.linspace(0.0, 1.0, 200_001, dtype=np.float32)
-    error = np.asarray(similarity.arctan_unit(jnp.asarray(t)[None, :]))[0] - np.arctan(
-        t.astype(float)
-    )
-    assert np.abs(error).max() < 1.2e-7
-    assert np.asarray(similarity.arctan_unit(jnp.zeros((1, 1))))[0, 0] == 0.0
+    for run in (similarity.arctan_similarity, jax.jit(similarity.arctan_similarity)):
+        w = np.asarray(run(jnp.asarray(t)[None, :]))[0]
+        exact = 1 - np.arctan(t.astype(float)) * 4 / np.pi
+        assert np.abs(w - exact).max() < 2e-7
+        np.testing.assert_allclose(w[-1000:], exact[-1000:], rtol=1e-6)
+        assert (w[0], w[-1]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("width", [1, 6, 346, 4096])
+def test_equal_profiles_are_at_no_distance_and_near_ones_are(width):
+    """Of a batch in which a perturbation stands twice; rounding is no distance."""
+    rng = np.random.default_rng(0)
+    profile = rng.normal(size=(60, width)).astype(np.float32)
+    profile[30:] = profile[:30]
+    profile[-1] += 0.02 * rng.normal(size=width)
+    row, col, shared = sides(profile)
+    shared = shared._replace(null_constant=jnp.float32(2.0 * width))
+    for run in (similarity.ArctanL2(0.0), jax.jit(similarity.ArctanL2(0.0).__call__)):
+        w = np.asarray(run(row, col, shared))
+        twin = w[np.arange(29), np.arange(30, 59)]
+        np.testing.assert_array_equal(twin, 1.0)
+        assert w[29, 59] < 1.0
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.75])

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -92,3 +93,13 @@ def test_intensity_features_are_those_of_the_pixels():
     # A turned image has the same features.
     turned = intensity_features(jnp.asarray(np.rot90(x, axes=(2, 3)).copy()))
     np.testing.assert_allclose(out, np.asarray(turned), atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [7, 254])
+def test_a_flat_channel_has_no_spread_and_correlates_with_nothing(value):
+    x = np.random.default_rng(0).integers(0, 255, (1, 2, 256, 256)).astype(np.uint8)
+    x[:, 1] = value
+    for run in (intensity_features, jax.jit(intensity_features)):
+        out = np.asarray(run(jnp.asarray(x)))
+        np.testing.assert_allclose(out[0, 10], value / 255, rtol=1e-6)
+        np.testing.assert_allclose(out[0, [11, 20]], 0, atol=1e-7)

@@ -72,6 +72,20 @@ def test_a_member_does_not_depend_on_how_it_is_clipped_beside_others(tables):
     np.testing.assert_allclose(both.params["kernel"][1], params["kernel"], rtol=1e-5)
 
 
+def test_a_run_that_bounds_its_parameters_is_bounded_after_every_update(tables):
+    class Bounded(Regression):
+        def bounded(self, params):
+            return {**params, "bias": jnp.minimum(params["bias"], 0.25)}
+
+    run, config = Bounded(), train_config()
+    tx = make_optimizer(config, jax.eval_shape(run.init, jax.random.key(0)))
+    state = make_init(run, tx, members=2, seed=0)()
+    step = jax.jit(make_step(run, tx, members=2, seed=0))
+    for i in range(40):
+        state, _ = step(state, jnp.arange(i % 4, 32, 4), tables)
+    np.testing.assert_array_equal(state.params["bias"], 0.25)  # 3 without
+
+
 def test_the_culprit_of_a_non_finite_step_is_named(tables):
     bad = {**tables, "y": tables["y"].at[0].set(jnp.inf)}
     _, metrics = run_steps(bad, n=1)

@@ -17,9 +17,12 @@ def standardise(images: Shaped[Array, "n c h w"]) -> Float[Array, "n c h w"]:
     one value becomes zeros.
     """
     x = images.astype(jnp.float32) / 255.0
-    mean = x.mean((2, 3), keepdims=True)
-    variance = jnp.square(x - mean).mean((2, 3), keepdims=True)
-    return (x - mean) * jax.lax.rsqrt(variance + NORM_EPS)
+    x -= x.mean((2, 3), keepdims=True)
+    # The mean of many bright pixels is off by their rounding, which a flat channel is all that is
+    # left of; the mean of what is left is not.
+    x -= x.mean((2, 3), keepdims=True)
+    variance = jnp.square(x).mean((2, 3), keepdims=True)
+    return x * jax.lax.rsqrt(variance + NORM_EPS)
 
 
 def patchify(images: Float[Array, "n c h w"], *, patch: int) -> Float[Array, "n t p"]:

@@ -288,6 +288,10 @@ class AlignRun:
         )
         return value, {**metrics, "scale": scale, "bias": bias}
 
+    def bounded(self, params: Any) -> Any:
+        """Parameters of one member with the scale at most at its clamp."""
+        return self.model.bounded(params)
+
     def validate(self, params: Any) -> dict[str, float]:
         """Recall on the validation molecules, profile → molecule, all pairs or a sample of them."""
         ids = self.split.validation

@@ -74,6 +74,23 @@ def test_every_channel_of_every_image_is_standardised():
     np.testing.assert_allclose(standardise(jnp.asarray(flat)), 0, atol=1e-3)
 
 
+@pytest.mark.parametrize("value", [1, 127, 254, 255])
+@pytest.mark.parametrize("side", [64, 256])
+def test_a_flat_channel_is_zero_however_bright(value, side):
+    flat = jnp.full((2, 1, side, side), value, jnp.uint8)
+    for run in (standardise, jax.jit(standardise)):
+        np.testing.assert_allclose(run(flat), 0, atol=1e-6)
+
+
+def test_a_bright_channel_of_little_contrast_keeps_its_digits():
+    pixels = np.full((1, 1, 256, 256), 254, np.uint8)
+    pixels[..., ::17, ::5] = 255
+    x = pixels / 255.0
+    exact = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+    for run in (standardise, jax.jit(standardise)):
+        np.testing.assert_allclose(run(jnp.asarray(pixels)), exact, rtol=2e-5)
+
+
 def test_positions_are_sines_of_rows_then_of_columns():
     place = position_encoding(8, 2, 3)
     assert place.shape == (6, 8)

@@ -2,14 +2,17 @@
 
 A cluster bootstrap: whole molecules are drawn with replacement, and with a molecule all its
 queries. Every column of values is resampled with the same draws, so the difference of two columns
-is a paired difference. The intervals are percentile intervals; with few hits they are too narrow
-(no hit at all gives [0, 0]), so read them beside the number of queries.
+is a paired difference. The intervals are percentile intervals; with few hits they are too narrow,
+so read them beside the number of queries. Of a handful of molecules, or of molecules that all say
+the same (no hit at all), resampling knows nothing, and there is no interval.
 """
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 _DRAWS_AT_ONCE = 2**22
+MIN_CLUSTERS = 5  # of fewer, resampling repeats the same few means
+MIN_RESAMPLES = 20  # of fewer, a 95% interval is their range or less
 
 
 def resampled_means(
@@ -55,7 +58,21 @@ def resampled_means(
     return total[:, 1:] / total[:, :1]
 
 
-def interval(samples: Float[np.ndarray, "b v"], *, level: float = 0.95) -> Float[np.ndarray, "v 2"]:
-    """Central percentile interval of each column of resampled values: lower and upper end."""
+def interval(
+    samples: Float[np.ndarray, "b"], *, n_clusters: int, level: float = 0.95
+) -> list[float] | None:
+    """Central percentile interval of resampled values: lower and upper end.
+
+    Args:
+        samples: of one quantity; those that are not finite are left out.
+        n_clusters: number of clusters that were resampled.
+        level: share of the samples within.
+
+    Returns:
+        None where there is no telling: fewer than 5 clusters or 20 resamples, or all samples alike.
+    """
+    samples = samples[np.isfinite(samples)]
+    if n_clusters < MIN_CLUSTERS or len(samples) < MIN_RESAMPLES or np.ptp(samples) < 1e-12:
+        return None
     tail = 50 * (1 - level)
-    return np.percentile(samples, [tail, 100 - tail], axis=0).T
+    return np.percentile(samples, [tail, 100 - tail]).tolist()

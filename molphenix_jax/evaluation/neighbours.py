@@ -134,7 +134,8 @@ def neighbour_record(
         seed: Of the resampling.
 
     Returns:
-        `{"results": [row…], "differences": [row…]}`; scores are shares in [0, 1].
+        `{"results": [row…], "differences": [row…]}`; scores are shares in [0, 1]. `ci` is
+        None where there are not enough wells for an interval, or all say the same.
     """
     results, differences = [], []
     wells = np.char.add(np.char.add(labels.plate.astype(str), "/"), labels.well.astype(str))
@@ -163,15 +164,15 @@ def neighbour_record(
             columns = [weight * v for v in values.values()]
             columns.append(weight * (values[first] - values[second]))
             table = np.stack(columns, axis=1)
-            ends = interval(
-                resampled_means(table, wells[asked], n_bootstrap=n_bootstrap, seed=seed)
-            )
+            samples = resampled_means(table, wells[asked], n_bootstrap=n_bootstrap, seed=seed)
+            n_wells = len(np.unique(wells[asked]))
+            ends = [interval(column, n_clusters=n_wells) for column in samples.T]
             common = {
                 "question": name,
                 "text": question.text,
                 "subset": subset,
                 "n_queries": int(asked.sum()),
-                "n_wells": len(np.unique(wells[asked])),
+                "n_wells": n_wells,
             }
             for k, model in enumerate(values):
                 results.append(
@@ -179,7 +180,7 @@ def neighbour_record(
                         **common,
                         "model": model,
                         "balanced_accuracy": float(table[:, k].mean()),
-                        "ci": [float(v) for v in ends[k]],
+                        "ci": ends[k],
                         "seeds": per_seed[model],
                     }
                 )
@@ -188,7 +189,7 @@ def neighbour_record(
                     **common,
                     "models": list(compared),
                     "difference": float(table[:, -1].mean()),
-                    "ci": [float(v) for v in ends[-1]],
+                    "ci": ends[-1],
                     "seeds": [
                         a - b for a, b in zip(per_seed[first], per_seed[second], strict=True)
                     ],

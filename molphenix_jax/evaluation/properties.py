@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
 
+from molphenix_jax.evaluation.bootstrap import interval
+
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
@@ -77,12 +79,14 @@ def property_results(
 
     Returns:
         Rows {metric, model, value, ci, n, n_positive} and {metric, model, baseline, difference, ci,
-        better}; a positive difference is in the model's favour.
+        better}; a positive difference is in the model's favour. `ci` is None where there are not
+        enough scaffolds for an interval.
     """
     known = np.isfinite(label)
     label, groups = label[known], np.unique(groups[known], return_inverse=True)[1]
     scores = {name: score[known] for name, score in scores.items()}
     rows, comparisons = [], []
+    n_groups = len(np.unique(groups))
     n_positive = int((label > 0.5).sum()) if loss == "bce" else None
     for metric, function in PROPERTY_METRICS[loss].items():
         resampled = _resample(label, scores, groups, function, n_bootstrap, seed)
@@ -92,7 +96,7 @@ def property_results(
                 "metric": metric,
                 "model": name,
                 "value": value[name],
-                "ci": _interval(resampled[name]),
+                "ci": interval(resampled[name], n_clusters=n_groups),
                 "n": len(label),
                 "n_positive": n_positive,
             }
@@ -101,7 +105,7 @@ def property_results(
         sign = -1.0 if metric in SMALLER_IS_BETTER else 1.0
         for name in scores:
             if name != model:
-                ci = _interval(sign * (resampled[model] - resampled[name]))
+                ci = interval(sign * (resampled[model] - resampled[name]), n_clusters=n_groups)
                 comparisons.append(
                     {
                         "metric": metric,
@@ -109,7 +113,7 @@ def property_results(
                         "baseline": name,
                         "difference": sign * (value[model] - value[name]),
                         "ci": ci,
-                        "better": bool(ci[0] > 0),
+                        "better": ci is not None and ci[0] > 0,
                     }
                 )
     return rows, comparisons
@@ -127,11 +131,3 @@ def _resample(label, scores, groups, function, n_bootstrap, seed) -> dict[str, n
         for name, score in scores.items():
             drawn[name].append(function(label[rows], score[rows]))
     return {name: np.asarray(values) for name, values in drawn.items()}
-
-
-def _interval(values: np.ndarray) -> list[float]:
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return [float("nan"), float("nan")]
-    low, high = np.percentile(values, [2.5, 97.5])
-    return [float(low), float(high)]

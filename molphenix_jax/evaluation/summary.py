@@ -51,7 +51,9 @@ def evaluation_record(
 def summarise(pooled: Ranks, *, n_bootstrap: int = 1000, seed: int = 0) -> list[dict]:
     """One row for each setting and model, ``chance`` among them, with 95% intervals over molecules.
 
-    ``n_gallery`` is the mean over the queries (folds have galleries of their own), rounded.
+    ``n_gallery`` is the mean over the queries (folds have galleries of their own), rounded. Where
+    all molecules say the same, as of chance in one gallery, both ends of an interval are the value:
+    that is no interval, and reports show none.
     """
     rows = []
     for table in pooled.tables:
@@ -66,7 +68,7 @@ def summarise(pooled: Ranks, *, n_bootstrap: int = 1000, seed: int = 0) -> list[
             }
             for metric in METRICS:
                 row[metric], samples = found[model, metric]
-                row[f"{metric}_ci"] = _ends(samples)
+                row[f"{metric}_ci"] = np.percentile(samples, [2.5, 97.5]).tolist()
                 row[metric.replace("top", "chance")] = found[CHANCE, metric][0]
             rows.append(row)
     return rows
@@ -77,8 +79,9 @@ def paired_difference(
 ) -> list[dict]:
     """Recall of the model minus that of each baseline over the same queries, with 95% intervals.
 
-    ``better`` holds when the whole interval lies above 0. The oracle is left out: it is an upper
-    bound. Settings in which ``model`` was not ranked give no row.
+    ``better`` holds when the whole interval lies above 0; ``ci`` is None where there are not enough
+    molecules for an interval, or all differ alike. The oracle is left out: it is an upper bound.
+    Settings in which ``model`` was not ranked give no row.
     """
     rows = []
     for table in pooled.tables:
@@ -89,7 +92,7 @@ def paired_difference(
             if baseline in (model, UPPER_BOUND):
                 continue
             own_mean, own_samples = found[model, metric]
-            ci = _ends(own_samples - samples)
+            ci = _interval(table, own_samples - samples)
             rows.append(
                 {
                     **dataclasses.asdict(table.setting),
@@ -98,7 +101,7 @@ def paired_difference(
                     "baseline": baseline,
                     "difference": own_mean - mean,
                     "ci": ci,
-                    "better": ci[0] > 0,
+                    "better": ci is not None and ci[0] > 0,
                 }
             )
     return rows
@@ -211,8 +214,8 @@ def _resampled(
     return {column: (float(values[:, i].mean()), samples[:, i]) for i, column in enumerate(columns)}
 
 
-def _ends(samples: Float[np.ndarray, "b"]) -> list[float]:
-    return bootstrap.interval(samples[:, None])[0].tolist()
+def _interval(table: RankTable, samples: Float[np.ndarray, "b"]) -> list[float] | None:
+    return bootstrap.interval(samples, n_clusters=len(np.unique(table.molecule)))
 
 
 def _subset(table: RankTable, chosen: np.ndarray) -> RankTable:

@@ -87,7 +87,8 @@ def recall_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") 
         bars = [row for row in found if row["model"] not in (rows.CHANCE, rows.ORACLE)]
         names = [row["model"] for row in bars]
         value = 100 * np.array([row[metric] for row in bars])
-        ends = 100 * np.array([row[f"{metric}_ci"] for row in bars]).reshape(-1, 2)
+        known = [rows.interval_of(row[f"{metric}_ci"]) or [row[metric]] * 2 for row in bars]
+        ends = 100 * np.array(known).reshape(-1, 2)
         place = np.arange(len(bars))
         axes.barh(place, value, color=_colours(names), height=0.62)
         axes.hlines(place, ends[:, 0], ends[:, 1], color="#222222", linewidth=1.4)

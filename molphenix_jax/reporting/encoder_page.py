@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from molphenix_jax.evaluation.neighbours import Labels
 from molphenix_jax.reporting.page import html_page, html_table, picture
+from molphenix_jax.reporting.rows import NO_INTERVAL, interval_of
 from molphenix_jax.storage import write_text
 
 _COLOURS = {"mae": "#0072B2", "untrained": "#E69F00", "intensity": "#009E73"}
@@ -117,11 +118,15 @@ def verdict_lines(record: Mapping[str, Any]) -> list[str]:
     lines = []
     for row in record["differences"]:
         first, second = row["models"]
-        low, high = row["ci"]
+        ends = interval_of(row["ci"])
+        low, high = ends or (0.0, 0.0)
         word = "beats" if low > 0 else "is below" if high < 0 else "is not told apart from"
+        interval = (
+            f"{100 * low:+.1f}, {100 * high:+.1f}" if ends else "not enough wells for an interval"
+        )
         lines.append(
             f"{row['text']} ({_SUBSETS[row['subset']]}): {first} {word} {second}, "
-            f"{100 * row['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]; "
+            f"{100 * row['difference']:+.1f} points [{interval}]; "
             f"by seed {', '.join(f'{100 * s:+.1f}' for s in row['seeds'])}"
         )
     return lines
@@ -139,8 +144,9 @@ def _table(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]
     content, before = [], None
     for row in record["results"]:
         place = (row["question"], row["subset"])
-        low, high = (100 * v for v in row["ci"])
-        interval = "" if row["model"] == "chance" else f" [{low:.1f}, {high:.1f}]"
+        ends = interval_of(row["ci"])
+        interval = f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]" if ends else f" [{NO_INTERVAL}]"
+        interval = "" if row["model"] == "chance" else interval
         content.append(
             [
                 "" if place == before else row["text"],
@@ -165,10 +171,12 @@ def _bars(record: Mapping[str, Any]) -> Figure:
         of_name = {row["model"]: row for row in found if row["question"] == name}
         chance = of_name.pop("chance")
         for k, (model, row) in enumerate(of_name.items()):
-            value, (low, high) = row["balanced_accuracy"], row["ci"]
+            value, ends = row["balanced_accuracy"], interval_of(row["ci"])
             axes.bar(k, 100 * value, color=_COLOURS[model], width=0.7)
-            ends = [[100 * max(value - low, 0)], [100 * max(high - value, 0)]]
-            axes.errorbar(k, 100 * value, yerr=ends, color="#222", capsize=3, linewidth=1)
+            if ends:
+                below, above = max(value - ends[0], 0), max(ends[1] - value, 0)
+                around = [[100 * below], [100 * above]]
+                axes.errorbar(k, 100 * value, yerr=around, color="#222", capsize=3, linewidth=1)
             if len(row["seeds"]) > 1:
                 spread = k + np.linspace(-0.2, 0.2, len(row["seeds"]))
                 dots = [100 * s for s in row["seeds"]]

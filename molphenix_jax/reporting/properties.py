@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from molphenix_jax.reporting.page import picture
+from molphenix_jax.reporting.rows import interval_of
 from molphenix_jax.storage import write_text
 
 _STYLE = """
@@ -94,7 +95,8 @@ def write_property_report(
 
 
 def _cells(row: Mapping) -> list[str]:
-    interval = "" if row["ci"] is None else "{:.3f} to {:.3f}".format(*row["ci"])
+    ends = interval_of(row["ci"])
+    interval = "" if ends is None else "{:.3f} to {:.3f}".format(*ends)
     positives = "" if row["n_positive"] is None else f"{row['n_positive']:,}"
     return [
         row["target"],
@@ -110,19 +112,26 @@ def _cells(row: Mapping) -> list[str]:
 def _sentences(evaluation: Mapping) -> list[str]:
     sentences = []
     for row in evaluation.get("comparisons", ()):
-        low, high = row["ci"]
+        ends = interval_of(row["ci"])
+        what = f"{row['target']}, {_WORDS[row['metric']]}: {row['model']}"
+        if ends is None:
+            sentences.append(
+                f"{what} cannot be told from {row['baseline']}: {row['difference']:+.3f}, "
+                "not enough scaffolds for an interval"
+            )
+            continue
+        low, high = ends
         verb = "beats" if row["better"] else "is worse than" if high < 0 else "does not beat"
         sentences.append(
-            f"{row['target']}, {_WORDS[row['metric']]}: {row['model']} {verb} "
-            f"{row['baseline']} by {row['difference']:+.3f} (95% interval {low:+.3f} to "
-            f"{high:+.3f}, paired, scaffolds resampled)"
+            f"{what} {verb} {row['baseline']} by {row['difference']:+.3f} (95% interval {low:+.3f} "
+            f"to {high:+.3f}, paired, scaffolds resampled)"
         )
     return sentences
 
 
 def _bars(evaluation: Mapping) -> Figure:
     """Value and interval of each model, a panel for each target and metric."""
-    rows = [row for row in evaluation["results"] if row["ci"] is not None]
+    rows = [row for row in evaluation["results"] if interval_of(row["ci"])]
     panels = list(dict.fromkeys((row["target"], row["metric"]) for row in rows))
     figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
     axes_list = figure.subplots(1, len(panels), squeeze=False)[0]

@@ -68,7 +68,7 @@ def write_report(
 
 
 def results_csv(evaluation: Mapping) -> str:
-    """Every row of ``evaluation.json``, intervals as two columns each."""
+    """Every row of ``evaluation.json``; intervals are two columns each, empty without one."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_FULL)
@@ -221,7 +221,8 @@ def _full_rows(evaluation: Mapping) -> list[list[str]]:
     for row in evaluation["results"]:
         flat = dict(row)
         for metric in rows.METRICS:
-            flat[f"{metric}_low"], flat[f"{metric}_high"] = row[f"{metric}_ci"]
+            ends = rows.interval_of(row[f"{metric}_ci"]) or (None, None)
+            flat[f"{metric}_low"], flat[f"{metric}_high"] = ends
         result.append([_plain(flat[column]) for column in _FULL])
     return result
 

@@ -10,6 +10,7 @@ MODEL = "molphenix"
 CHANCE = "chance"
 ORACLE = "oracle"
 HEADLINE_PSI = 0.01
+NO_INTERVAL = "no interval"
 METRICS = {"top_1pct": "top-1%", "top_5pct": "top-5%"}
 _SPLITS = ("unseen_molecules", "unseen_images", "unseen_screen", "heldout_concentration")
 _LAST = ("ridge", "knn", "physchem", CHANCE, ORACLE)
@@ -113,15 +114,18 @@ def verdicts(evaluation: Mapping, split: str) -> list[str]:
         if not found:
             continue
         found.sort(key=lambda row: model_place(row["baseline"]))
-        better = [row for row in found if row["better"]]
-        worse = [row for row in found if row["ci"][1] < 0]
-        level = [row for row in found if row not in better and row not in worse]
+        told = [row for row in found if interval_of(row["ci"])]
+        better = [row for row in told if row["better"]]
+        worse = [row for row in told if row["ci"][1] < 0]
+        level = [row for row in told if row not in better and row not in worse]
+        untold = [row for row in found if row not in told]
         parts = [
             f"{verb} {_listed([_difference(row) for row in group])}"
             for verb, group in (
                 ("beats", better),
                 ("does not beat", level),
                 ("is worse than", worse),
+                ("cannot be told from", untold),
             )
             if group
         ]
@@ -138,8 +142,17 @@ def with_interval(row: Mapping, metric: str) -> str:
     """Percent with its 95% interval: ``7.1 [6.1, 8.3]``; chance has none worth showing."""
     if row["model"] == CHANCE:
         return share(row[metric])
-    low, high = row[f"{metric}_ci"]
-    return f"{share(row[metric])} [{share(low)}, {share(high)}]"
+    ends = interval_of(row[f"{metric}_ci"])
+    if ends is None:
+        return f"{share(row[metric])} [{NO_INTERVAL}]"
+    return f"{share(row[metric])} [{share(ends[0])}, {share(ends[1])}]"
+
+
+def interval_of(ends: Sequence[float] | None) -> tuple[float, float] | None:
+    """The interval, or None where there is none: no width is no interval."""
+    if ends is None or ends[1] - ends[0] < 1e-12:
+        return None
+    return ends[0], ends[1]
 
 
 def split_title(split: str) -> str:
@@ -160,11 +173,11 @@ def missing_line(missing: Mapping) -> str:
 
 
 def _difference(row: Mapping) -> str:
-    low, high = row["ci"]
-    return (
-        f"{row['baseline']} ({100 * row['difference']:+.1f} points, "
-        f"95% interval {100 * low:+.1f} to {100 * high:+.1f})"
-    )
+    ends, points = interval_of(row["ci"]), f"{100 * row['difference']:+.1f} points"
+    if ends is None:
+        return f"{row['baseline']} ({points}; not enough molecules for an interval)"
+    low, high = ends
+    return f"{row['baseline']} ({points}, 95% interval {100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def _listed(words: Sequence[str]) -> str:

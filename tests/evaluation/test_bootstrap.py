@@ -6,8 +6,13 @@ import pytest
 from molphenix_jax.evaluation import bootstrap
 
 
+def ends(values, cluster, **kwargs):
+    samples = bootstrap.resampled_means(values, cluster, **kwargs)
+    return bootstrap.interval(samples[:, 0], n_clusters=len(np.unique(cluster)))
+
+
 def width(values, cluster, **kwargs):
-    low, high = bootstrap.interval(bootstrap.resampled_means(values, cluster, **kwargs))[0]
+    low, high = ends(values, cluster, **kwargs)
     return high - low
 
 
@@ -51,12 +56,35 @@ def test_the_interval_covers_about_as_often_as_it_says():
     for trial in range(200):
         rate = rng.beta(3, 7, size=80)  # molecules differ: mean 0.3
         hit = (rng.random((80, 4)) < rate[:, None]).astype(float)
-        samples = bootstrap.resampled_means(
+        low, high = ends(
             hit.reshape(-1, 1), np.repeat(np.arange(80), 4), n_bootstrap=400, seed=trial
         )
-        low, high = bootstrap.interval(samples)[0]
         covered += low <= 0.3 <= high
     assert 0.89 <= covered / 200 <= 0.99
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2, 4])
+def test_a_handful_of_molecules_has_no_interval(n_clusters):
+    values = np.random.default_rng(5).random((40, 1))
+    assert ends(values, np.arange(40) % n_clusters) is None
+    assert ends(values, np.arange(40) % 5) is not None
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.014, 1 / 3])
+def test_molecules_that_all_say_the_same_have_no_interval(value):
+    assert ends(np.full((300, 1), value), np.arange(300)) is None
+
+
+@pytest.mark.parametrize("n_bootstrap", [1, 19])
+def test_a_handful_of_resamples_has_no_interval(n_bootstrap):
+    values = np.random.default_rng(5).random((40, 1))
+    assert ends(values, np.arange(40), n_bootstrap=n_bootstrap) is None
+
+
+def test_resamples_without_a_value_are_left_out():
+    samples = np.append(np.arange(101.0), [np.nan, np.inf])
+    assert bootstrap.interval(samples, n_clusters=9) == pytest.approx([2.5, 97.5])
+    assert bootstrap.interval(np.full(50, np.nan), n_clusters=9) is None
 
 
 def test_resamples_are_counted_many_at_a_time_and_chunks_change_nothing(monkeypatch):

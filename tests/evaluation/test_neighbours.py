@@ -79,7 +79,7 @@ def test_chance_and_weights_are_those_of_balanced_classes(labels):
     assert rows["treatment", "unseen", "mae"]["n_queries"] == 16
     for row in record["differences"]:
         assert row["difference"] == 0
-        assert row["ci"] == [0, 0]
+        assert row["ci"] is None
 
 
 def test_unseen_queries_count_with_the_seed_that_has_not_seen_them(labels):

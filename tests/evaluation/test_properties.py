@@ -44,9 +44,16 @@ def test_the_better_model_is_called_better_and_the_same_is_not():
     assert by_name["noise"]["better"]
     assert not by_name["copy"]["better"]
     assert by_name["copy"]["difference"] == 0
+    assert by_name["copy"]["ci"] is None
     value = next(r for r in rows if r["model"] == "mpnn" and r["metric"] == "auroc")
     assert value["ci"][0] < value["value"] < value["ci"][1]
     assert value["n_positive"] == LABEL.sum()
+
+
+def test_one_scaffold_gives_no_interval():
+    rows, comparisons = results(np.zeros(300, int))
+    assert {row["ci"] for row in [*rows, *comparisons]} == {None}
+    assert not any(row["better"] for row in comparisons)
 
 
 def test_fewer_scaffolds_make_wider_intervals():

@@ -97,6 +97,25 @@ def test_pairing_makes_the_difference_sharper_than_its_parts():
     assert difference["ci"][1] - difference["ci"][0] < 0.7 * (high - low)
 
 
+@pytest.mark.parametrize("n_molecules", [1, 2, 4])
+def test_few_molecules_give_no_interval(n_molecules):
+    rank = np.random.default_rng(0).integers(1, 101, size=20 * n_molecules)
+    ranks = make_ranks(
+        {"molphenix": np.sort(rank), "knn": np.sort(rank)[::-1]}, 100, doses=np.arange(20.0)
+    )
+    for row in summary.paired_difference(ranks):
+        assert (row["ci"], row["better"]) == (None, False)
+
+
+def test_a_difference_that_is_the_same_for_all_molecules_has_no_interval():
+    always = np.ones(30, int)
+    ranks = make_ranks({"molphenix": always, "knn": 50 * always}, 100)
+    rows = {row["baseline"]: row for row in summary.paired_difference(ranks)}
+    assert rows["knn"]["difference"] == 1
+    assert (rows["knn"]["ci"], rows["knn"]["better"]) == (None, False)
+    json.dumps(summary.evaluation_record(ranks), allow_nan=False)
+
+
 def test_a_row_does_not_depend_on_its_neighbours():
     rng = np.random.default_rng(2)
     molphenix, knn = rng.integers(1, 101, size=(2, 90))

@@ -197,6 +197,29 @@ def test_a_model_below_its_baseline_is_said_to_be_worse():
     assert "beat" not in sentence.replace("does not beat", "")
 
 
+@pytest.mark.parametrize("ci", [None, [-0.014, -0.014]])
+def test_a_difference_without_an_interval_is_said_to_have_none(ci):
+    """As `evaluation.json` says it today, and as it said it before."""
+    evaluation = make_evaluation()
+    for row in evaluation["comparisons"]:
+        row.update(difference=-0.014, ci=ci, better=False)
+    sentence = rows.verdicts(evaluation, "unseen_molecules")[0]
+    assert "molphenix cannot be told from ridge (-1.4 points; not enough molecules" in sentence
+    assert "-1.4 to -1.4" not in sentence
+
+
+def test_a_recall_without_an_interval_is_shown_without():
+    evaluation = make_evaluation()
+    for row in evaluation["results"]:
+        row.update(top_1pct=0.0, top_1pct_ci=[0.0, 0.0])
+    assert rows.with_interval(evaluation["results"][0], "top_1pct") == "0.0 [no interval]"
+    for text in (table.to_text(evaluation, full=True, width=200), report.results_csv(evaluation)):
+        assert "[0.0, 0.0]" not in text
+    line = next(csv.DictReader(io.StringIO(report.results_csv(evaluation))))
+    assert (line["top_1pct_low"], line["top_1pct_high"]) == ("", "")
+    curves.recall_figure(evaluation, "unseen_molecules")
+
+
 def test_unseen_molecules_come_first_and_doses_in_order():
     splits = ("heldout_concentration:10", "heldout_concentration:pooled", "unseen_screen:b")
     splits += ("heldout_concentration:2.5", "unseen_images", "unseen_molecules", "validation")

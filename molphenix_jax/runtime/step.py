@@ -110,6 +110,8 @@ def make_steps(
     n of both count. The loop's length is an argument, not a constant: a single program serves any
     n up to the room, so an update gives the same bits however many are dispatched with it.
     """
+    # Traced once, for the shapes of its metrics and for the loop: half of a small run's start.
+    step = jax.jit(step, inline=True)
 
     def steps(
         state: State, batches: Any, tables: Any, n: jax.Array

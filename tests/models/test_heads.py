@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,12 +17,18 @@ def model():
 
 @pytest.fixture(scope="module")
 def params(model):
-    return model.init(jax.random.key(0), jnp.ones((2, 10)), jnp.ones((2, 7)))
+    return jax.jit(model.init)(jax.random.key(0), jnp.ones((2, 10)), jnp.ones((2, 7)))
+
+
+@functools.partial(jax.jit, static_argnames=("model", "method", "train"))
+def apply(model, params, *inputs, method=None, train=False, rngs=None):
+    options = {"train": train} if train else {}
+    return model.apply(params, *inputs, method=method, rngs=rngs, **options)
 
 
 def test_embeddings_are_unit_vectors(model, params):
     x = jax.random.normal(jax.random.key(1), (5, 10))
-    out = model.apply(params, x, x[:, :7])
+    out = apply(model, params, x, x[:, :7])
     for z in (out.z_x, out.z_m):
         assert z.shape == (5, 16)
         np.testing.assert_allclose(jnp.linalg.norm(z, axis=1), 1.0, atol=1e-5)
@@ -30,40 +38,40 @@ def test_embeddings_are_unit_vectors(model, params):
 
 def test_an_embedding_depends_on_its_own_input_alone(model, params):
     x = jax.random.normal(jax.random.key(2), (6, 10))
-    together = model.apply(params, x, method="embed_profiles")
+    together = apply(model, params, x, method="embed_profiles")
     alone = jnp.concatenate(
-        [model.apply(params, x[i : i + 1], method="embed_profiles") for i in range(6)]
+        [apply(model, params, x[i : i + 1], method="embed_profiles") for i in range(6)]
     )
     others = x.at[1:].set(jax.random.normal(jax.random.key(3), (5, 10)) * 100)
     np.testing.assert_allclose(together, alone, atol=1e-6)
     np.testing.assert_allclose(
-        model.apply(params, others, method="embed_profiles")[0], together[0], atol=1e-6
+        apply(model, params, others, method="embed_profiles")[0], together[0], atol=1e-6
     )
 
 
 def test_dropout_works_in_training_only(model, params):
     x = jnp.ones((3, 10))
     keys = jax.random.split(jax.random.key(4))
-    a, b = (model.apply(params, x, x[:, :7], train=True, rngs={"dropout": k}).z_x for k in keys)
+    a, b = (apply(model, params, x, x[:, :7], train=True, rngs={"dropout": k}).z_x for k in keys)
     assert not np.allclose(a, b)
     np.testing.assert_array_equal(
-        model.apply(params, x, x[:, :7]).z_x, model.apply(params, x, x[:, :7]).z_x
+        apply(model, params, x, x[:, :7]).z_x, apply(model, params, x, x[:, :7]).z_x
     )
 
 
 def test_scale_is_clamped_at_100(model, params):
     high = {"params": {**params["params"], "log_scale": jnp.float32(20.0)}}
-    assert float(model.apply(high, jnp.ones((1, 10)), jnp.ones((1, 7))).scale) == 100.0
+    assert float(apply(model, high, jnp.ones((1, 10)), jnp.ones((1, 7))).scale) == 100.0
 
 
 def test_bfloat16_heads_keep_float32_parameters_and_outputs():
     tower = TowerConfig(width=32, n_blocks=1)
     model = MolPhenix(phenomics=tower, molecules=tower, dim=16, dtype=jnp.bfloat16)
     x = jax.random.normal(jax.random.key(5), (4, 10))
-    params = model.init(jax.random.key(0), x, x)
+    params = jax.jit(model.init)(jax.random.key(0), x, x)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-    full = MolPhenix(phenomics=tower, molecules=tower, dim=16).apply(params, x, x)
-    half = model.apply(params, x, x)
+    full = apply(MolPhenix(phenomics=tower, molecules=tower, dim=16), params, x, x)
+    half = apply(model, params, x, x)
     assert half.z_x.dtype == jnp.float32
     np.testing.assert_allclose(half.z_x, full.z_x, atol=0.05)
 

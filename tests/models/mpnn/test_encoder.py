@@ -33,7 +33,7 @@ def encoder(variant):
     model = MoleculeEncoder(config(**VARIANTS[variant]))
     rng = np.random.default_rng(1)
     example = batch([molecule(4, rng)], nodes=8, edges=16, n_graphs=3)
-    params = model.init(jax.random.key(0), example)
+    params = jax.jit(model.init)(jax.random.key(0), example)
     # Norms and biases too, so that nothing is tested at its neutral value.
     leaves, tree = jax.tree.flatten(params)
     noise = [0.2 * np.random.default_rng(i).normal(size=x.shape) for i, x in enumerate(leaves)]
@@ -116,11 +116,9 @@ def test_training_flips_eigenvector_signs_and_nothing_else(graphs):
     assert spread[4] > 1e-4
     assert spread[1] < 1e-6  # a single atom has no eigenvector
     without = MoleculeEncoder(config(virtual_node=False, positional=("rwse",)))
-    other = without.init(jax.random.key(0), example)
-    a, b = (
-        without.apply(other, example, train=True, rngs={"dropout": jax.random.key(i)}).graphs
-        for i in (0, 1)
-    )
+    other = jax.jit(without.init)(jax.random.key(0), example)
+    train = jax.jit(lambda key: without.apply(other, example, train=True, rngs={"dropout": key}))
+    a, b = (train(jax.random.key(i)).graphs for i in (0, 1))
     np.testing.assert_array_equal(a, b)
 
 

@@ -23,7 +23,7 @@ def coordinates(width, *, mup):
     model, head = MoleculeEncoder(c), Readout(3, c.width_ratio if mup else 1.0)
     keys = jax.random.split(jax.random.key(0), 2)
     params = {
-        "encoder": model.init(keys[0], graphs),
+        "encoder": jax.jit(model.init)(keys[0], graphs),
         "head": head.init(keys[1], jnp.zeros((4, width))),
     }
     rules = mup_lr_rules(width) if mup else ()

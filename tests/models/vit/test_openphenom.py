@@ -34,6 +34,7 @@ def _weights():
 
 weights = _weights()
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+embed = jax.jit(embed_images, static_argnums=0, static_argnames="channelwise")
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +63,13 @@ def test_tokens_and_embeddings_are_timms(encoder, golden, case):
     config, params = encoder
     images = jnp.asarray(golden[case])
     with jax.default_matmul_precision("float32"):
-        tokens = Encoder(config).apply(params, standardise(images))
+        tokens = jax.jit(Encoder(config).apply)(params, standardise(images))
         np.testing.assert_allclose(tokens, golden[f"tokens_of_{case}"], **CLOSE)
         np.testing.assert_allclose(
-            embed_images(config, params, images), golden[f"embedding_of_{case}"], **CLOSE
+            embed(config, params, images), golden[f"embedding_of_{case}"], **CLOSE
         )
         np.testing.assert_allclose(
-            embed_images(config, params, images, channelwise=True),
+            embed(config, params, images, channelwise=True),
             golden[f"channelwise_of_{case}"],
             **CLOSE,
         )
@@ -81,7 +82,7 @@ def test_hidden_patches_are_painted_as_by_timms_blocks(converted, golden):
     keep = order.shape[1] // 4
     mask = Mask(jnp.asarray(order[:, :keep]), jnp.asarray(restore), jnp.asarray(restore >= keep))
     with jax.default_matmul_precision("float32"):
-        r = MAE(config).apply(params, jnp.asarray(golden["images"]), mask)
+        r = jax.jit(MAE(config).apply)(params, jnp.asarray(golden["images"]), mask)
     np.testing.assert_allclose(r.predicted, golden["painted"], **CLOSE)
     loss, metrics = mae_loss(r, fourier_weight=0.0)
     np.testing.assert_allclose(loss, golden["mse_of_hidden"], rtol=1e-4)
@@ -94,7 +95,7 @@ def test_the_recorded_numbers_tell_the_two_porting_traps(encoder, golden, quirk)
     config, params = encoder
     images = jnp.asarray(golden["images"])
     if quirk == "a final norm":
-        tokens = np.asarray(Encoder(config).apply(params, standardise(images)))
+        tokens = np.asarray(jax.jit(Encoder(config).apply)(params, standardise(images)))
         tokens = (tokens - tokens.mean(-1, keepdims=True)) / tokens.std(-1, keepdims=True)
         found = tokens[:, 1:].mean(1)
     else:
@@ -106,7 +107,7 @@ def test_the_recorded_numbers_tell_the_two_porting_traps(encoder, golden, quirk)
                 return leaf
             return np.concatenate([leaf[: config.width], np.zeros(3 * config.width, np.float32)])
 
-        found = embed_images(config, jax.tree_util.tree_map_with_path(turned, params), images)
+        found = embed(config, jax.tree_util.tree_map_with_path(turned, params), images)
     assert np.abs(np.asarray(found) - golden["embedding_of_images"]).max() > 1e-2
 
 

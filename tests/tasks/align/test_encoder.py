@@ -25,7 +25,7 @@ def first_and_last(config, workdir):
     task, _ = tiny.make(config, workdir / "again")
     run = task.run(0, workdir / "again")
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    before = run.init(jax.random.split(key, 1)[0])["params"]["encoder"]
+    before = jax.jit(run.init)(jax.random.split(key, 1)[0])["params"]["encoder"]
     return jax.tree.leaves(before), jax.tree.leaves(load_encoder(workdir)[1]["params"])
 
 
@@ -67,8 +67,8 @@ def test_two_devices_embed_a_batch_as_one_does(cache, tmp_path):
         config = tiny.config(cache, **fields, train__devices=devices)
         task, _ = tiny.make(config, tmp_path / str(devices))
         run = task.run(0, tmp_path / str(devices))
-        params, batch = run.init(jax.random.key(0)), run.batch(0)
-        outs.append(run._encode(params, batch, jax.random.key(1)))
+        params, batch = jax.jit(run.init)(jax.random.key(0)), run.batch(0)
+        outs.append(jax.jit(run._encode)(params, batch, jax.random.key(1)))
     np.testing.assert_allclose(outs[0], outs[1], atol=1e-4)
 
 
@@ -76,12 +76,12 @@ def test_a_molecule_at_many_doses_is_encoded_once(cache, tmp_path):
     fields = {**ENCODER, "model__encoder__positional": ("rwse",), "train__batch_size": 100_000}
     task, _ = tiny.make(tiny.config(cache, **fields), tmp_path)
     run = task.run(0, tmp_path)
-    batch, params = run.batch(0), run.init(jax.random.key(0))
+    batch, params = run.batch(0), jax.jit(run.init)(jax.random.key(0))
     molecule = run.screen.molecule[batch.pairs.perturbation]
     distinct, place = np.unique(molecule, return_inverse=True)
     assert len(distinct) < len(molecule)
     assert batch.graphs.n_node.shape == (1, len(distinct) + 1)
-    encoded = np.asarray(run._encode(params, batch, jax.random.key(1)))
+    encoded = np.asarray(jax.jit(run._encode)(params, batch, jax.random.key(1)))
     assert len(np.unique(encoded.round(4), axis=0)) == len(distinct)
     first = np.array([np.flatnonzero(place == i)[0] for i in range(len(distinct))])
     np.testing.assert_array_equal(encoded, encoded[first][place])

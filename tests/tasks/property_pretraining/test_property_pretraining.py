@@ -119,10 +119,10 @@ def test_two_devices_compute_the_loss_of_one(labels, cache, tmp_path):
         run = task.run(0, tmp_path / f"{devices}")
         batch = run.batch(0)
         assert batch.graphs.n_node.shape[0] == devices
-        params = run.init(jax.random.key(0))
+        params = jax.jit(run.init)(jax.random.key(0))
         # Without random signs, which are drawn for each device.
         run.model = run.model.clone(encoder=_without_signs(run.model.encoder))
-        losses.append(float(run.loss(params, batch, (), jax.random.key(1))[0]))
+        losses.append(float(jax.jit(run.loss)(params, batch, (), jax.random.key(1))[0]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 

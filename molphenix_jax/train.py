@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import jax
 
-from molphenix_jax import tasks
+from molphenix_jax import signals, tasks
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.checkpointing import Checkpoints
@@ -252,6 +252,7 @@ def fit(
     Raises:
         NonFiniteError: A NaN or infinite loss or gradient.
         CheckpointError: Checkpoints are there and none can be read.
+        Stopped: A signal has come; the state is saved.
     """
     t = config.train
     member_shape = jax.eval_shape(run.init, jax.random.key(0))
@@ -280,24 +281,36 @@ def fit(
     recorder = _Recorder(metrics_file, finite_names(member_shape), t.log_every)
     step = start or 0
     stopwatch = _Stopwatch(dispatch, step)
+
+    def save() -> None:
+        recorder.flush()
+        checkpoints.save(step, state, run.assets, loader.position())
+
     try:
         # A CPU's dispatch is cheap; nothing that is computed depends on the number.
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         most = t.steps_per_dispatch or (1 if on_cpu else ROOM_STEPS)
-        with Progress(label, total=t.steps, done=step) as progress:
+        with Progress(label, total=t.steps, done=step) as progress, signals.deferred():
             while True:
+                if signals.asked() and step != start:
+                    say(f"{label}saving the state after update {step:,}")
+                    save()
+                signals.stop_if_asked()
                 last = step == t.steps
                 if _validates(step, t):
                     recorder.flush()
                     if step > (start or 0):
                         timing_file.write("train", step, stopwatch.lap(step))
-                    validation = run.validate(_on_this_host(state.params))
+                    try:
+                        with signals.prompt():
+                            validation = run.validate(_on_this_host(state.params))
+                    except signals.Stopped:
+                        continue
                     metrics_file.write("validation", step, validation)
                     progress.note(validation, recorder.last_loss)
                     stopwatch.restart(step)
                 if (step % t.checkpoint_every == 0 or last) and step != start:
-                    recorder.flush()
-                    checkpoints.save(step, state, run.assets, loader.position())
+                    save()
                 if last:
                     break
                 began = clock()

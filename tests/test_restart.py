@@ -3,6 +3,8 @@
 import contextlib
 import pathlib
 import random
+import re
+import signal
 import subprocess
 import time
 
@@ -14,6 +16,7 @@ from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from tests import tiny
+from tests.commands import stopping
 
 pytestmark = pytest.mark.slow
 
@@ -152,6 +155,34 @@ def test_readers_beside_a_training_disturb_nothing(whole, cache, tmp_path):
         assert (workdir / name).read_bytes() == (whole / name).read_bytes(), name
     kept = [{path.name for path in (run / "checkpoints").iterdir()} for run in (workdir, whole)]
     assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"), [(signal.SIGTERM, "training"), (signal.SIGINT, "saving")]
+)
+def test_a_run_that_is_told_to_end_saves_and_goes_on_with_the_same_bits(
+    number, moment, whole, cache, tmp_path
+):
+    workdir = tmp_path / "told"
+
+    def when(_: int) -> bool:
+        if moment == "training":
+            return newest_step(workdir) > 90
+        return any((workdir / "checkpoints").glob("step_80*"))
+
+    ended = stopping.stop(
+        tiny.command(workdir, cache, **LONG), tiny.environment(cache), number=number, when=when
+    )
+    assert ended.status == 128 + number
+    assert ended.said.splitlines()[-1].endswith("the same command continues")
+    assert "Traceback" not in ended.said
+    (saved,) = re.findall(r"saving the state after update (\d+)", ended.said)
+    assert (workdir / "checkpoints" / f"step_{saved}").is_dir()
+    done = tiny.run(workdir, cache, **LONG)
+    assert done.returncode == 0, done.stdout
+    assert f"continuing after update {saved}" in done.stdout
+    for name in (METRICS_FILE, "evaluation.json", "splits.csv", "leakage.json", "config.json"):
+        assert (workdir / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_a_finished_run_says_so_and_changes_nothing(whole, cache):

@@ -20,6 +20,7 @@ from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError, differences, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.storage import digest_json
 from molphenix_jax.tasks import molecule_encoder
 from molphenix_jax.tasks.align.config import default_config
 from molphenix_jax.tasks.embed_molecules import embed_file
@@ -266,6 +267,9 @@ def test_a_screen_that_another_version_kept_is_read(copy, later_version, monkeyp
         then.setattr(versions, "current_versions", lambda: versions_then(kept))
         then.setattr("molphenix_jax.data.prepare.current_versions", lambda: versions_then(kept))
         first, _ = make("from_wells")
+    # Named by what that version knew of it.
+    (prepared,) = pathlib.Path("cache").glob("wells-*")
+    prepared.rename(prepared.with_name(f"wells-{digest_json(kept)[:16]}"))
     again, said = make("from_wells")
     assert "prepared screen found in" in said
     np.testing.assert_array_equal(again.screen.replicates, first.screen.replicates)

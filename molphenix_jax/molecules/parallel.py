@@ -5,6 +5,8 @@ from typing import TypeVar
 
 import datamol as dm
 
+from molphenix_jax import signals
+
 Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
 
@@ -33,7 +35,8 @@ def map_distinct(
     else:
         chunks = [distinct[start : start + CHUNK] for start in range(0, len(distinct), CHUNK)]
         # joblib's loky workers are fresh processes, not forks: safe beside JAX's threads.
-        done = dm.parallelized(function, chunks, scheduler="processes", n_jobs=-1)
+        with signals.starting_workers():
+            done = dm.parallelized(function, chunks, scheduler="processes", n_jobs=-1)
         results = [result for chunk in done or () for result in chunk or ()]
     by_item = dict(zip(distinct, results, strict=True))
     return [by_item[item] for item in items]

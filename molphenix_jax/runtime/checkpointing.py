@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from molphenix_jax import signals
 from molphenix_jax.errors import InputError
 from molphenix_jax.storage import StorageError, remove, writing
 
@@ -168,6 +169,7 @@ class Checkpoints:
             with _quiet():
                 return self._manager.restore(step, args=items)
         except Exception as error:  # tensorstore and orbax raise many types on damage
+            signals.stop_if_asked()  # they turn an interrupt into such, and nothing is damaged
             reason = str(error).splitlines()[0][:160]
             raise CheckpointError(
                 f"checkpoint {step} in {self._folder} cannot be read ({reason})"

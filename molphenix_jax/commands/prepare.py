@@ -11,6 +11,7 @@ from molphenix_jax.commands.arguments import positive
 
 SIMULATED = "simulated"
 _EPILOG = """
+molphenix prepare wells.parquet --dry-run
 molphenix prepare wells.parquet --out=screens/mine
 molphenix prepare 'profiles/*.csv.gz' --layout=pycytominer --join=compounds.csv --out=screens/lincs
 molphenix prepare metadata_rxrx3_core.csv OpenPhenom_rxrx3_core_embeddings.parquet \\
@@ -31,7 +32,12 @@ def add_parser(commands) -> None:
     )
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="wells tables, or patterns such as 'p/*.parquet'")
-    add("--out", type=pathlib.Path, required=True, metavar="DIR", help="folder of the screen")
+    add("--out", type=pathlib.Path, metavar="DIR", help="folder of the screen")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="show each column's role, controls, conditions and counts, and write nothing",
+    )
     add("--layout", default="wells", help="wells, rxrx3_core, bray2017, pycytominer or simulated")
     add("--embeddings", nargs="+", default=[], metavar="FILE", help="embeddings of these wells")
     add("--join", nargs="+", default=[], metavar="FILE", help="tables to put beside the metadata")
@@ -64,7 +70,7 @@ def add_parser(commands) -> None:
     add("--reference", type=pathlib.Path, metavar="DIR", help="prepared screen to match")
     add("--beam_pipeline_options", default="", metavar="A=B,…", help="of Beam, as runner=…")
     add("--set", type=_named, default={}, metavar="FIELD=VALUE,…", help="of the simulated screen")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, usage_error=parser.error)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -75,6 +81,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.storage import scratch_folder
 
+    if arguments.out is None and not arguments.dry_run:
+        arguments.usage_error("--out is needed, or --dry-run")
     blocks = tuple(filter(None, arguments.blocks.split(",")))
     if unknown := [block for block in blocks if block not in FINGERPRINTS]:
         raise WellsError(f"--blocks: {unknown[0]!r} is none of {', '.join(FINGERPRINTS)}")
@@ -95,6 +103,8 @@ def _run(arguments: argparse.Namespace) -> int:
         concentration_unit=arguments.concentration_unit,
     )
     beam_options = [f"--{o}" for o in arguments.beam_pipeline_options.split(",") if o]
+    if arguments.dry_run:
+        return _dry_run(arguments, config)
     common = {"folder": arguments.out, "beam_options": beam_options, "say": say}
     if arguments.layout == SIMULATED:
         if arguments.files:
@@ -119,6 +129,20 @@ def _run(arguments: argparse.Namespace) -> int:
         f"screen {store.name}: {store.offsets[-1]:,} treated wells × {store.width:,} features, "
         f"{store.n_perturbations:,} perturbations of {len(store.molecules):,} molecules"
     )
+    return 0
+
+
+def _dry_run(arguments: argparse.Namespace, config) -> int:
+    from molphenix_jax.commands.dry_run import show
+    from molphenix_jax.data.preparation.columns import WellsError
+    from molphenix_jax.data.preparation.dry_run import dry_run
+    from molphenix_jax.data.store import ScreenStore
+    from molphenix_jax.runtime.progress import say
+
+    if arguments.layout == SIMULATED:
+        raise WellsError("--dry-run looks at files, and --layout=simulated has none")
+    reference = ScreenStore.open(arguments.reference) if arguments.reference else None
+    show(dry_run(_sources(arguments), config, reference=reference, say=say))
     return 0
 
 

@@ -27,7 +27,7 @@ from molphenix_jax.data.preparation.exclusions import reject_excluded
 from molphenix_jax.data.preparation.feature_plan import FeaturePlan
 from molphenix_jax.data.preparation.granularity import gather_wells, row_codes, settle_names
 from molphenix_jax.data.preparation.set_aside import set_aside
-from molphenix_jax.data.preparation.source import Sources, Unjoined, open_wells
+from molphenix_jax.data.preparation.source import RawWells, Sources, Unjoined, open_wells
 from molphenix_jax.data.preparation.spool import SpooledRows
 from molphenix_jax.data.preparation.well_conditions import read_conditions
 from molphenix_jax.phenomics import Rows, complete_features
@@ -58,6 +58,7 @@ class Wells:
         conditions: of these wells.
         plan: how features are read from another file of the same columns.
         concentration: column, unit and how these were told, of the concentrations.
+        roles: what each column of the files is taken for, in words.
         notes: every default taken and every feature dropped, one sentence each.
     """
 
@@ -70,6 +71,7 @@ class Wells:
     conditions: Conditions
     plan: FeaturePlan
     concentration: Mapping[str, str]
+    roles: Mapping[str, str]
     notes: tuple[str, ...]
 
 
@@ -255,8 +257,20 @@ def scan_wells(
         conditions=found,
         plan=raw.plan,
         concentration=doses.record(),
+        roles=_roles(raw, doses, labels),
         notes=tuple(notes),
     )
+
+
+def _roles(raw: RawWells, doses: Doses, labels: np.ndarray) -> dict[str, str]:
+    """What each column is taken for, with the doses and without the features that were dropped."""
+    roles, kept = dict(raw.roles), set(labels.tolist())
+    if doses.column:
+        roles[doses.column] = "concentration_um"
+    if not raw.plan.width:
+        dropped = "a feature that is dropped: see the notes"
+        roles |= {name: dropped for name in raw.plan.names if name not in kept}
+    return roles
 
 
 def _treatments(rows: CheckedRows, doses: Doses, controls: str, notes: list[str]) -> Treatments:

@@ -23,6 +23,7 @@ from molphenix_jax.data.builders import PerturbationSpec, ScreenContent, write_s
 from molphenix_jax.data.conditions import Conditions
 from molphenix_jax.data.preparation.conditions import AUTO
 from molphenix_jax.data.preparation.correct import Correct, axes_path, store_statistics
+from molphenix_jax.data.preparation.grouping import StandardForms, group_wells
 from molphenix_jax.data.preparation.ingest import Ingest
 from molphenix_jax.data.preparation.shards import (
     SHARD_MOLECULES,
@@ -40,7 +41,7 @@ from molphenix_jax.data.preparation.spool import Spool, SpooledRows
 from molphenix_jax.data.preparation.tables import open_file
 from molphenix_jax.data.screen import ScreenError
 from molphenix_jax.data.wells import Wells, scan_wells
-from molphenix_jax.molecules import column_names, describe_changes, load_embeddings, standardise
+from molphenix_jax.molecules import column_names, load_embeddings
 from molphenix_jax.phenomics import (
     Correction,
     Method,
@@ -133,7 +134,7 @@ def prepare_screen(
         ScreenError: A file of molecule embeddings does not fit.
     """
     with scratch_folder(folder) as work:
-        forms = _StandardForms()
+        forms = StandardForms()
         say(f"reading {sources}")
         wells = scan_wells(
             sources,
@@ -206,23 +207,6 @@ def prepare_screen(
         )
         del wells
         write_screen(content, folder, beam_options=beam_options)
-
-
-class _StandardForms:
-    """Standardises each SMILES once: why it cannot be used, and its form where it can."""
-
-    def __init__(self):
-        self.table = standardise([]).assign(given=[])
-
-    def check(self, smiles: Sequence[str]) -> list[str | None]:
-        """The reason against each, None where there is none."""
-        self.table = standardise(smiles).assign(given=list(smiles))
-        return self.table["error"].tolist()
-
-    @property
-    def notes(self) -> list[str]:
-        """What was left out of the structures, and which became one."""
-        return describe_changes(self.table)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,7 +309,7 @@ def _group_offsets(
 def _group(
     wells: Wells,
     treated: _Treated,
-    forms: _StandardForms,
+    forms: StandardForms,
     config: PrepareConfig,
     work: pathlib.Path,
 ) -> tuple[pd.DataFrame, list[tuple[int, int]], list[str], Conditions]:
@@ -334,24 +318,19 @@ def _group(
     Returns:
         Molecules, bounds of the shards of perturbations, what was limited, and the conditions.
     """
-    table = wells.table.iloc[treated.wells]
-    molecules, molecule_of_well = _molecules(pd.Categorical(table["smiles"]), forms.table)
-    store_molecules(work, molecules)
-    dose = _three_digits(table["concentration_um"].to_numpy(np.float64))
-    conditions, of_well = wells.conditions.kept(table["condition"].to_numpy(np.int64))
-    order, offsets = _perturbations(molecule_of_well, dose, of_well)
-    first = order[offsets[:-1]]
-    molecule, condition = molecule_of_well[first], of_well[first]
+    grouped = group_wells(wells.table.iloc[treated.wells], wells.conditions, forms.table)
+    store_molecules(work, grouped.molecules)
+    order, offsets, condition = grouped.order, grouped.offsets, grouped.condition
     row = treated.row[order]
-    perturbation = np.repeat(np.arange(len(molecule)), np.diff(offsets))
+    perturbation = np.repeat(np.arange(len(condition)), np.diff(offsets))
     draw = draw_replicates(
         perturbation, n_null=config.n_null, seed=config.seed, condition=condition
     )
     store_null(work, null_statistics(SpooledRows(treated.corrected, row), draw))
     arrays = {
         "offsets": offsets,
-        "molecule": molecule,
-        "concentration": dose[first].astype(np.float32),
+        "molecule": grouped.molecule,
+        "concentration": grouped.concentration_um.astype(np.float32),
         "condition": condition.astype(np.int32),
         "row": row,
         "group": treated.group[order],
@@ -360,41 +339,8 @@ def _group(
     notes = list(draw.notes)
     if undefined := int((draw.used < 2).sum()):
         notes.append(
-            f"{undefined:,} of {len(molecule):,} perturbations have a single replicate: their "
+            f"{undefined:,} of {len(condition):,} perturbations have a single replicate: their "
             "p-value is undefined"
         )
-    return molecules, shard_bounds(offsets, wells.embedding.shape[1]), notes, conditions
-
-
-def _molecules(
-    smiles: pd.Categorical, forms: pd.DataFrame
-) -> tuple[pd.DataFrame, Int[np.ndarray, " n"]]:
-    """Unique molecules by InChIKey in the order of the wells, and the molecule of each well."""
-    first = pd.unique(smiles.codes)
-    table = forms.set_index("given").loc[smiles.categories[first]]
-    number, _ = pd.factorize(table["inchikey"])
-    of_code = np.zeros(len(smiles.categories), np.int64)
-    of_code[first] = number
-    molecules = table.drop_duplicates("inchikey").filter(["smiles", "inchikey", "scaffold"])
-    return molecules.reset_index(drop=True), of_code[smiles.codes]
-
-
-def _three_digits(concentration_um: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Rounds to three significant digits, so that 0.1 and 0.1000001 µM are one dose."""
-    exponent = np.floor(np.log10(concentration_um))
-    unit = 10.0 ** (exponent - 2)
-    return np.round(concentration_um / unit) * unit
-
-
-def _perturbations(
-    molecule: Int[np.ndarray, " n"],
-    dose: Float[np.ndarray, " n"],
-    condition: Int[np.ndarray, " n"],
-) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " p+1"]]:
-    """Sorts wells by (molecule, dose, condition): order, and where each perturbation starts."""
-    same_dose = np.unique(dose)
-    level = np.cumsum(np.r_[0, np.diff(same_dose) > 1e-9 * same_dose[1:]])
-    keys = np.stack([molecule, level[np.searchsorted(same_dose, dose)], condition])
-    order = np.lexsort(keys[::-1])
-    starts = np.flatnonzero(np.r_[True, (np.diff(keys[:, order]) != 0).any(axis=0)])
-    return order, np.r_[starts, len(order)]
+    bounds = shard_bounds(offsets, wells.embedding.shape[1])
+    return grouped.molecules, bounds, notes, grouped.conditions

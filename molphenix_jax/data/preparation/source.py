@@ -15,12 +15,18 @@ import pyarrow as pa
 from jaxtyping import Bool, Int
 
 from molphenix_jax.data.preparation.columns import (
+    COMPOUND_NAMES,
+    FAILED,
+    MARKED,
+    PASSED,
+    ROLES,
     WellsError,
     as_text,
     find_columns,
     is_number,
     is_text,
     near,
+    normal,
     short,
 )
 from molphenix_jax.data.preparation.conditions import AUTO, condition_columns
@@ -48,6 +54,8 @@ from molphenix_jax.data.preparation.names import (
 )
 from molphenix_jax.data.preparation.spool import Spool
 from molphenix_jax.data.preparation.tables import TableFile, open_file
+
+FEATURE = "feature"  # the role of a column that profiles are made of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +130,7 @@ class RawWells:
         rule: how they were found, in words.
         found: our name → the table's column.
         conditions: our names of the columns that may tell conditions.
+        roles: what each column of all files is taken for, in words.
         files: the wells tables.
         file_start: first row of each, and the end.
         layout: see `LAYOUTS`.
@@ -140,6 +149,7 @@ class RawWells:
     rule: str
     found: Mapping[str, str]
     conditions: tuple[str, ...]
+    roles: Mapping[str, str]
     files: tuple[str, ...]
     file_start: tuple[int, ...]
     layout: Layout
@@ -213,7 +223,8 @@ def open_wells(
     notes += profile.notes
     chosen = list(profile.columns)
     known = {*own, *found.values(), *(left for left, _ in pairs)}
-    notes += _numbers_beside([schema, *(join.schema for join in joins)], known)
+    beside = _numbers_beside([schema, *(join.schema for join in joins)], known)
+    notes += beside.notes
     plan = plan_features(path, holders[0].head(chosen), chosen, feature_names)
 
     of_tables = [[*schema.names, *own], *(join.schema.names for join in joins)]
@@ -257,6 +268,7 @@ def open_wells(
         rule=profile.rule,
         found=found,
         conditions=told_by,
+        roles=_roles(names, found, chosen, {**profile.left_out, **beside.left_out}, keys),
         files=tuple(str(file) for file in sources.tables),
         file_start=tuple(np.cumsum([0, *file_rows]).tolist()),
         layout=layout,
@@ -282,14 +294,35 @@ def _common(files: Sequence[TableFile], notes: list[str]) -> pa.Schema:
     return pa.schema(kept)
 
 
-def _numbers_beside(schemas: Sequence[pa.Schema], known: Collection[str]) -> list[str]:
+def _numbers_beside(schemas: Sequence[pa.Schema], known: Collection[str]) -> Features:
     """What numeric columns are no features since they stand in tables without profiles."""
     left: dict[str, list[str]] = {}
     for field in (field for schema in schemas for field in schema):
         if is_number(field.type) and field.name not in known:
             why = why_no_feature(field.name) or "their table holds no profiles"
             left.setdefault(why, []).append(field.name)
-    return Features((), "", left).notes
+    return Features((), "", left)
+
+
+def _roles(
+    names: Sequence[str],
+    found: Mapping[str, str],
+    features: Sequence[str],
+    left_out: Mapping[str, Sequence[str]],
+    keys: Collection[str],
+) -> dict[str, str]:
+    """What each column is taken for, in words."""
+    roles = dict.fromkeys(names, "not used")
+    roles |= {name: f"no feature, for {why}" for why, group in left_out.items() for name in group}
+    for name in names:
+        plain = normal(name)
+        if plain in ROLES or plain in COMPOUND_NAMES:
+            roles[name] = "asked which wells are controls"
+        elif plain in PASSED | FAILED | MARKED:
+            roles[name] = "asked which wells are not to be used"
+    roles |= dict.fromkeys(keys & roles.keys(), "key of a join")
+    roles |= {theirs: ours for ours, theirs in found.items()}
+    return roles | dict.fromkeys(features, FEATURE)
 
 
 def _match_notes(sources: Sources, pairs: Pairs, at: np.ndarray, first: np.ndarray) -> list[str]:

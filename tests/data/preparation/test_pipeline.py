@@ -97,6 +97,6 @@ def test_each_smiles_is_standardised_once(path, tmp_path, monkeypatch):
         asked.extend(smiles)
         return standardise(smiles)
 
-    monkeypatch.setattr("molphenix_jax.data.preparation.pipeline.standardise", counting)
+    monkeypatch.setattr("molphenix_jax.data.preparation.grouping.standardise", counting)
     prepare(path, tiny.prepare_config(), cache=tmp_path)
     assert len(asked) == len(set(asked)) == pd.read_parquet(path)["smiles"].nunique()

@@ -13,6 +13,7 @@ ALLOWED = {
     ("commands/bench_scale.py", "tempfile"): "a benchmark's files, in the system's folder for such",
     ("data/wells.py", "tempfile"): "work of one process, in the system's folder for such",
     ("runtime/checkpointing.py", "rename"): "a damaged checkpoint, set aside",
+    ("tasks/stored.py", "rename"): "the table of a shorter training, set aside",
 }
 
 

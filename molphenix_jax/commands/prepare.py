@@ -81,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.storage import scratch_folder
 
-    if arguments.out is None and not arguments.dry_run:
+    if not (arguments.out or arguments.dry_run):
         arguments.usage_error("--out is needed, or --dry-run")
     blocks = tuple(filter(None, arguments.blocks.split(",")))
     if unknown := [block for block in blocks if block not in FINGERPRINTS]:

@@ -54,13 +54,15 @@ def stop(
     )
     lines: queue.Queue[str | None] = queue.Queue()
 
+    assert process.stdout is not None
+
     def read() -> None:
-        assert process.stdout is not None
         for line in process.stdout:
             lines.put(line)
         lines.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     said: list[str] = []
     try:
         while True:
@@ -84,6 +86,8 @@ def stop(
             said.append(line)
     finally:
         process.kill()
+    reader.join()
+    process.stdout.close()
     _wait_for_workers(process.pid)
     return Ended(status, "".join(said), seconds)
 

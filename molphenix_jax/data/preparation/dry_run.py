@@ -98,7 +98,7 @@ def dry_run(
 def _counts(wells: Wells, forms: StandardForms) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Counts of each condition and of all, and the molecules."""
     is_control = wells.table["is_control"].to_numpy(bool)
-    treated = wells.table[~is_control]
+    treated = wells.table.iloc[np.flatnonzero(~is_control)]
     grouped = group_wells(treated, wells.conditions, forms.table)
     replicates = np.diff(grouped.offsets)
     of_control = wells.table["condition"].to_numpy(np.int64)[is_control]

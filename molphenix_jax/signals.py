@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 # Seconds to unwind, save and leave; together with what the system needs it has to stay below 5.
 GRACE_S = 3.5
@@ -54,6 +55,15 @@ def install() -> None:
     for number in _NAMES:
         signal.signal(number, _handle)
     signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
+    shown = sys.unraisablehook
+
+    def unraisable(what: Any) -> None:
+        # Raised in a destructor or a callback of the garbage collector, where Python drops it.
+        if isinstance(what.exc_value, Stopped) and _State.number is not None:
+            _leave(_State.number)
+        shown(what)
+
+    sys.unraisablehook = unraisable
     threading.Thread(target=_watch, args=(reads,), name="signals", daemon=True).start()
 
 

@@ -216,11 +216,17 @@ def _not_empty(leaf: Any) -> Any:
     return leaf if np.size(leaf) else np.zeros(1, np.asarray(leaf).dtype)
 
 
+def _is_retrieved(record: logging.LogRecord) -> bool:
+    return "exception was never retrieved" not in record.getMessage()
+
+
 class _no_traces:
     """Keeps off the terminal what threads of orbax and TensorStore print before they raise it."""
 
     def __enter__(self) -> None:
         absl_logging.get_absl_logger().addFilter(self._keep)
+        # Stays: what an abandoned task of a failed write raised is logged when its garbage goes.
+        logging.getLogger("asyncio").addFilter(_is_retrieved)
         self._hook = sys.unraisablehook
         sys.unraisablehook = self._unraisable
 

@@ -130,16 +130,16 @@ def _sentences(evaluation: Mapping) -> list[str]:
 
 
 def _bars(evaluation: Mapping) -> Figure:
-    """Value and interval of each model, a panel for each target and metric."""
-    rows = [row for row in evaluation["results"] if interval_of(row["ci"])]
-    panels = list(dict.fromkeys((row["target"], row["metric"]) for row in rows))
+    """Value and, where there is one, interval of each model, a panel for each comparison."""
+    rows = evaluation["results"]
+    panels = list(dict.fromkeys((r["target"], r["metric"]) for r in evaluation["comparisons"]))
     figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
     axes_list = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (target, metric) in zip(axes_list, panels, strict=True):
         found = [row for row in rows if (row["target"], row["metric"]) == (target, metric)]
         for i, row in enumerate(found[::-1]):
-            low, high = row["ci"]
-            axes.plot([low, high], [i, i], color="#888", linewidth=2)
+            if ends := interval_of(row["ci"]):
+                axes.plot(ends, [i, i], color="#888", linewidth=2)
             axes.plot(row["value"], i, "o", color="#0072B2" if row is found[0] else "#555")
         axes.set_yticks(range(len(found)), [row["model"] for row in found[::-1]])
         axes.set_title(f"{target}: {_WORDS[metric]}", fontsize=10)

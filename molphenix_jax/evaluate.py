@@ -12,14 +12,19 @@ import jax
 
 from molphenix_jax import storage, tasks
 from molphenix_jax.runtime import mesh as meshes
-from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
+from molphenix_jax.runtime.checkpointing import (
+    CHECKPOINTS,
+    CheckpointError,
+    Checkpoints,
+    saved_steps,
+)
 from molphenix_jax.runtime.config import Config, ConfigError, plain
 from molphenix_jax.runtime.optimizer import make_optimizer
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.step import Params, make_init
 from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder, read_json
 from molphenix_jax.tasks.stored import changes_of_training, placed_config, stored_config
-from molphenix_jax.train import CHECKPOINTS, Run, abstract_state
+from molphenix_jax.train import Run, abstract_state
 
 EVALUATIONS, REQUEST_FILE = "evaluations", "request.json"
 
@@ -58,7 +63,7 @@ def evaluate(
     loaded = []
     for fold in range(task.n_folds):
         folder = fold_folder(workdir, fold, task.n_folds)
-        if task.n_folds > 1 and not _steps(folder):
+        if task.n_folds > 1 and not saved_steps(folder):
             say(f"fold {fold + 1} of {task.n_folds} has no checkpoint yet and is left out")
             continue
         run = task.run(fold, folder)
@@ -79,11 +84,6 @@ def evaluate(
             results.append(task.evaluate(run, params, fold_folder(out, fold, task.n_folds)))
         task.conclude(results, workdir, out)
     return out
-
-
-def _steps(folder: pathlib.Path) -> list[int]:
-    with contextlib.closing(Checkpoints(folder / CHECKPOINTS, keep=None)) as checkpoints:
-        return checkpoints.steps()
 
 
 def _choose_folder(

@@ -18,7 +18,7 @@ import jax
 from molphenix_jax import signals, tasks
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime import mesh as meshes
-from molphenix_jax.runtime.checkpointing import Checkpoints
+from molphenix_jax.runtime.checkpointing import CHECKPOINTS, Checkpoints
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.loader import Loader
 from molphenix_jax.runtime.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
@@ -39,8 +39,6 @@ from molphenix_jax.runtime.step import (
 from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder
 from molphenix_jax.storage import claim
 from molphenix_jax.tasks.stored import find_run
-
-CHECKPOINTS = "checkpoints"  # folder of a run, see `Checkpoints`
 
 
 class NonFiniteError(InputError):

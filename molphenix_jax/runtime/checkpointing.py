@@ -20,6 +20,8 @@ from molphenix_jax import signals
 from molphenix_jax.errors import InputError
 from molphenix_jax.storage import StorageError, remove, writing
 
+CHECKPOINTS = "checkpoints"  # folder of a run, see `Checkpoints`
+
 
 class CheckpointError(InputError):
     """No checkpoint of a run can be read."""
@@ -209,6 +211,12 @@ class Checkpoints:
             said = str(error)
         # Not from there: its frames hold coroutines that would complain when Python ends.
         raise StorageError(said)
+
+
+def saved_steps(workdir: pathlib.Path) -> list[int]:
+    """Steps of the complete checkpoints of a run (of one fold of it); only reads."""
+    with contextlib.closing(Checkpoints(workdir / CHECKPOINTS, keep=None)) as checkpoints:
+        return checkpoints.steps()
 
 
 def _not_empty(leaf: Any) -> Any:

@@ -30,7 +30,7 @@ from molphenix_jax.molecules.graphs import (
     packing,
     prepare_graphs,
 )
-from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
+from molphenix_jax.runtime.checkpointing import CHECKPOINTS, CheckpointError, Checkpoints
 from molphenix_jax.runtime.config import Config, ConfigError, chosen
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.storage import digest_texts, make_file_once, write_json
@@ -186,7 +186,7 @@ def load_encoder(
         PretrainedError: There is no checkpoint, or it cannot be read.
     """
     config = _config_of(run)
-    folder = run / "checkpoints"
+    folder = run / CHECKPOINTS
     try:
         with contextlib.closing(Checkpoints(folder, keep=None)) as checkpoints:
             steps = checkpoints.steps()

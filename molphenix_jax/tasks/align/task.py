@@ -35,6 +35,7 @@ from molphenix_jax.data.store import ScreenStore
 from molphenix_jax.data.streamed import AnyScreen, StreamedScreen
 from molphenix_jax.data.versions import Trained, need_same
 from molphenix_jax.evaluation import Ranks, evaluation_record, pool
+from molphenix_jax.runtime.checkpointing import saved_steps
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
@@ -100,10 +101,21 @@ class AlignTask:
         need_same_split(workdir / SPLITS_FILE, split_table(self.screen, split))
         if self.config.molecules.encoder == "mpnn":
             need_same_featuriser(workdir, features=False)
-        run = self.make_run(split)
+        run = self._from_checkpoint(workdir).make_run(split)
         for sentence in run.notes:
             say(sentence)
         return run
+
+    def _from_checkpoint(self, workdir: pathlib.Path) -> "AlignTask":
+        """The task without its pretrained run where a checkpoint has the weights already.
+
+        That run may be gone by then, or trained on.
+        """
+        if not self.config.molecules.pretrained or not saved_steps(workdir):
+            return self
+        config = self.config.copy_and_resolve_references()
+        config.molecules.pretrained = ""
+        return dataclasses.replace(self, config=config)
 
     def keep(self, workdir: pathlib.Path) -> None:
         """Writes `rejected.csv`, `correction.npz` and `screen.json`."""

@@ -4,7 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from molphenix_jax.evaluate import evaluate
 from molphenix_jax.runtime.config import ConfigError
+from molphenix_jax.runtime.progress import console
 from molphenix_jax.tasks.molecule_encoder import PretrainedError, encoder_fields_of, load_encoder
 from tests import tiny
 from tests.tasks.property_pretraining import tiny_labels
@@ -49,6 +51,17 @@ def test_it_starts_from_a_pretrained_run(cache, tmp_path):
     for a, b in zip(before, jax.tree.leaves(load_encoder(pretrained)[1]), strict=True):
         np.testing.assert_array_equal(a, b)
     assert any(np.abs(a - b).max() > 0 for a, b in zip(before, after, strict=True))
+
+    # The checkpoint has the weights: nothing of a run that began asks for the pretrained one again.
+    pretrained.rename(tmp_path / "elsewhere")
+    with console.capture():
+        table = evaluate(None, tmp_path / "run") / "evaluation.json"
+    assert table.read_bytes() == (tmp_path / "run/evaluation.json").read_bytes()
+    config.train.steps += 1
+    tiny.train_here(config, tmp_path / "run")
+    with pytest.raises(PretrainedError, match="featuriser.json is missing"):
+        tiny.train_here(config, tmp_path / "anew")
+    (tmp_path / "elsewhere").rename(pretrained)
 
     other = tiny.config(
         cache,

@@ -21,9 +21,9 @@ import ml_collections
 import numpy as np
 
 from molphenix_jax import train
-from molphenix_jax.data.sampling import Sampler
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.optimizer import train_fields
+from molphenix_jax.screens.sampling import Sampler
 
 WELLS = np.random.default_rng(0).normal(size=(120, 3)).astype(np.float32)
 

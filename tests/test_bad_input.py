@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molphenix_jax.data.screen import ScreenError
-from molphenix_jax.data.wells import WellsError
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.screens.screen import ScreenError
+from molphenix_jax.wells.table import WellsError
 from tests import tiny
 
 

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from molphenix_jax import cli
-from molphenix_jax.data.store import ScreenStore
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.screens.store import ScreenStore
 from tests import tiny
 
 

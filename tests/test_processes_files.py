@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from molphenix_jax.data.store import ScreenStore
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.screens.store import ScreenStore
 from molphenix_jax.storage import StorageError
 from tests import tiny
 

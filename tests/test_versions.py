@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 
 from molphenix_jax import tasks, train
-from molphenix_jax.data import versions
-from molphenix_jax.data.screen import ScreenError
-from molphenix_jax.data.splits import SplitError
-from molphenix_jax.data.store import ScreenStore
 from molphenix_jax.evaluate import evaluate, load_params
 from molphenix_jax.models.vit import folder as vit_folder
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError, differences, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.screens import versions
+from molphenix_jax.screens.screen import ScreenError
+from molphenix_jax.screens.splits import SplitError
+from molphenix_jax.screens.store import ScreenStore
 from molphenix_jax.storage import digest_json
 from molphenix_jax.tasks import molecule_encoder
 from molphenix_jax.tasks.align.config import default_config
@@ -248,7 +248,7 @@ def later_version(request, monkeypatch) -> str:
     now = versions.current_versions()
     later = {**now, request.param: f"{now[request.param]}-later"}
     monkeypatch.setattr(versions, "current_versions", lambda: later)
-    monkeypatch.setattr("molphenix_jax.data.prepare.current_versions", lambda: later)
+    monkeypatch.setattr("molphenix_jax.screens.prepare.current_versions", lambda: later)
     return request.param
 
 
@@ -265,7 +265,7 @@ def test_a_screen_that_another_version_kept_is_read(copy, later_version, monkeyp
     with monkeypatch.context() as then:
         kept = json.loads(pathlib.Path("from_wells/screen.json").read_text())
         then.setattr(versions, "current_versions", lambda: versions_then(kept))
-        then.setattr("molphenix_jax.data.prepare.current_versions", lambda: versions_then(kept))
+        then.setattr("molphenix_jax.screens.prepare.current_versions", lambda: versions_then(kept))
         first, _ = make("from_wells")
     # Named by what that version knew of it.
     (prepared,) = pathlib.Path("cache").glob("wells-*")

@@ -10,12 +10,12 @@ import jax
 import pandas as pd
 
 from molphenix_jax import tasks, train
-from molphenix_jax.data.prepare import PrepareConfig
-from molphenix_jax.data.simulated.screen import TINY, simulate_wells
 from molphenix_jax.evaluate import load_params
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.screens.prepare import PrepareConfig
+from molphenix_jax.simulated.screen import TINY, simulate_wells
 from molphenix_jax.tasks.align.config import default_config
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]

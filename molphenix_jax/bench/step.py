@@ -27,17 +27,17 @@ import pandas as pd
 
 from molphenix_jax.bench import torch_losses, torch_step
 from molphenix_jax.bench.measure import RATE, Row, interleaved_medians, matmul
-from molphenix_jax.data.conditions import Conditions
-from molphenix_jax.data.screen import Screen
-from molphenix_jax.data.splits import Split
 from molphenix_jax.phenomics import fit_correction
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.optimizer import decay_mask, make_optimizer
 from molphenix_jax.runtime.step import State, count_parameters, make_init, make_step
+from molphenix_jax.screens.screen import Screen
+from molphenix_jax.screens.splits import Split
 from molphenix_jax.tasks.align.config import default_config, loss_options
 from molphenix_jax.tasks.align.inputs import CLIP_SD
 from molphenix_jax.tasks.align.run import AlignRun
+from molphenix_jax.wells.conditions.values import Conditions
 
 BLOCKS = {"maccs": 167, "morgan": 2048, "rdkit": 2048}
 DOSES_UM = (0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0)

@@ -8,7 +8,6 @@ import pathlib
 import sys
 
 from molphenix_jax.commands.arguments import positive
-from molphenix_jax.commands.bench_scale import add_scale
 
 
 def add_parser(commands) -> None:
@@ -18,7 +17,7 @@ def add_parser(commands) -> None:
     _add_loss(benches)
     _add_step(benches)
     _add_molecules(benches)
-    add_scale(benches)
+    _add_scale(benches)
 
 
 def _add_loss(benches) -> None:
@@ -144,6 +143,52 @@ def _step(arguments: argparse.Namespace) -> int:
             )
         )
     measure.report("training step", rows, json=arguments.json)
+    return 0
+
+
+def _add_scale(benches) -> None:
+    scale = benches.add_parser("scale", help="a screen of the paper's size: prepare and train")
+    scale.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the rows here")
+    scale.add_argument(
+        "--folder",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="where the screen is written (8.9 GB), or lies already; default: written and deleted",
+    )
+    scale.add_argument("--molecules", type=positive, default=438_761, help="at 3 doses each")
+    scale.add_argument("--wells", type=positive, default=2_150_000, help="1 to 4 for each pair")
+    scale.add_argument("--width", type=positive, default=1024, help="of a profile (default 1024)")
+    scale.add_argument("--steps", type=positive, default=30, help="updates each (default 30)")
+    scale.add_argument(
+        "--batches",
+        type=_sizes,
+        help="batch sizes (default 512; on an accelerator 512,8192,65536)",
+    )
+    scale.add_argument(
+        "--size", choices=("paper", "small"), default="paper", help="of the model (default paper)"
+    )
+    scale.add_argument(
+        "--placement", choices=("auto", "device", "stream"), default="auto", help="of the data"
+    )
+    scale.set_defaults(run=_scale)
+
+
+def _scale(arguments: argparse.Namespace) -> int:
+    from molphenix_jax.bench import measure, scale
+    from molphenix_jax.bench.scale_screen import ScaleConfig
+
+    size = ScaleConfig(
+        n_molecules=arguments.molecules, n_wells=arguments.wells, width=arguments.width
+    )
+    rows = scale.run(
+        size,
+        folder=arguments.folder,
+        batches=arguments.batches,
+        steps=arguments.steps,
+        size=arguments.size,
+        placement=arguments.placement,
+    )
+    measure.report("paper scale", rows, json=arguments.json)
     return 0
 
 

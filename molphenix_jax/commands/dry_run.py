@@ -8,10 +8,10 @@ import rich.box
 import rich.markup
 import rich.table
 
-from molphenix_jax.data.preparation.columns import short
-from molphenix_jax.data.preparation.dry_run import DryRun
-from molphenix_jax.data.preparation.source import FEATURE
 from molphenix_jax.runtime.progress import console, say
+from molphenix_jax.screens.preparing.dry_run import DryRun
+from molphenix_jax.tables.columns import short
+from molphenix_jax.wells.source import FEATURE
 
 _SHOWN = 10  # names of columns of one role
 

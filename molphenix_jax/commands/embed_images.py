@@ -9,7 +9,7 @@ import pathlib
 
 from molphenix_jax.commands.arguments import positive
 
-# Layouts by name: molphenix_jax.data.images.LAYOUTS, whose import would make --help slow.
+# Layouts by name: molphenix_jax.images.LAYOUTS, whose import would make --help slow.
 _LAYOUTS = ("gallery", "rxrx3-core", "bray2017", "table")
 _DESCRIPTION = """\
 Embeds microscope images and writes the wells table that training reads: batch, plate, well,
@@ -106,7 +106,7 @@ def add_parser(commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from molphenix_jax.data.images import EmbedConfig, EmbedJob, ImageSource, embed_images
+    from molphenix_jax.images import EmbedConfig, EmbedJob, ImageSource, embed_images
     from molphenix_jax.phenomics import CropConfig
     from molphenix_jax.runtime.progress import say
 
@@ -132,7 +132,7 @@ def _encoder(arguments: argparse.Namespace):
 
     import jax
 
-    from molphenix_jax.data.images import Encoder, ImagesError
+    from molphenix_jax.images import Encoder, ImagesError
     from molphenix_jax.models.vit import embed_images
     from molphenix_jax.phenomics import intensity_features
     from molphenix_jax.storage import digest
@@ -169,7 +169,7 @@ def _on_devices(embed, params, *, attends=False):
     """
     import jax
 
-    from molphenix_jax.data.images import ImagesError
+    from molphenix_jax.images import ImagesError
     from molphenix_jax.runtime import mesh as meshes
     from molphenix_jax.runtime.progress import say
 

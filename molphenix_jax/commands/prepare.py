@@ -74,12 +74,12 @@ def add_parser(commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from molphenix_jax.data import prepare as data
-    from molphenix_jax.data.preparation.columns import ALIASES, WellsError
-    from molphenix_jax.data.store import ScreenStore
     from molphenix_jax.molecules import FINGERPRINTS
     from molphenix_jax.runtime.progress import say
+    from molphenix_jax.screens import prepare as data
+    from molphenix_jax.screens.store import ScreenStore
     from molphenix_jax.storage import scratch_folder
+    from molphenix_jax.tables.columns import ALIASES, WellsError
 
     if not (arguments.out or arguments.dry_run):
         arguments.usage_error("--out is needed, or --dry-run")
@@ -134,10 +134,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _dry_run(arguments: argparse.Namespace, config) -> int:
     from molphenix_jax.commands.dry_run import show
-    from molphenix_jax.data.preparation.columns import WellsError
-    from molphenix_jax.data.preparation.dry_run import dry_run
-    from molphenix_jax.data.store import ScreenStore
     from molphenix_jax.runtime.progress import say
+    from molphenix_jax.screens.preparing.dry_run import dry_run
+    from molphenix_jax.screens.store import ScreenStore
+    from molphenix_jax.tables.columns import WellsError
 
     if arguments.layout == SIMULATED:
         raise WellsError("--dry-run looks at files, and --layout=simulated has none")
@@ -147,9 +147,9 @@ def _dry_run(arguments: argparse.Namespace, config) -> int:
 
 
 def _sources(arguments: argparse.Namespace):
-    from molphenix_jax.data.preparation.columns import WellsError
-    from molphenix_jax.data.preparation.layouts import LAYOUTS
-    from molphenix_jax.data.preparation.source import Sources
+    from molphenix_jax.tables.columns import WellsError
+    from molphenix_jax.wells.layouts import LAYOUTS
+    from molphenix_jax.wells.source import Sources
 
     if arguments.layout not in LAYOUTS:
         raise WellsError(
@@ -171,8 +171,8 @@ def _sources(arguments: argparse.Namespace):
 
 
 def _simulation(fields: dict[str, str]):
-    from molphenix_jax.data.preparation.columns import WellsError
-    from molphenix_jax.data.simulated.screen import SimulationConfig
+    from molphenix_jax.simulated.screen import SimulationConfig
+    from molphenix_jax.tables.columns import WellsError
 
     default = SimulationConfig()
     known = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}

@@ -27,7 +27,7 @@ from molphenix_jax.phenomics.crops import (
 )
 from molphenix_jax.phenomics.intensity import intensity_features
 from molphenix_jax.phenomics.outliers import ABSURD, DISTANCE_LIMIT, FEATURE_LIMIT, judge_wells
-from molphenix_jax.phenomics.rows import Rows, RowsOnDisk
+from molphenix_jax.tables.rows import Rows, RowsOnDisk
 
 __all__ = [
     "ABSURD",

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Int
 
-from molphenix_jax.phenomics.rows import Rows
+from molphenix_jax.tables.rows import Rows
 
 # Beyond this many replicates the mean cosine hardly moves, while the null costs in proportion.
 MAX_REPLICATES = 32

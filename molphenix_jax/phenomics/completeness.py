@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool
 
-from molphenix_jax.phenomics.rows import Rows, chunked, total
+from molphenix_jax.tables.rows import Rows, chunked, total
 
 _FREE_ROWS = 3
 _FREE_SHARE = 0.01

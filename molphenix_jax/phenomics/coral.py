@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from jaxtyping import Float
 
-from molphenix_jax.phenomics.rows import Chunks, RowsOnDisk, chunk_rows
+from molphenix_jax.tables.rows import Chunks, RowsOnDisk, chunk_rows
 
 CORAL_RIDGE = 0.5
 

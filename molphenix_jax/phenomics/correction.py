@@ -24,8 +24,8 @@ from numpy.typing import ArrayLike
 
 from molphenix_jax.phenomics.coral import CORAL_RIDGE, Axes, write_npy
 from molphenix_jax.phenomics.group_stage import MIN_TO_CENTER, Grouped, fit_groups, rows_of
-from molphenix_jax.phenomics.rows import Rows, RowsOnDisk, chunked
 from molphenix_jax.phenomics.whitening import center_scale, whitening
+from molphenix_jax.tables.rows import Rows, RowsOnDisk, chunked
 
 # Bump it when a corrected profile or a p-value changes; see data.versions for what follows.
 CORRECTION_VERSION = 1

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from molphenix_jax.phenomics.coral import Axes, Scatter, scatter_of
-from molphenix_jax.phenomics.rows import Rows, chunked, mean_and_spread, total
+from molphenix_jax.tables.rows import Rows, chunked, mean_and_spread, total
 
 MIN_TO_CENTER = 2  # controls that a group needs for a mean of its own
 _MIN_TO_SCALE = 4  # and for a standard deviation of its own

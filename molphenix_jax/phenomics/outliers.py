@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from molphenix_jax.phenomics.completeness import complete_features
-from molphenix_jax.phenomics.rows import Rows, chunk_rows
+from molphenix_jax.tables.rows import Rows, chunk_rows
 
 DISTANCE_LIMIT = 10.0
 # So that no single feature makes a control an outlier, nor hides behind the others: a tenth of the

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from molphenix_jax.phenomics.rows import Chunks, mean_and_spread, total
+from molphenix_jax.tables.rows import Chunks, mean_and_spread, total
 
 # Axes along which controls hardly vary hold rounding noise, which whitening would blow up to the
 # size of biology. They are kept (a treatment may move along them) but divided by no less than this

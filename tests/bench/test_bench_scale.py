@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from molphenix_jax.bench.scale_screen import BLOCKS, ScaleConfig, write_scale_screen
 from molphenix_jax.cli import main
-from molphenix_jax.data.simulated.scale import BLOCKS, ScaleConfig, write_scale_screen
-from molphenix_jax.data.store import ScreenStore
+from molphenix_jax.screens.store import ScreenStore
 
 SMALL = ScaleConfig(n_molecules=300, n_wells=1500, width=16, n_clusters=40)
 

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 
 from molphenix_jax import cli
-from molphenix_jax.data.preparation.dry_run import dry_run
-from molphenix_jax.data.preparation.source import Sources
-from molphenix_jax.data.prepare import prepare
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.screens.prepare import prepare
+from molphenix_jax.screens.preparing.dry_run import dry_run
+from molphenix_jax.wells.source import Sources
 from tests import tiny
 
 

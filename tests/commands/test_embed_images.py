@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from tests.data.images import screens
 
 from molphenix_jax import cli
-from molphenix_jax.data.images import ImageSource, find_fields
-from molphenix_jax.data.wells import read_wells
+from molphenix_jax.images import ImageSource, find_fields
 from molphenix_jax.models.vit import Encoder, EncoderConfig, MAEConfig, embed_images
 from molphenix_jax.models.vit.folder import save_folder
 from molphenix_jax.molecules import check_smiles
 from molphenix_jax.phenomics import CropConfig, field_crops
-from tests.data.images import screens
+from molphenix_jax.wells.table import read_wells
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 

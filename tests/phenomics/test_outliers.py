@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from molphenix_jax.phenomics import judge_wells, rows
+from molphenix_jax.phenomics import judge_wells
 from molphenix_jax.phenomics.outliers import DISTANCE_LIMIT
+from molphenix_jax.tables import rows
 
 PLATES, CONTROLS, TREATED, D = 4, 12, 30, 40
 

@@ -6,9 +6,6 @@ from typing import Any
 
 import ml_collections
 
-from molphenix_jax.data.builders import HEADER
-from molphenix_jax.data.sampling import AVERAGING
-from molphenix_jax.data.simulated.screen import TINY, SimulationConfig
 from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES, S2L_PRESETS, make_loss
 from molphenix_jax.models import CONCENTRATION_KINDS
@@ -17,6 +14,9 @@ from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
 from molphenix_jax.runtime.mesh import PLACEMENTS
 from molphenix_jax.runtime.optimizer import train_fields, train_problems
+from molphenix_jax.screens.builders import HEADER
+from molphenix_jax.screens.sampling import AVERAGING
+from molphenix_jax.simulated.screen import TINY, SimulationConfig
 from molphenix_jax.tasks.molecule_encoder import (
     encoder_fields,
     encoder_fields_of,

@@ -12,15 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from molphenix_jax.data.prepare import cache_folder
-from molphenix_jax.data.sampling import Batch
-from molphenix_jax.data.screen import ScreenError, unpacked_rows
-from molphenix_jax.data.splits import Split
-from molphenix_jax.data.streamed import AnyScreen
 from molphenix_jax.models import Embeddings, joint_embedding
 from molphenix_jax.models.mpnn import MoleculeEncoder
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config
+from molphenix_jax.screens.prepare import cache_folder
+from molphenix_jax.screens.sampling import Batch
+from molphenix_jax.screens.screen import ScreenError, unpacked_rows
+from molphenix_jax.screens.splits import Split
+from molphenix_jax.screens.streamed import AnyScreen
 from molphenix_jax.tasks.align.run import AlignRun, in_chunks
 from molphenix_jax.tasks.align.tables import Pairs, gather
 from molphenix_jax.tasks.molecule_encoder import (

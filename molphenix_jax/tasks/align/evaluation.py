@@ -7,10 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from molphenix_jax.data.conditions import level_key, level_order, listed_levels
-from molphenix_jax.data.screen import ScreenError
-from molphenix_jax.data.streamed import AnyScreen
-from molphenix_jax.data.versions import need_current
 from molphenix_jax.evaluation import (
     BASELINES,
     BaselineData,
@@ -23,8 +19,12 @@ from molphenix_jax.evaluation import (
 )
 from molphenix_jax.molecules import featurise
 from molphenix_jax.runtime.progress import say
+from molphenix_jax.screens.screen import ScreenError
+from molphenix_jax.screens.streamed import AnyScreen
+from molphenix_jax.screens.versions import need_current
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.align.run import AlignRun
+from molphenix_jax.wells.conditions.values import level_key, level_order, listed_levels
 
 
 class _Split(NamedTuple):

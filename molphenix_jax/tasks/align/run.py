@@ -12,11 +12,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from molphenix_jax import losses
-from molphenix_jax.data.conditions import listed_levels
-from molphenix_jax.data.sampling import Batch, Sampler, undersample
-from molphenix_jax.data.screen import ScreenError, unpacked_rows
-from molphenix_jax.data.splits import Split
-from molphenix_jax.data.streamed import AnyScreen
 from molphenix_jax.evaluation import rank_of_positive, recall_at
 from molphenix_jax.models import (
     ConcentrationEncoding,
@@ -26,6 +21,10 @@ from molphenix_jax.models import (
     joint_embedding,
 )
 from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.screens.sampling import Batch, Sampler, undersample
+from molphenix_jax.screens.screen import ScreenError, unpacked_rows
+from molphenix_jax.screens.splits import Split
+from molphenix_jax.screens.streamed import AnyScreen
 from molphenix_jax.tasks.align.config import loss_options
 from molphenix_jax.tasks.align.inputs import InputScaling, fit_scaling
 from molphenix_jax.tasks.align.tables import (
@@ -36,6 +35,7 @@ from molphenix_jax.tasks.align.tables import (
     gather,
     table_bytes,
 )
+from molphenix_jax.wells.conditions.values import listed_levels
 
 # Pairs that input scaling and null constant are fitted on, at most; drawn with the run's seed.
 FIT_PAIRS = 50_000

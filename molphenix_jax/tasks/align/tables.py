@@ -14,11 +14,11 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from molphenix_jax.data.sampling import Batch, Sampler
-from molphenix_jax.data.screen import PackedBlock, unpacked_rows
-from molphenix_jax.data.streamed import AnyScreen
 from molphenix_jax.phenomics import aggregate
 from molphenix_jax.runtime import mesh as meshes
+from molphenix_jax.screens.sampling import Batch, Sampler
+from molphenix_jax.screens.screen import PackedBlock, unpacked_rows
+from molphenix_jax.screens.streamed import AnyScreen
 
 GIB = 2**30
 

@@ -14,15 +14,20 @@ import pandas as pd
 from jaxtyping import Int
 
 from molphenix_jax import reporting, storage
-from molphenix_jax.data.builders import HEADER
-from molphenix_jax.data.prepare import (
+from molphenix_jax.evaluation import Ranks, evaluation_record, pool
+from molphenix_jax.runtime.checkpointing import saved_steps
+from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.runtime.progress import console, say
+from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder, read_json
+from molphenix_jax.screens.builders import HEADER
+from molphenix_jax.screens.prepare import (
     PrepareConfig,
     cache_folder,
     prepare,
     prepare_simulated,
 )
-from molphenix_jax.data.simulated.screen import SimulationConfig
-from molphenix_jax.data.splits import (
+from molphenix_jax.screens.splits import (
     SPLITS_FILE,
     Split,
     leakage_report,
@@ -31,15 +36,10 @@ from molphenix_jax.data.splits import (
     need_same_split,
     split_table,
 )
-from molphenix_jax.data.store import ScreenStore
-from molphenix_jax.data.streamed import AnyScreen, StreamedScreen
-from molphenix_jax.data.versions import Trained, need_same
-from molphenix_jax.evaluation import Ranks, evaluation_record, pool
-from molphenix_jax.runtime.checkpointing import saved_steps
-from molphenix_jax.runtime.config import Config, ConfigError
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
-from molphenix_jax.runtime.progress import console, say
-from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder, read_json
+from molphenix_jax.screens.store import ScreenStore
+from molphenix_jax.screens.streamed import AnyScreen, StreamedScreen
+from molphenix_jax.screens.versions import Trained, need_same
+from molphenix_jax.simulated.screen import SimulationConfig
 from molphenix_jax.tasks.align.config import listed, named_files, validate
 from molphenix_jax.tasks.align.encoder import EncoderAlignRun
 from molphenix_jax.tasks.align.evaluation import (

@@ -5,13 +5,13 @@ from typing import Any
 
 import ml_collections
 
-from molphenix_jax.data.builders import HEADER
-from molphenix_jax.data.images import LAYOUTS
-from molphenix_jax.data.prepare import cache_folder
-from molphenix_jax.data.simulated.images import SIMULATED, simulate_images
+from molphenix_jax.images import LAYOUTS
 from molphenix_jax.models.resnet import RESNETS
 from molphenix_jax.phenomics import STANDARDISE
 from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
+from molphenix_jax.screens.builders import HEADER
+from molphenix_jax.screens.prepare import cache_folder
+from molphenix_jax.simulated.images import SIMULATED, simulate_images
 from molphenix_jax.tasks.align import config as align_config
 
 PATHS = {**align_config.PATHS, "images.path": "path", "images.index": "path"}

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from molphenix_jax.data.sampling import uniform
-from molphenix_jax.data.splits import Split
-from molphenix_jax.data.streamed import AnyScreen
 from molphenix_jax.models import joint_embedding
 from molphenix_jax.models.resnet import RESNETS, ImageMolPhenix, ResNetConfig, augment
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.screens.sampling import uniform
+from molphenix_jax.screens.splits import Split
+from molphenix_jax.screens.streamed import AnyScreen
 from molphenix_jax.tasks.align.inputs import InputScaling
 from molphenix_jax.tasks.align.run import AlignRun, tower_config
 from molphenix_jax.tasks.align.tables import GIB, TABLE_SHARE, gather

@@ -8,20 +8,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from molphenix_jax.data.images import ImageSource, find_fields, stack_images
-from molphenix_jax.data.images.fields import write_rejected
-from molphenix_jax.data.prepare import cache_folder
-from molphenix_jax.data.splits import Split
-from molphenix_jax.data.wells import read_wells
+from molphenix_jax.images import ImageSource, find_fields, stack_images
+from molphenix_jax.images.fields import write_rejected
 from molphenix_jax.molecules import check_smiles
 from molphenix_jax.phenomics import CropConfig
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.progress import say
+from molphenix_jax.screens.prepare import cache_folder
+from molphenix_jax.screens.splits import Split
 from molphenix_jax.tasks import align
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.align_images.config import with_files
 from molphenix_jax.tasks.align_images.run import ImageAlignRun
 from molphenix_jax.tasks.align_images.wells import Images, match_images
+from molphenix_jax.wells.table import read_wells
 
 
 @dataclasses.dataclass(frozen=True)

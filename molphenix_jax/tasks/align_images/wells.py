@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from molphenix_jax.data.images.fields import Field
-from molphenix_jax.data.streamed import AnyScreen
-from molphenix_jax.data.wells import Wells
 from molphenix_jax.errors import InputError
+from molphenix_jax.images.fields import Field
 from molphenix_jax.molecules import standardise
+from molphenix_jax.screens.streamed import AnyScreen
+from molphenix_jax.wells.table import Wells
 
 _SAME_DOSE = 0.005  # relative: doses of a screen have three digits
 

@@ -10,8 +10,6 @@ import numpy as np
 from jaxtyping import Float
 
 from molphenix_jax import storage
-from molphenix_jax.data.prepare import cache_folder
-from molphenix_jax.data.simulated.images import simulate_images
 from molphenix_jax.evaluation.neighbours import neighbour_record, standardise_plates
 from molphenix_jax.models.vit import Reconstruction
 from molphenix_jax.phenomics.intensity import intensity_features
@@ -21,6 +19,8 @@ from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder
+from molphenix_jax.screens.prepare import cache_folder
+from molphenix_jax.simulated.images import simulate_images
 from molphenix_jax.tasks.mae_pretraining.config import validate
 from molphenix_jax.tasks.mae_pretraining.images import Images, held_back, read_images, to_8bit
 from molphenix_jax.tasks.mae_pretraining.run import MAERun

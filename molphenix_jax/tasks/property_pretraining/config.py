@@ -5,7 +5,6 @@ from typing import Any
 
 import ml_collections
 
-from molphenix_jax.data.labels import LOSSES
 from molphenix_jax.evaluation import PROPERTY_BASELINES
 from molphenix_jax.models.mpnn import BASE_WIDTH, LAYER_RULE, mup_lr_rules, property_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS
@@ -13,6 +12,7 @@ from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.optimizer import train_fields, train_problems
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_problems
+from molphenix_jax.tasks.property_pretraining.labels import LOSSES
 
 PATHS = {"data.labels": "paths", "data.cache": "path"}
 

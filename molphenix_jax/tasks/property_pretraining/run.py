@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from molphenix_jax.data.labels import LabelGroup, Labels
-from molphenix_jax.data.sampling import permute
 from molphenix_jax.evaluation import PROPERTY_METRICS
 from molphenix_jax.losses import PROPERTY_LOSSES
 from molphenix_jax.models.mpnn import HeadConfig, PropertyModel
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.screens.sampling import permute
 from molphenix_jax.tasks.align.inputs import InputScaling, fit_scaling
 from molphenix_jax.tasks.molecule_encoder import encoder_config
+from molphenix_jax.tasks.property_pretraining.labels import LabelGroup, Labels
 
 # Labels stay within this many standard deviations in training: a descriptor's outlier is no lesson.
 _CLIP_SD = 5.0

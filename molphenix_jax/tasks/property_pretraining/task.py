@@ -12,9 +12,6 @@ import pandas as pd
 from jaxtyping import Float
 
 from molphenix_jax import reporting, storage
-from molphenix_jax.data.labels import LabelGroup, Labels, LabelsError, computed_labels, read_labels
-from molphenix_jax.data.prepare import cache_folder
-from molphenix_jax.data.splits import SPLITS_FILE, fold_of, molecule_groups, need_same_split
 from molphenix_jax.evaluation import (
     PROPERTY_BASELINES,
     PROPERTY_METRICS,
@@ -27,12 +24,21 @@ from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import EVALUATION_FILE
+from molphenix_jax.screens.prepare import cache_folder
+from molphenix_jax.screens.splits import SPLITS_FILE, fold_of, molecule_groups, need_same_split
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import (
     features_of,
     graphs_of,
     need_same_featuriser,
     write_featuriser,
+)
+from molphenix_jax.tasks.property_pretraining.labels import (
+    LabelGroup,
+    Labels,
+    LabelsError,
+    computed_labels,
+    read_labels,
 )
 from molphenix_jax.tasks.property_pretraining.run import PropertyRun, PropertySplit
 

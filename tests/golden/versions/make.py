@@ -27,7 +27,7 @@ import tempfile
 import numpy as np
 import pandas as pd
 
-from molphenix_jax.data.simulated.screen import TINY, simulate_wells
+from molphenix_jax.simulated.screen import TINY, simulate_wells
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 

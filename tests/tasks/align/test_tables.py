@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from molphenix_jax import train
-from molphenix_jax.data.sampling import Batch
-from molphenix_jax.data.store import save_screen
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.screens.sampling import Batch
+from molphenix_jax.screens.store import save_screen
 from molphenix_jax.tasks.align.tables import choose_placement, gather
 from tests import tiny
 

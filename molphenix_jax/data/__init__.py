@@ -1,1 +1,0 @@
-"""From a wells table to a screen: reading, preparing, splitting, sampling."""

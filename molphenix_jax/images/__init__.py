@@ -1,0 +1,23 @@
+"""Microscope images: where people keep them, and how they become a wells table."""
+
+from molphenix_jax.images.embedding import EmbedConfig, Encode
+from molphenix_jax.images.fields import ImagesError
+from molphenix_jax.images.found import FoundFields, ImageSource, find_fields
+from molphenix_jax.images.layouts import LAYOUTS
+from molphenix_jax.images.stack import ImageStack, stack_images
+from molphenix_jax.images.wells_table import EmbedJob, Encoder, embed_images
+
+__all__ = [
+    "LAYOUTS",
+    "EmbedConfig",
+    "EmbedJob",
+    "Encode",
+    "Encoder",
+    "FoundFields",
+    "ImageSource",
+    "ImageStack",
+    "ImagesError",
+    "embed_images",
+    "find_fields",
+    "stack_images",
+]

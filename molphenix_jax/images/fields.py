@@ -1,0 +1,232 @@
+"""A field of view: where its channels lie, and how they become one array."""
+
+import collections
+import csv
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Num
+
+from molphenix_jax.errors import InputError
+from molphenix_jax.images.files import ImageError, Source, SourceReader
+from molphenix_jax.storage import new_file
+
+# Fields whose sizes decide which size is the usual one.
+PROBES = 9
+
+
+class ImagesError(InputError):
+    """Images that cannot be used at all; the message names folder or file, and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One field of view of one well.
+
+    Attributes:
+        batch: Experiment; may be empty.
+        plate: Plate.
+        well: Well as A01.
+        field: Field within the well.
+        sources: One for each channel, or a single one with all channels if `stacked`.
+        stacked: Whether the single source holds [channels, h, w] or [h, w, channels].
+    """
+
+    batch: str
+    plate: str
+    well: str
+    field: str
+    sources: tuple[Source, ...]
+    stacked: bool = False
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """The well: batch, plate, well."""
+        return self.batch, self.plate, self.well
+
+
+class Rejection(NamedTuple):
+    """A row of `rejected.csv`."""
+
+    file: str
+    batch: str
+    plate: str
+    well: str
+    field: str
+    reason: str
+
+
+def reject(field: Field, reason: str, source: Source | None = None) -> Rejection:
+    """The rejection of a field, blamed on a source or on its first one."""
+    source = source or (field.sources[0] if field.sources else None)
+    return Rejection(str(source or ""), *field.place, field.field, reason)
+
+
+def write_rejected(path: pathlib.Path, rejected: Sequence[Rejection]) -> None:
+    """Writes rejections as CSV, one row each."""
+    with new_file(path) as private, private.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Rejection._fields)
+        writer.writerows(rejected)
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldTable:
+    """What a layout found.
+
+    Attributes:
+        fields: Sorted by batch, plate, well and field, none twice.
+        channels: Names, in the order of `Field.sources`; empty for stacked fields.
+        rejected: Files that make no field.
+        metadata: What the listing says of its fields beside the place: a row for each field, with
+            the columns batch, plate, well and those of the file.
+        notes: What was decided, one sentence each.
+    """
+
+    fields: tuple[Field, ...]
+    channels: tuple[str, ...]
+    rejected: tuple[Rejection, ...] = ()
+    metadata: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()
+
+
+def number_key(text: str) -> tuple:
+    """Sorts 2 before 10, in names too."""
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text))
+
+
+def join_channels(
+    found: Mapping[tuple[str, str, str, str], Mapping[str, Source]],
+    wanted: Sequence[str],
+    *,
+    where: str,
+) -> FieldTable:
+    """Joins files of single channels to fields.
+
+    Args:
+        found: (batch, plate, well, field) → channel → file.
+        wanted: Channels to take, in this order; none means all that there are.
+        where: Named in errors.
+
+    Raises:
+        ImagesError: No file, or an unknown channel.
+    """
+    known = sorted({c for channels in found.values() for c in channels}, key=number_key)
+    if not known:
+        raise ImagesError(f"{where}: no image of this layout; see --layout")
+    check_channels(wanted, known, where=where)
+    names = tuple(wanted or known)
+    fields, rejected = [], []
+    for place in sorted(found, key=lambda p: tuple(map(number_key, p))):
+        channels = found[place]
+        missing = [name for name in names if name not in channels]
+        sources = tuple(channels[name] for name in names if name in channels)
+        field = Field(*place, sources)
+        if missing:
+            rejected.append(reject(field, f"no file for channel {', '.join(missing)}"))
+        else:
+            fields.append(field)
+    return FieldTable(tuple(fields), names, tuple(rejected))
+
+
+def check_channels(wanted: Sequence[str], known: Sequence[str], *, where: str) -> None:
+    """Fails on a channel that is not there."""
+    for name in wanted:
+        if name not in known:
+            raise ImagesError(f"{where}: no channel {name!r}; there are {', '.join(known)}")
+
+
+class FieldReader:
+    """Reads fields as [c, h, w]; all have to be of one shape. Shared among threads."""
+
+    def __init__(self, channels: Sequence[int] = ()):
+        """Makes a reader of fields of any shape.
+
+        Args:
+            channels: Positions of the channels to take from stacked fields; none means all.
+        """
+        self._read, self.channels = SourceReader(), tuple(channels)
+        self.shape: tuple[int, ...] = ()
+
+    def expect_usual_shape(self, fields: Sequence[Field]) -> tuple[int, ...]:
+        """Looks at some fields; from now on another shape than most of them have is an error.
+
+        Raises:
+            ImagesError: None of the fields can be read.
+        """
+        at = np.unique(np.linspace(0, len(fields) - 1, PROBES).astype(int)).tolist()
+        shapes: list[tuple[int, ...]] = []
+        first = ""
+        # All others come last, for the case that none of the probes is readable.
+        for i in [*at, *(i for i in range(len(fields)) if i not in set(at))]:
+            if len(shapes) and i not in at:
+                break
+            try:
+                shapes.append(self(fields[i]).shape)
+            except ImageError as error:
+                first = first or f"{error.source or fields[i].sources[0]}: {error}"
+        if not shapes:
+            raise ImagesError(f"none of {len(fields)} fields can be read; the first is {first}")
+        self.shape = collections.Counter(shapes).most_common(1)[0][0]
+        return self.shape
+
+    def __call__(self, field: Field) -> Num[np.ndarray, "c h w"]:
+        """The field with its channels.
+
+        Raises:
+            ImageError: A channel cannot be read, or has an unexpected size.
+        """
+        if field.stacked:
+            image = self._stacked(field)
+        else:
+            parts = [self._plane(source) for source in field.sources]
+            sizes = {part.shape for part in parts}
+            if len(sizes) > 1:
+                raise ImageError(f"channels differ in size: {_words(sizes)}")
+            image = np.stack(parts)
+        if image.dtype.kind not in "uif":
+            raise ImageError(f"pixels are {image.dtype}, not numbers")
+        if self.shape and image.shape != self.shape:
+            raise ImageError(
+                f"{_words([image.shape])} where most fields are {_words([self.shape])}"
+            )
+        return image
+
+    def _plane(self, source: Source) -> np.ndarray:
+        try:
+            return _plane(self._read(source))
+        except ImageError as error:
+            error.source = source
+            raise
+
+    def _stacked(self, field: Field) -> np.ndarray:
+        image = self._read(field.sources[0])
+        if image.ndim == 2:
+            image = image[None]
+        if image.ndim != 3 or not image.size:
+            raise ImageError(f"an array of {_words([image.shape])} is no image with channels")
+        if image.shape[0] > image.shape[2]:  # the short axis is that of the channels
+            image = np.moveaxis(image, 2, 0)
+        if self.channels:
+            if max(self.channels) >= len(image):
+                raise ImageError(f"{len(image)} channels, fewer than --channels asks for")
+            image = image[list(self.channels)]
+        return image
+
+
+def _plane(image: np.ndarray) -> np.ndarray:
+    plane = image.squeeze()
+    if plane.ndim == 3 and plane.shape[2] in (3, 4) and (plane[..., :1] == plane[..., 1:3]).all():
+        plane = plane[..., 0]  # grey, saved as colour
+    if plane.ndim != 2 or not plane.size:
+        raise ImageError(f"an array of {_words([image.shape])} is no image of one channel")
+    return plane
+
+
+def _words(shapes: Sequence[tuple[int, ...]] | set[tuple[int, ...]]) -> str:
+    return " and ".join("x".join(map(str, shape)) for shape in sorted(shapes))

@@ -1,0 +1,123 @@
+"""Tables that list images: reading them, and finding the place (batch, plate, well, field)."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pandas as pd
+import pyarrow as pa
+
+from molphenix_jax.images.fields import ImagesError
+from molphenix_jax.tables.names import row_column_name, well_name
+
+PLACE: Mapping[str, tuple[str, ...]] = {
+    "batch": ("batch", "batchid", "experiment", "experimentname", "experimentid"),
+    "plate": ("plate", "plateid", "platename", "barcode", "assayplatebarcode"),
+    "well": ("well", "wellposition", "wellname", "address", "wellid"),
+    "field": ("field", "site", "fieldid", "siteid", "fov"),
+}
+_PHENIXPLACE = re.compile(r"r(\d+)c(\d+)f(\d+)")
+
+
+def read_listing(path: pathlib.Path) -> pd.DataFrame:
+    """A CSV (also .gz, tabs or semicolons) or Parquet table, all columns as text, "" for gaps.
+
+    Raises:
+        ImagesError: The file cannot be read or has no rows.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+        if head == b"PAR1":
+            frame = pd.read_parquet(path)
+        else:
+            frame = pd.read_csv(
+                path,
+                dtype=str,
+                keep_default_na=False,
+                sep=None,
+                engine="python",
+                encoding="utf-8-sig",
+                compression="gzip" if head.startswith(b"\x1f\x8b") else None,
+            )
+    except (OSError, ValueError, pd.errors.ParserError, pa.ArrowException) as error:
+        raise ImagesError(f"{path}: not a readable CSV or Parquet table ({error})") from error
+    if not len(frame):
+        raise ImagesError(f"{path}: the table has no rows")
+    return pd.DataFrame({str(name): as_text(frame[name]) for name in frame.columns})
+
+
+def as_text(column: Any) -> pd.Series:
+    """A column as stripped text; "" where missing; whole numbers without a decimal point."""
+    gap = column.isna()
+    if pd.api.types.is_float_dtype(column):
+        text = column.map(lambda v: f"{v:.15g}")
+    else:
+        text = column.astype(str).str.strip()
+    return cast(pd.Series, text.mask(gap, "").astype(object))
+
+
+def normal(name: str) -> str:
+    """A column name without case, separators and the `Metadata_` prefix."""
+    return re.sub(r"[^a-z0-9]", "", re.sub(r"^(image_)?metadata_", "", name.lower()))
+
+
+def find_column(frame: pd.DataFrame, names: tuple[str, ...]) -> str | None:
+    """The column that bears the first of some names, whatever its case and separators."""
+    by_normal = {normal(str(column)): str(column) for column in reversed(list(frame.columns))}
+    return next((by_normal[name] for name in names if name in by_normal), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Place of each row of a listing; n rows."""
+
+    batch: list[str]
+    plate: list[str]
+    well: list[str]
+    field: list[str]
+    columns: tuple[str, ...]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, path: pathlib.Path) -> "Places":
+        """Finds the columns of a listing.
+
+        A field like r14c09f05 tells the well too.
+
+        Raises:
+            ImagesError: There is no well column.
+        """
+        column = {name: find_column(frame, aliases) for name, aliases in PLACE.items()}
+        text = {
+            name: as_text(frame[c]).tolist() if c else [""] * len(frame)
+            for name, c in column.items()
+        }
+        phenix = [_PHENIXPLACE.fullmatch(v) for v in text["field"]]
+        if not column["well"] and all(phenix):
+            text["well"] = [row_column_name(int(m[1]), int(m[2])) for m in phenix if m]
+            text["field"] = [str(int(m[3])) for m in phenix if m]
+        elif not column["well"]:
+            raise ImagesError(
+                f"{path}: no column for the well; its columns are {', '.join(frame.columns)}"
+            )
+        return cls(
+            text["batch"],
+            text["plate"],
+            [well_name(v) for v in text["well"]],
+            [re.sub(r"^0+(?=\d)", "", v) for v in text["field"]],
+            tuple(c for c in column.values() if c),
+        )
+
+    def row(self, i: int) -> tuple[str, str, str, str]:
+        """Batch, plate, well and field of a row."""
+        return self.batch[i], self.plate[i], self.well[i], self.field[i]
+
+    def metadata(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The other columns of the listing, beside batch, plate and well; one row for a well."""
+        others = frame.drop(columns=[c for c in self.columns if c in frame])
+        others = others.drop(columns=[c for c in ("batch", "plate", "well") if c in others])
+        place = pd.DataFrame({"batch": self.batch, "plate": self.plate, "well": self.well})
+        joined = pd.concat([place, others.reset_index(drop=True)], axis=1)
+        return joined.drop_duplicates(["batch", "plate", "well"]).reset_index(drop=True)

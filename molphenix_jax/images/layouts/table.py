@@ -1,0 +1,118 @@
+"""Any other screen: a table with a row for each image, or for each image of one array.
+
+Files: a CSV with columns path, plate, well, field and, where a file holds one channel, channel.
+Array: an .npz with images [n, channels, h, w], and a CSV whose row i tells of image i. Any further
+columns (smiles, concentration, controls) go into the wells table.
+"""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from molphenix_jax.images.fields import (
+    Field,
+    FieldTable,
+    ImagesError,
+    Rejection,
+    join_channels,
+    number_key,
+)
+from molphenix_jax.images.files import ImageError, Source, decode
+from molphenix_jax.images.layouts.listing import Places, find_column, read_listing
+
+_PATH = ("path", "file", "filename", "filepath", "image", "imagepath", "url")
+_CHANNEL = ("channel", "channelname", "stain", "wavelength")
+
+
+def find_table(
+    images: pathlib.Path, index: pathlib.Path | None, channels: Sequence[str]
+) -> FieldTable:
+    """Fields of a table.
+
+    Args:
+        images: Folder that the table's paths are relative to, or an .npz with one array.
+        index: The table.
+        channels: Names of the channels to take, where a file holds one; none means all.
+
+    Raises:
+        ImagesError: No table, missing columns, or another number of rows than images.
+    """
+    if index is None:
+        raise ImagesError("--layout=table needs --index=TABLE with a row for each image")
+    frame = read_listing(index)
+    places = Places.of(frame, index)
+    if images.suffix.lower() in (".npz", ".npy"):
+        return _from_array(images, frame, places, index)
+    path_column = find_column(frame, _PATH)
+    if path_column is None:
+        raise ImagesError(
+            f"{index}: no column path; its columns are {', '.join(frame.columns)} "
+            "(give --images=FILE.npz where all images lie in one array)"
+        )
+    channel_column = find_column(frame, _CHANNEL)
+    mine = [c for c in (path_column, channel_column) if c]
+    metadata = places.metadata(frame.drop(columns=mine))
+    paths = [Source(images / str(path)) for path in frame[path_column]]
+    if channel_column is None:
+        table = _stacked(paths, places)
+    else:
+        found: dict[tuple[str, str, str, str], dict[str, Source]] = collections.defaultdict(dict)
+        twice = []
+        for i, (source, channel) in enumerate(zip(paths, frame[channel_column], strict=True)):
+            place = places.row(i)
+            if str(channel) in found[place]:
+                reason = f"channel {channel} of this field is listed twice"
+                twice.append(Rejection(str(source), *place, reason))
+            else:
+                found[place][str(channel)] = source
+        table = join_channels(found, channels, where=str(index))
+        table = dataclasses.replace(table, rejected=(*table.rejected, *twice))
+    return dataclasses.replace(table, metadata=metadata)
+
+
+def _from_array(
+    images: pathlib.Path, frame: pd.DataFrame, places: Places, index: pathlib.Path
+) -> FieldTable:
+    try:
+        key, n = _largest_array(images)
+    except (OSError, ImageError) as error:
+        raise ImagesError(f"{images}: {error}") from error
+    if n != len(frame):
+        raise ImagesError(f"{images} holds {n} images, {index} {len(frame)} rows; they must agree")
+    sources = [Source(images, key=key, index=i) for i in range(n)]
+    table = _stacked(sources, places)
+    return dataclasses.replace(table, metadata=places.metadata(frame))
+
+
+def _largest_array(path: pathlib.Path) -> tuple[str, int]:
+    """Name and length of the only array, or of the one called images."""
+    if path.suffix.lower() == ".npy":
+        return "", len(decode(path.read_bytes()))
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = arrays.files
+            key = "images" if "images" in names else names[0] if len(names) == 1 else ""
+            if not key:
+                raise ImageError(f"several arrays ({', '.join(names)}) and none called images")
+            return key, len(arrays[key])
+    except ValueError as error:
+        raise ImageError(f"unreadable: {error}") from error
+
+
+def _stacked(sources: Sequence[Source], places: Places) -> FieldTable:
+    fields: dict[tuple[str, str, str, str], Field] = {}
+    rejected = []
+    for i, source in enumerate(sources):
+        place = places.row(i)
+        if place in fields:
+            rejected.append(
+                Rejection(str(source), *place, "this field of the well is listed twice")
+            )
+        else:
+            fields[place] = Field(*place, (source,), stacked=True)
+    ordered = sorted(fields.values(), key=lambda f: tuple(map(number_key, (*f.place, f.field))))
+    return FieldTable(tuple(ordered), (), tuple(rejected))

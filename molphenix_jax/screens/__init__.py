@@ -1,0 +1,1 @@
+"""The prepared data set: from wells to perturbations with profiles, splits, sampling."""

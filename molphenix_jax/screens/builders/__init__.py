@@ -1,0 +1,32 @@
+"""TFDS builders of a screen: perturbations and molecules, as ArrayRecord, without TensorFlow."""
+
+from molphenix_jax.screens.builders.molecules import Molecules, molecule_records
+from molphenix_jax.screens.builders.perturbations import (
+    Perturbations,
+    PerturbationSpec,
+    Record,
+    Shard,
+)
+from molphenix_jax.screens.builders.write import (
+    FORMAT_VERSION,
+    HEADER,
+    READ_VERSIONS,
+    ScreenContent,
+    record_source,
+    write_screen,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "HEADER",
+    "READ_VERSIONS",
+    "Molecules",
+    "PerturbationSpec",
+    "Perturbations",
+    "Record",
+    "ScreenContent",
+    "Shard",
+    "molecule_records",
+    "record_source",
+    "write_screen",
+]

@@ -1,0 +1,1 @@
+"""Wells to a screen on disk, in stages that Beam spreads out."""

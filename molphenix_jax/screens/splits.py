@@ -1,0 +1,236 @@
+"""Who is trained on and who is asked about (SPEC §5, §14 rows 15–22; DESIGN "Splits").
+
+Molecules are kept together with their analogues: by Bemis–Murcko scaffold or Butina cluster, and
+always with their stereoisomers (first InChIKey block), so that an unseen molecule is really unseen.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import GroupKFold
+
+from molphenix_jax.errors import InputError
+from molphenix_jax.molecules import cluster_butina, tanimoto
+from molphenix_jax.screens.screen import unpacked_rows
+from molphenix_jax.screens.streamed import AnyScreen
+
+# Relative tolerance of a held-out concentration.
+SAME_DOSE = 0.05
+
+# Unseen molecules whose nearest training molecules are looked up for the report, at most, and
+# training molecules compared at once.
+LEAKAGE_MOLECULES = 2_000
+LEAKAGE_CHUNK = 50_000
+
+SPLITS_FILE = "splits.csv"  # of a run, see `split_table`
+
+
+class SplitError(InputError):
+    """A screen is too small or too uniform for the split that the config asks for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Perturbation ids of one fold, and which replicate wells training may see.
+
+    Attributes:
+        train: Perturbations of the training molecules, at training doses.
+        validation: Perturbations of molecules carved from the training molecules; choose on these.
+        test: Perturbations of unseen molecules.
+        unseen_images: Training perturbations some of whose wells are withheld.
+        withheld: True for the replicate wells that training does not see though it sees their
+            perturbation.
+        heldout: Held-out concentration in µM → every perturbation at that dose.
+    """
+
+    train: Int[np.ndarray, " a"]
+    validation: Int[np.ndarray, " b"]
+    test: Int[np.ndarray, " c"]
+    unseen_images: Int[np.ndarray, " e"]
+    withheld: Bool[np.ndarray, " n"]
+    heldout: dict[float, Int[np.ndarray, " h"]]
+
+
+def molecule_groups(
+    molecules: pd.DataFrame, *, method: Literal["scaffold", "butina"], butina_cutoff: float
+) -> Int[np.ndarray, " m"]:
+    """Group id of each molecule; a group never straddles two sides of a split.
+
+    Args:
+        molecules: Columns smiles, inchikey, scaffold. A molecule without a scaffold (no ring) is
+            grouped with its stereoisomers alone.
+        method: Groups by Bemis–Murcko scaffold or by Butina cluster.
+        butina_cutoff: Tanimoto similarity at which molecules join a Butina cluster.
+    """
+    n = len(molecules)
+    skeleton = molecules["inchikey"].str[:14].to_numpy()
+    if method == "butina":
+        first = cluster_butina(molecules["smiles"].tolist(), cutoff=butina_cutoff).astype(str)
+    else:
+        scaffold = molecules["scaffold"].fillna("").to_numpy()
+        first = np.where(scaffold == "", skeleton, scaffold)
+    # Molecules and their two labels form a graph; its components are the groups.
+    labels = [np.unique(values, return_inverse=True)[1] for values in (first, skeleton)]
+    n_first = labels[0].max() + 1 if n else 0
+    rows = np.concatenate([np.arange(n), np.arange(n)])
+    columns = np.concatenate([n + labels[0], n + n_first + labels[1]])
+    size = n + n_first + (labels[1].max() + 1 if n else 0)
+    graph = coo_array((np.ones(2 * n), (rows, columns)), shape=(size, size))
+    return connected_components(graph, directed=False)[1][:n]
+
+
+def fold_of(groups: Int[np.ndarray, " p"], n_folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Fold of each row: whole groups, near-equal sizes, ties broken by the seed.
+
+    Raises:
+        SplitError: Fewer groups than folds.
+    """
+    n_groups = len(np.unique(groups))
+    if n_groups < n_folds:
+        raise SplitError(
+            f"{n_groups} scaffold or cluster groups cannot be split into {n_folds} parts; lower "
+            "data.folds, raise data.test_fraction or data.validation_fraction, or set "
+            "data.split=butina"
+        )
+    relabelled = rng.permutation(groups.max() + 1)[groups]
+    fold = np.empty(len(groups), np.int64)
+    for i, (_, rows) in enumerate(GroupKFold(n_folds).split(groups, groups=relabelled)):
+        fold[rows] = i
+    return fold
+
+
+def make_split(
+    screen: AnyScreen,
+    groups: Int[np.ndarray, " m"],
+    *,
+    fold: int,
+    n_folds: int,
+    test_fraction: float,
+    validation_fraction: float,
+    unseen_images_fraction: float,
+    heldout_concentrations_um: Sequence[float],
+    seed: int,
+) -> Split:
+    """Splits the perturbations of a screen.
+
+    Args:
+        screen: The prepared screen.
+        groups: Group of each molecule, from `molecule_groups`.
+        fold: Which fold is the test fold.
+        n_folds: Number of folds; 1 makes a single split with `test_fraction` of the perturbations.
+        test_fraction: Used with n_folds=1 only, rounded to one over a whole number.
+        validation_fraction: Share of the perturbations that are not test, likewise rounded.
+        unseen_images_fraction: Share of the training perturbations with two or more replicates of
+            which half of the wells is withheld.
+        heldout_concentrations_um: Doses in µM that no training pair has.
+        seed: Of every random choice.
+
+    Raises:
+        SplitError: Too few groups, or a held-out dose that the screen does not have.
+    """
+    rng = np.random.default_rng(seed)
+    dose = screen.concentration_um.astype(np.float64)
+    heldout = {
+        float(c): np.flatnonzero(np.abs(dose / c - 1) <= SAME_DOSE)
+        for c in heldout_concentrations_um
+    }
+    for c, ids in heldout.items():
+        if not len(ids):
+            grid = ", ".join(f"{d:g}" for d in np.unique(dose)[:20])
+            raise SplitError(f"eval.heldout_concentrations: no pair at {c:g} µM; doses: {grid}")
+    usable = np.ones(screen.n_perturbations, bool)
+    for ids in heldout.values():
+        usable[ids] = False
+    ids = np.flatnonzero(usable)
+
+    group = groups[screen.molecule[ids]]
+    parts = n_folds if n_folds > 1 else round(1 / test_fraction)
+    is_test = fold_of(group, parts, rng) == fold
+    rest = ids[~is_test]
+    is_validation = fold_of(groups[screen.molecule[rest]], round(1 / validation_fraction), rng) == 0
+    train = rest[~is_validation]
+
+    replicated = train[screen.n_replicates[train] >= 2]
+    n_unseen = round(unseen_images_fraction * len(replicated))
+    unseen_images = np.sort(rng.choice(replicated, n_unseen, replace=False))
+    withheld = np.zeros(screen.n_wells, bool)
+    for i in unseen_images:
+        wells = np.arange(int(screen.offsets[i]), int(screen.offsets[i + 1]))
+        withheld[rng.choice(wells, len(wells) // 2, replace=False)] = True
+    return Split(train, rest[is_validation], ids[is_test], unseen_images, withheld, heldout)
+
+
+def split_table(screen: AnyScreen, split: Split) -> pd.DataFrame:
+    """Molecules of each side: columns inchikey, smiles, split; to be saved and reused elsewhere.
+
+    Where the screen has several conditions there is a row for each that a molecule has, with a
+    further column condition.
+    """
+    sides = {"train": split.train, "validation": split.validation, "unseen_molecules": split.test}
+    parts = []
+    for name, ids in sides.items():
+        pairs = np.unique(np.stack([screen.molecule[ids], screen.condition[ids]]), axis=1)
+        rows = screen.molecules.iloc[pairs[0]][["inchikey", "smiles"]].assign(split=name)
+        if len(screen.conditions) > 1:
+            rows["condition"] = np.array(screen.conditions.labels)[pairs[1]]
+        parts.append(rows)
+    return pd.concat(parts, ignore_index=True)
+
+
+def need_same_split(path: pathlib.Path, table: pd.DataFrame) -> None:
+    """Stops where a run that began before would now split its molecules in another way.
+
+    Args:
+        path: The run's `splits.csv`, if it has one yet.
+        table: What would be written there; columns that it has gained are not looked at.
+
+    Raises:
+        SplitError: They differ.
+    """
+    if not path.exists():
+        return
+    kept = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if not kept.equals(table.reindex(columns=kept.columns).astype(str)):
+        raise SplitError(
+            f"the molecules are not split as {path} says, since the data or the program changed: "
+            "the model would be tested on molecules that it has seen. Put the old data back, or "
+            "train in a new --workdir"
+        )
+
+
+def leakage_report(screen: AnyScreen, split: Split) -> dict[str, float | int]:
+    """How close the unseen molecules come to the training molecules (Morgan Tanimoto, r=3).
+
+    The overlaps are 0 by construction; the similarity is what the split could not remove.
+    """
+    train, test = (np.unique(screen.molecule[ids]) for ids in (split.train, split.test))
+    of = lambda column, rows: set(screen.molecules[column].iloc[rows]) - {""}  # noqa: E731
+    skeletons = [{key[:14] for key in of("inchikey", rows)} for rows in (train, test)]
+    report: dict[str, float | int] = {
+        "n_train_molecules": len(train),
+        "n_test_molecules": len(test),
+        "shared_inchikey_first_blocks": len(skeletons[0] & skeletons[1]),
+        "shared_scaffolds": len(of("scaffold", train) & of("scaffold", test)),
+    }
+    if "morgan" in screen.block_names and len(train) and len(test):
+        compared = test
+        if len(test) > LEAKAGE_MOLECULES:
+            rng = np.random.default_rng(0)
+            compared = np.sort(rng.choice(test, LEAKAGE_MOLECULES, replace=False))
+            report["n_test_molecules_compared"] = LEAKAGE_MOLECULES
+        block = screen.packed_block("morgan")
+        bits = unpacked_rows(block, compared)
+        nearest = np.zeros(len(compared), np.float32)
+        for start in range(0, len(train), LEAKAGE_CHUNK):
+            others = unpacked_rows(block, train[start : start + LEAKAGE_CHUNK])
+            nearest = np.maximum(nearest, tanimoto(bits, others).max(axis=1))
+        report["median_nearest_train_tanimoto"] = round(float(np.median(nearest)), 4)
+        report["max_nearest_train_tanimoto"] = round(float(nearest.max()), 4)
+    return report

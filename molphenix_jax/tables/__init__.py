@@ -1,0 +1,1 @@
+"""Tables of any file people have: streams of rows, columns by alias, names as they are compared."""

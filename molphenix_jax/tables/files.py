@@ -1,0 +1,279 @@
+"""Files as streams of Arrow tables: Parquet, CSV (also .gz), and arrays with names (npz, HDF5).
+
+A file is opened by its content, not by its name. Its schema is known after a look at its first
+rows; after that it is read in batches, never as a whole.
+"""
+
+import contextlib
+import dataclasses
+import gzip
+import pathlib
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, cast
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from molphenix_jax.tables.columns import WellsError, is_text
+
+# Values of one batch: 32 MiB as float32.
+BATCH_VALUES = 1 << 23
+# Parquet row groups are bundled to parts of at least so many rows, which Beam hands out.
+PART_ROWS = 1 << 16
+_HEAD_ROWS = 20_000
+
+_NAMES = ("names", "well_id", "keys")  # what arrays of keys are called in npz and HDF5
+
+
+@dataclasses.dataclass(frozen=True)
+class TableFile:
+    """One file, opened as far as its schema.
+
+    Attributes:
+        path: where it lies.
+        kind: how it is read.
+        schema: columns that batches have.
+        parts: what can be read by itself: (first, last) row group, or the whole file.
+        separator: of a CSV file.
+    """
+
+    path: pathlib.Path
+    kind: Literal["parquet", "csv", "npz", "HDF5"]
+    schema: pa.Schema
+    parts: tuple[tuple[int, int], ...]
+    separator: str = ","
+
+    def batches(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The rows of a part, a batch at a time; only some columns.
+
+        Raises:
+            WellsError: the file is damaged.
+        """
+        wide = any(not (pa.types.is_string(self.schema.field(c).type)) for c in columns)
+        width = max(len(columns), _list_width(self) if wide else 0)
+        size = max(64, min(PART_ROWS, BATCH_VALUES // max(1, width)))
+        if self.kind == "parquet":
+            yield from self._parquet(self.parts[part], list(columns), size)
+        elif self.kind == "csv":
+            yield from self._csv(list(columns), size)
+        else:
+            yield from self._arrays(list(columns), size)
+
+    def head(self, columns: Sequence[str]) -> pa.Table:
+        """The first rows."""
+        for batch in self.batches(0, columns):
+            return batch
+        raise WellsError(f"{self.path}: the table has columns but no rows")
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """Some columns of all rows, text as dictionaries."""
+        batches = [encoded(b) for i in range(len(self.parts)) for b in self.batches(i, columns)]
+        return pa.concat_tables(batches).unify_dictionaries()
+
+    def _parquet(self, part: tuple[int, int], columns: list[str], size: int) -> Iterator[pa.Table]:
+        try:
+            with pq.ParquetFile(self.path, pre_buffer=False) as file:
+                groups = list(range(*part))
+                for batch in file.iter_batches(size, row_groups=groups, columns=columns):
+                    yield pa.Table.from_batches([batch]).select(columns)
+        except (pa.ArrowException, OSError) as error:
+            raise WellsError(f"{self.path}: damaged Parquet file ({error})") from error
+
+    def _csv(self, columns: list[str], size: int) -> Iterator[pa.Table]:
+        for frame in _csv_frames(self.path, self.separator, size, columns):
+            arrays = [
+                _as_type(cast(pd.Series, frame[name]), self.schema.field(name).type)
+                for name in columns
+            ]
+            yield pa.table(arrays, names=columns)
+
+    def _arrays(self, columns: list[str], size: int) -> Iterator[pa.Table]:
+        names, embedding = self.schema.names
+        with _open_arrays(self.path, self.kind) as arrays:
+            for start in range(0, len(arrays[embedding]), size):
+                rows = slice(start, start + size)
+                table = {
+                    names: [_decoded(key) for key in arrays[names][rows]],
+                    embedding: _fixed_lists(np.asarray(arrays[embedding][rows], np.float32)),
+                }
+                yield pa.table({name: table[name] for name in columns})
+
+
+def open_file(path: pathlib.Path) -> TableFile:
+    """Opens a table.
+
+    Raises:
+        WellsError: the file is missing, empty, or of another format.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise WellsError(f"{path}: cannot be read ({error.strerror})") from error
+    if not head:
+        raise WellsError(f"{path}: the file is empty")
+    if head.startswith(b"PAR1"):
+        return _open_parquet(path)
+    if path.suffix.lower() in (".parquet", ".pq"):
+        raise WellsError(f"{path}: not a Parquet file, whatever its name; write it again")
+    if head.startswith(b"PK") and path.suffix.lower() == ".npz":
+        return _open_named_arrays(path, "npz")
+    if head.startswith(b"\x89HDF"):
+        return _open_named_arrays(path, "HDF5")
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            with gzip.open(path) as file:
+                head = file.read(4096)
+        except (OSError, EOFError) as error:
+            raise WellsError(f"{path}: not a readable CSV file ({error})") from error
+    return _open_csv(path, head)
+
+
+def encoded(table: pa.Table) -> pa.Table:
+    """The same table with its text as dictionaries, which repeat no value."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            column = table.column(i).cast(field.type.value_type)
+            table = table.set_column(i, field.name, column)
+            field = table.schema.field(i)
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            column = table.column(i).cast(pa.string()).dictionary_encode()
+            table = table.set_column(i, field.name, column)
+    return table
+
+
+def _open_parquet(path: pathlib.Path) -> TableFile:
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, meta = file.schema_arrow, file.metadata
+            rows = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+    except (pa.ArrowException, OSError) as error:
+        raise WellsError(f"{path}: damaged Parquet file ({error})") from error
+    if not sum(rows):
+        raise WellsError(f"{path}: the table has columns but no rows")
+    parts, start = [], 0
+    for end in range(1, len(rows) + 1):
+        if sum(rows[start:end]) >= PART_ROWS or end == len(rows):
+            parts.append((start, end))
+            start = end
+    return TableFile(path, "parquet", schema.remove_metadata(), tuple(parts))
+
+
+def _open_csv(path: pathlib.Path, head: bytes) -> TableFile:
+    if b"\0" in head:
+        raise WellsError(f"{path}: neither Parquet nor CSV; export the table as one of these")
+    header = head.decode("utf-8-sig", errors="replace").splitlines()[0]
+    separator = max(",\t;", key=header.count)
+    frame = next(_csv_frames(path, separator, _HEAD_ROWS, None), None)
+    if frame is None or not len(frame):
+        raise WellsError(f"{path}: the table has columns but no rows")
+    for name in frame.columns:
+        if not is_text(name) and not pd.api.types.is_numeric_dtype(frame[name]):
+            # A feature with a stray word in it is still a feature; the word is a gap.
+            numbers = np.asarray(pd.to_numeric(frame[name], errors="coerce"), np.float64)
+            if np.isfinite(numbers).sum() > 0.9 * frame[name].notna().to_numpy().sum():
+                frame[name] = numbers
+    kinds = [_kind_of(cast(pd.Series, frame[name])) for name in frame.columns]
+    return TableFile(
+        path, "csv", pa.schema(list(zip(frame.columns, kinds, strict=True))), ((0, 0),), separator
+    )
+
+
+def _csv_frames(
+    path: pathlib.Path, separator: str, size: int, columns: Sequence[str] | None
+) -> Iterator[pd.DataFrame]:
+    common: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig"}
+    try:
+        names = pd.read_csv(path, nrows=0, **common).columns
+        options: Any = {
+            **common,
+            "dtype": {name: str for name in names if is_text(name)},
+            "index_col": False,
+            "low_memory": False,
+            "chunksize": size,
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            with cast(Any, pd.read_csv(path, **options)) as frames:
+                for frame in frames:
+                    yield frame if columns is None else frame[list(columns)]
+    except (ValueError, pd.errors.ParserWarning, EOFError, OSError) as error:
+        if isinstance(error, WellsError):
+            raise
+        raise WellsError(f"{path}: not a readable CSV file ({error})") from error
+
+
+def _kind_of(column: pd.Series) -> pa.DataType:
+    if pd.api.types.is_bool_dtype(column):
+        return pa.bool_()
+    return pa.float64() if pd.api.types.is_numeric_dtype(column) else pa.string()
+
+
+def _as_type(column: Any, kind: pa.DataType) -> pa.Array:
+    """A CSV column as the kind that its first rows have."""
+    if pa.types.is_floating(kind):
+        return pa.array(np.asarray(pd.to_numeric(column, errors="coerce"), np.float64))
+    if pa.types.is_boolean(kind) and pd.api.types.is_bool_dtype(column):
+        return pa.array(column, kind, from_pandas=True)
+    text = column.astype(str).where(column.notna(), None)
+    return pa.array(text, pa.string(), from_pandas=True)
+
+
+@contextlib.contextmanager
+def _open_arrays(path: pathlib.Path, kind: str) -> Iterator[Any]:
+    try:
+        if kind == "HDF5":
+            with h5py.File(path) as file:
+                yield file
+        else:
+            with np.load(path, allow_pickle=False) as file:
+                yield {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, WellsError):
+            raise
+        raise WellsError(f"{path}: damaged {kind} file ({error})") from error
+
+
+def _open_named_arrays(path: pathlib.Path, kind: Literal["npz", "HDF5"]) -> TableFile:
+    """CLOOME's and CellCLIP's embedding files: an array of names beside one of embeddings."""
+    with _open_arrays(path, kind) as arrays:
+        found = sorted(arrays.keys())
+        names = next((name for name in _NAMES if name in found), None)
+        if names is None or "embeddings" not in found:
+            raise WellsError(
+                f"{path}: needs an array 'embeddings' and one of {', '.join(_NAMES)}; "
+                f"has {', '.join(found) or 'none'}"
+            )
+        shape, n = arrays["embeddings"].shape, len(arrays[names])
+    if len(shape) != 2 or shape[0] != n or not n:
+        raise WellsError(f"{path}: embeddings {list(shape)} and {n} names do not go together")
+    schema = pa.schema([(names, pa.string()), ("embeddings", pa.list_(pa.float32(), shape[1]))])
+    return TableFile(path, kind, schema, ((0, 0),))
+
+
+def _fixed_lists(rows: np.ndarray) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+
+
+def _decoded(key: Any) -> str:
+    return key.decode() if isinstance(key, bytes) else str(key)
+
+
+def _list_width(file: TableFile) -> int:
+    """Numbers in the longest list column, as far as the schema or the file's size tells."""
+    kinds = [field.type for field in file.schema]
+    widths = [kind.list_size for kind in kinds if pa.types.is_fixed_size_list(kind)]
+    if widths:
+        return max(widths)
+    if file.kind == "parquet" and any(pa.types.is_nested(kind) for kind in kinds):
+        with pq.ParquetFile(file.path) as parquet:
+            meta = parquet.metadata
+            group = meta.row_group(0)
+            values = max(group.column(j).num_values for j in range(group.num_columns))
+            return values // max(1, group.num_rows)
+    return 0

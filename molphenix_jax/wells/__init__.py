@@ -1,0 +1,1 @@
+"""From tables to checked wells: doses, controls, conditions, features; what is left out and why."""

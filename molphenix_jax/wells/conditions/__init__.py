@@ -1,0 +1,1 @@
+"""What else differs on purpose between wells: time, cell line, and further columns."""

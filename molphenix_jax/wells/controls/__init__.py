@@ -1,0 +1,1 @@
+"""Which wells are controls, and which ones the table itself excludes."""

@@ -1,0 +1,1 @@
+"""Doses in µM: read from whatever columns hold them, and put on one grid."""

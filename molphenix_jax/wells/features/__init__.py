@@ -1,0 +1,1 @@
+"""Which columns make up a profile, and how they become rows of a matrix."""

@@ -1,0 +1,445 @@
+"""The wells table: one row per physical sample, checked row by row (DESIGN, "Wells table").
+
+A bad row never stops the job and is never dropped silently: it goes to `Wells.rejected` with its
+row number and reason. Every default taken and every feature dropped is a sentence in `Wells.notes`.
+"""
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+import types
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int
+
+from molphenix_jax.phenomics import Rows, complete_features
+from molphenix_jax.tables import columns as names
+from molphenix_jax.tables.columns import WellsError
+from molphenix_jax.tables.rows import chunk_rows
+from molphenix_jax.tables.spool import SpooledRows
+from molphenix_jax.wells.checked import UNKNOWN, CheckedRows, Treatments
+from molphenix_jax.wells.conditions.columns import AUTO, condition_groups
+from molphenix_jax.wells.conditions.reading import read_conditions
+from molphenix_jax.wells.conditions.values import Conditions
+from molphenix_jax.wells.controls.exclusions import reject_excluded
+from molphenix_jax.wells.controls.reading import find_controls, say_per_plate
+from molphenix_jax.wells.doses.grid import one_grid
+from molphenix_jax.wells.doses.reading import Doses, read_doses
+from molphenix_jax.wells.features.plan import FeaturePlan
+from molphenix_jax.wells.granularity import gather_wells, row_codes, settle_names
+from molphenix_jax.wells.set_aside import set_aside
+from molphenix_jax.wells.source import RawWells, Sources, Unjoined, open_wells
+
+__all__ = ["Wells", "WellsError", "read_wells", "scan_wells"]
+
+GROUP_CONTROLS = 8  # control wells that make a plate a correction group of its own
+_TEXT = ("plate", "well", "batch", "group", "smiles")
+GROUP_COVERAGE = 0.9  # share of treated wells that must lie on such plates
+
+Checker = Callable[[Sequence[str]], Sequence[str | None]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Wells:
+    """The usable wells of one screen.
+
+    Attributes:
+        path: the files as given.
+        table: one row per well: row (1-based data row in its file), plate, well, batch, smiles (as
+            given), concentration_um (µM, 0 for controls), is_control, condition (its number in
+            `conditions`), group (what it is corrected within).
+        embedding: features of these wells, all finite, [n, d]: an array, or rows on disk.
+        feature_names: column of each feature; feature_0, feature_1, … for a list column.
+        rejected: one row per bad row: file, row, field (the file's column), value, reason.
+        group_by: what `group` is: plate or batch, each condition apart.
+        conditions: of these wells.
+        plan: how features are read from another file of the same columns.
+        concentration: column, unit and how these were told, of the concentrations.
+        roles: what each column of the files is taken for, in words.
+        notes: every default taken and every feature dropped, one sentence each.
+    """
+
+    path: str
+    table: pd.DataFrame
+    embedding: Rows
+    feature_names: tuple[str, ...]
+    rejected: pd.DataFrame
+    group_by: str
+    conditions: Conditions
+    plan: FeaturePlan
+    concentration: Mapping[str, str]
+    roles: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def read_wells(
+    path: str | os.PathLike[str] | Sources,
+    *,
+    columns: Mapping[str, str] = types.MappingProxyType({}),
+    features: str = "",
+    check_smiles: Checker | None,
+    group_by: str = "auto",
+    concentration_unit: str = "",
+    feature_names: Sequence[str] = (),
+    conditions: str = AUTO,
+    controls: str = AUTO,
+) -> Wells:
+    """Reads a wells table into memory; arguments and errors are those of `scan_wells`."""
+    with tempfile.TemporaryDirectory(prefix="molphenix-") as work:
+        wells = scan_wells(
+            Sources.of(path),
+            pathlib.Path(work),
+            columns=columns,
+            features=features,
+            check_smiles=check_smiles,
+            group_by=group_by,
+            concentration_unit=concentration_unit,
+            feature_names=feature_names,
+            conditions=conditions,
+            controls=controls,
+        )
+        text = {name: wells.table[name].astype("str") for name in _TEXT}
+        return dataclasses.replace(
+            wells,
+            table=wells.table.assign(**text),
+            embedding=wells.embedding[np.arange(len(wells.table))],
+        )
+
+
+def scan_wells(
+    sources: Sources,
+    work: pathlib.Path,
+    *,
+    columns: Mapping[str, str] = types.MappingProxyType({}),
+    features: str = "",
+    check_smiles: Checker | None,
+    group_by: str = "auto",
+    concentration_unit: str = "",
+    feature_names: Sequence[str] = (),
+    conditions: str = AUTO,
+    controls: str = AUTO,
+    beam_options: Sequence[str] = (),
+) -> Wells:
+    """Reads a wells table and checks every row; the embeddings stay on disk, in `work`.
+
+    Columns are found by name, with or without `Metadata_`, in any case, and by the names that
+    people use (`columns.ALIASES`). Rejected are: an unparsable SMILES, or none on a treated well;
+    on a treated well a concentration that is missing, no number, infinite, negative or 0, or off
+    the grid of the layout; NaN or infinite features; an unknown plate or batch where correction
+    groups by it; no value of a column that tells conditions apart; a row that repeats another of
+    the same well; all rows of a well with several treatments under one condition. Other rows of one
+    well (cells, sites, images) are averaged, over gaps; plates and wells are compared however they
+    are spelled (`names`).
+
+    Features with gaps: a gap in up to 3 wells, or 1% of them, is the wells' fault and costs these
+    wells. Where more wells are concerned, features are given up, most gaps first, as far as keeps
+    most values: features x (wells - wells lost beyond those few) is largest. So 26 of 372 features
+    that miss 9 to 42% of the wells go, but 5% of wells that lack every feature are rejected.
+    Features that are constant over all wells are dropped.
+
+    Controls far from the other controls of their group are rejected, and wells with values that no
+    biology gives; features that explode are dropped (`phenomics.outliers`).
+
+    Doses are in µM; their unit is that of the cell, the caller, a unit column or the column's name
+    (`doses.read_doses`), and doses within 1% of each other are one.
+
+    Defaults, each with a note: no concentration column, 10 µM; no unit of it, µM; no batch column,
+    one batch "0"; no control column, wells of DMSO, or with neither SMILES nor dose; a plate or
+    batch that is missing in some wells and that correction does not group by (or, with group_by
+    auto, missing in over 10% of wells), "unknown".
+
+    Args:
+        sources: the files (see `source`).
+        work: an empty folder; with Beam on several machines all of them see it.
+        columns: our name (plate, well, batch, smiles, concentration_um, is_control, embedding,
+            site) -> the file's.
+        features: regular expression for feature columns; "" finds them (`features.find_features`).
+        check_smiles: gives for each SMILES the reason why it is unusable, None if it is fine. With
+            None in its place only empty SMILES are rejected.
+        group_by: what correction groups by: plate, batch, or auto: plate where it is known for 90%
+            of wells and 90% of treated ones lie on plates with 8 controls or more, else batch.
+        concentration_unit: of doses beside which no unit stands, whatever their column says; ""
+            asks the column.
+        feature_names: exactly these features in this order, none dropped: for a screen that has to
+            match another one.
+        conditions: columns whose values part wells that are no replicates, by commas; auto finds
+            time and cell line, none switches that off (see `preparation.conditions`).
+        controls: which wells are negative controls: auto, kinds such as dmso,untreated, or
+            COLUMN=VALUE+VALUE (see `preparation.controls`).
+        beam_options: pipeline options of Beam.
+
+    Returns:
+        The usable wells and the rejected rows. Text columns of the table are categories.
+
+    Raises:
+        WellsError: the file cannot be read, has no SMILES or feature column, or no usable treated
+            well; the message says why and what to do.
+        ValueError: an unknown `group_by`.
+    """
+    if group_by not in ("auto", "plate", "batch"):
+        raise ValueError(f"group_by is auto, plate or batch, got {group_by!r}")
+    raw = open_wells(
+        sources,
+        work,
+        columns=columns,
+        features=features,
+        feature_names=feature_names,
+        conditions=conditions,
+        beam_options=beam_options,
+    )
+    notes = list(raw.notes)
+    rows = CheckedRows(raw)
+    rows.reject(raw.without_embedding != "", "embedding", "", raw.without_embedding)
+    if n_genes := rows.leave_out(names.gene_wells(raw.table)):
+        notes.append(f"{n_genes} rows left out: gene perturbations have no molecule")
+    doses = read_doses(
+        raw.path,
+        raw.table,
+        column=columns.get("concentration_um"),
+        unit=concentration_unit,
+        default_um=raw.layout.default_um,
+    )
+    if doses.column:
+        rows.found = {**rows.found, "concentration_um": doses.column}
+    reject_excluded(rows, notes)
+    lost = _lost(rows, doses)
+    wells = _treatments(rows, doses, controls, notes)
+    for join, at in lost:
+        mask = np.zeros(len(rows.kept), bool)
+        mask[join.rows[at]] = True
+        value, reason = (np.full(len(mask), "", object) for _ in range(2))
+        value[join.rows], reason[join.rows] = join.value, join.reason
+        rows.reject(mask & ~wells.is_control, join.column, value, reason)
+    _reject_smiles(rows, wells, check_smiles)
+    _reject_concentrations(rows, wells, doses, notes)
+    found = read_conditions(rows, wells, raw.conditions, conditions, notes)
+    settle_names(wells, notes)
+    _distinguish_plates(wells, notes)
+    labels = np.array(raw.plan.names, object)
+    rows.reject(~raw.fits, raw.plan.columns[0], "", f"not a list of {len(labels)} numbers")
+    row = gather_wells(rows, wells, work, notes)
+    group_by = _groups(rows, wells, found, group_by, notes)
+    used = np.arange(len(labels))
+    if not feature_names:
+        complete = complete_features(SpooledRows(raw.spool, row[rows.kept]))
+        _note_dropped(notes, labels, ~complete, "missing or infinite in too many wells")
+        used = used[complete]
+    _reject_gaps(rows, row, used, labels)
+    used = set_aside(rows, wells, row, used, labels, group_by, bool(feature_names), notes)
+
+    kept = rows.kept
+    if not (kept & ~wells.is_control).any():
+        raise WellsError(rows.why_none())
+    embedding = SpooledRows(raw.spool, row[kept], used)
+    if len(embedding.rows) > 1 and not feature_names:
+        varies = _varying(embedding)
+        if not varies.any():
+            raise WellsError(
+                f"{raw.path}: all {len(used)} features ({raw.rule}) are constant; "
+                "choose others with features=..."
+            )
+        _note_dropped(notes, labels[used], ~varies, "constant")
+        embedding = dataclasses.replace(embedding, columns=used[varies])
+    labels = labels[embedding.columns]
+    notes.append(f"{len(labels)} features: {raw.rule}")
+    table = wells.table(kept, rows.numbers(np.flatnonzero(kept)))
+    say_per_plate(table, group_by, notes)
+    return Wells(
+        path=raw.path,
+        table=table,
+        embedding=embedding,
+        feature_names=tuple(labels.tolist()),
+        rejected=rows.rejected(),
+        group_by=group_by,
+        conditions=found,
+        plan=raw.plan,
+        concentration=doses.record(),
+        roles=_roles(raw, doses, labels),
+        notes=tuple(notes),
+    )
+
+
+def _roles(raw: RawWells, doses: Doses, labels: np.ndarray) -> dict[str, str]:
+    """What each column is taken for, with the doses and without the features that were dropped."""
+    roles, kept = dict(raw.roles), set(labels.tolist())
+    if doses.column:
+        roles[doses.column] = "concentration_um"
+    if not raw.plan.width:
+        dropped = "a feature that is dropped: see the notes"
+        roles |= {name: dropped for name in raw.plan.names if name not in kept}
+    return roles
+
+
+def _treatments(rows: CheckedRows, doses: Doses, controls: str, notes: list[str]) -> Treatments:
+    """What was done to each well, defaults filled in; still with the rows that later fail."""
+    text = {field: rows.text(field) for field in ("plate", "well", "batch", "site", "smiles")}
+    for field, default in (("plate", UNKNOWN), ("well", UNKNOWN), ("batch", "0")):
+        if field not in rows.found:
+            notes.append(f"no {field} column: {field} is {default!r} for every well")
+    if "batch" not in rows.found:
+        text["batch"][:] = "0"
+    notes += doses.notes
+    is_control = find_controls(rows, text["smiles"], doses, controls, notes)
+    dose = doses.um if doses.column else np.full(len(rows.kept), rows.raw.layout.default_um)
+    return Treatments(
+        **text,
+        concentration_um=np.where(is_control, 0.0, dose),
+        is_control=is_control,
+        condition=np.zeros(len(dose), np.int64),
+        group=text["plate"],
+    )
+
+
+def _lost(rows: CheckedRows, doses: Doses) -> list[tuple[Unjoined, np.ndarray]]:
+    """Rows that lack SMILES or dose since a joined table has no row for them, join by join.
+
+    Their doses get that reason, so that nobody takes them for untreated wells.
+    """
+    lost, smiles = [], rows.text("smiles")
+    for join in rows.raw.unjoined:
+        at = np.zeros(len(join.rows), bool)
+        if rows.found["smiles"] in join.brought:
+            at |= smiles[join.rows] == ""
+        if doses.column in join.brought:
+            at |= np.isnan(doses.um[join.rows])
+        doses.reason[join.rows[at]] = join.reason[at]
+        lost.append((join, np.flatnonzero(at)))
+    return lost
+
+
+def _reject_smiles(rows: CheckedRows, wells: Treatments, check_smiles: Checker | None) -> None:
+    treated = ~wells.is_control
+    rows.reject(treated & (wells.smiles == ""), "smiles", "", "no SMILES on a treated well")
+    if check_smiles is None:
+        return
+    codes, unique = pd.factorize(np.where(treated & rows.kept, wells.smiles, ""))
+    reasons = dict.fromkeys(unique)
+    asked = [smiles for smiles in unique.tolist() if smiles]
+    reasons.update(zip(asked, check_smiles(asked), strict=True))
+    reason = np.array([reasons[smiles] or "" for smiles in unique], object)[codes]
+    rows.reject(reason != "", "smiles", wells.smiles, reason)
+
+
+def _reject_concentrations(
+    rows: CheckedRows, wells: Treatments, doses: Doses, notes: list[str]
+) -> None:
+    field, given = "concentration_um", doses.given
+    treated, dose = ~wells.is_control, wells.concentration_um
+    rows.reject(treated & (doses.reason != ""), field, given, doses.reason)
+    rows.reject(treated & np.isnan(dose), field, given, "no concentration")
+    rows.reject(treated & np.isinf(dose), field, given, "concentration is infinite")
+    rows.reject(treated & (dose < 0), field, given, "concentration is negative")
+    rows.reject(treated & (dose == 0), field, given, "concentration is 0 on a treated well")
+    moved, off = rows.raw.layout.on_grid(dose)
+    rows.reject(treated & off, field, given, "concentration is not one of this screen's doses")
+    if n_moved := int((treated & rows.kept & (moved != dose)).sum()):
+        notes.append(f"{n_moved} wells were moved to the nearest of the screen's doses")
+    dose[treated] = moved[treated]
+    usable = treated & rows.kept
+    dose[usable], more = one_grid(dose[usable], row_codes(wells.smiles[usable]))
+    notes += more
+
+
+def _groups(
+    rows: CheckedRows, wells: Treatments, conditions: Conditions, group_by: str, notes: list[str]
+) -> str:
+    """Settles what correction groups by, and rejects wells without that label."""
+    if group_by == "plate" and "plate" not in rows.found:
+        raise WellsError(
+            f"{rows.path}: group_by is plate, but there is no plate column; "
+            "name it with columns={'plate': ...}"
+        )
+    chosen = group_by
+    if group_by == "auto":
+        code = row_codes(wells.plate, wells.condition)
+        n_controls = np.bincount(code[rows.kept & wells.is_control], minlength=len(code))
+        treated = rows.kept & ~wells.is_control & (wells.plate != "")
+        covered = (n_controls >= GROUP_CONTROLS)[code[treated]].sum() / max(1, treated.sum())
+        known = (wells.plate[rows.kept] != "").sum() / max(1, rows.kept.sum())
+        chosen = "plate" if min(covered, known) >= GROUP_COVERAGE else "batch"
+        notes.append(
+            f"correction groups by {chosen}: the plate of {known:.0%} of wells is known, "
+            f"{covered:.0%} of these lie on plates with {GROUP_CONTROLS} controls or more"
+        )
+    missing = (wells.plate if chosen == "plate" else wells.batch) == ""
+    if group_by != "auto" or missing[rows.kept].sum() <= (1 - GROUP_COVERAGE) * rows.kept.sum():
+        rows.reject(missing, chosen, "", f"unknown {chosen}, which correction groups by")
+    for field, label in (("plate", wells.plate), ("batch", wells.batch)):
+        absent = int((rows.kept & (label == "")).sum())
+        if absent and field in rows.found:
+            notes.append(f"{field} is missing in {absent} wells: {UNKNOWN!r} there")
+    label = wells.plate if chosen == "plate" else wells.batch
+    label = np.where(label == "", UNKNOWN, label)
+    wells.group = label.copy()
+    wells.group[rows.kept] = condition_groups(
+        conditions, wells.condition[rows.kept], label[rows.kept]
+    )
+    if n_apart := len({*wells.group[rows.kept]} - {*label[rows.kept]}):
+        notes.append(
+            f"several conditions share a {chosen}: each is corrected by its own controls, in "
+            f"{n_apart} groups <condition>/<{chosen}>"
+        )
+    return chosen
+
+
+def _distinguish_plates(wells: Treatments, notes: list[str]) -> None:
+    """Makes plates of different batches different, where one label is used in several."""
+    known = (wells.plate != "") & (wells.batch != "")
+    place = row_codes(wells.plate, wells.well)[known]
+    with_batch = np.unique(np.stack([place, row_codes(wells.batch)[known]]), axis=1)
+    if with_batch.shape[1] > len(np.unique(place)):
+        wells.plate[known] = wells.batch[known] + "/" + wells.plate[known]
+        notes.append("plate labels recur in several batches: a plate is named <batch>/<plate>")
+
+
+def _reject_gaps(
+    rows: CheckedRows, row: Int[np.ndarray, "n"], used: Int[np.ndarray, "d"], labels: np.ndarray
+) -> None:
+    at, first, count, value = [], [], [], []
+    kept = np.flatnonzero(rows.kept)
+    step = chunk_rows(rows.raw.spool.width)
+    for start in range(0, len(kept), step):
+        part = kept[start : start + step]
+        x = rows.raw.spool[row[part]][:, used]
+        gap = ~np.isfinite(x)
+        (bad,) = np.nonzero(gap.any(axis=1))
+        where = gap[bad].argmax(axis=1)
+        at.append(part[bad])
+        first.append(where)
+        count.append(gap[bad].sum(axis=1))
+        value.append(x[bad, where].astype(str))
+    if not sum(map(len, at)):
+        return
+    bad = np.concatenate(at)
+    fields, values, reasons = (np.full(len(rows.kept), "", object) for _ in range(3))
+    fields[bad] = labels[used][np.concatenate(first)]
+    values[bad] = np.concatenate(value)
+    reasons[bad] = [
+        f"{k} of {len(used)} features are missing, NaN or infinite" for k in np.concatenate(count)
+    ]
+    rows.reject(reasons != "", fields, values, reasons)
+
+
+def _varying(x: SpooledRows) -> Bool[np.ndarray, "d"]:
+    """Features that are not the same in all rows; done once every feature has varied."""
+    first, varies = x[:1], np.zeros(x.shape[1], bool)
+    step = chunk_rows(x.shape[1])
+    for start in range(0, x.shape[0], step):
+        varies |= (x[start : start + step] != first).any(axis=0)
+        if varies.all():
+            break
+    return varies
+
+
+def _note_dropped(
+    notes: list[str], labels: np.ndarray, dropped: Bool[np.ndarray, "d"], why: str
+) -> None:
+    if dropped.any():
+        names = labels[dropped]
+        more = ", …" if len(names) > 5 else ""
+        notes.append(
+            f"{len(names)} of {len(labels)} features dropped, {why}: {', '.join(names[:5])}{more}"
+        )

@@ -1,0 +1,228 @@
+"""Images to a wells table: means, rejected images, and what a second start does."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+from tests.data.images import screens
+
+from molphenix_jax.images import (
+    EmbedConfig,
+    EmbedJob,
+    Encoder,
+    ImagesError,
+    ImageSource,
+    embed_images,
+)
+from molphenix_jax.images.files import ImageError, decode
+from molphenix_jax.phenomics import CropConfig
+from molphenix_jax.wells.table import read_wells
+
+N_WELLS, N_FIELDS = 5, 3
+
+
+class Means:
+    """An encoder: the mean of each channel; it knows how often it was asked."""
+
+    def __init__(self):
+        self.shapes: list[tuple[int, ...]] = []
+        self.left = 10**9
+
+    def encoder(self) -> Encoder:
+        return Encoder("means", "means", lambda _: self)
+
+    def __call__(self, crops):
+        self.shapes.append(crops.shape)
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return jnp.asarray(crops, jnp.float32).mean((2, 3))
+
+
+@pytest.fixture
+def screen(tmp_path) -> ImageSource:
+    """Five wells with three fields of two channels, as a table of .npy-in-.npz files."""
+    rows = []
+    for well in range(N_WELLS):
+        for field in range(N_FIELDS):
+            name = f"{well}-{field}.npz"
+            stack = np.stack([screens.pixels(well, field, c) for c in range(2)])
+            (tmp_path / name).write_bytes(screens.npz(image=stack))
+            rows.append({"path": name, "plate": "P", "well": f"A{well + 1}", "field": field,
+                         "smiles": "" if well == 0 else "C" * well, "concentration_um": well,
+                         "is_control": well == 0})  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "index.csv", index=False)
+    return ImageSource("table", tmp_path, tmp_path / "index.csv")
+
+
+def job(source: ImageSource, encoder: Encoder, name: str = "wells.parquet", **changes) -> EmbedJob:
+    config = EmbedConfig(CropConfig(16), batch_size=8, part_fields=4, threads=2)
+    out = source.images / name
+    base = EmbedJob(source, encoder, config, out, "well")
+    return dataclasses.replace(base, **changes)
+
+
+def expected(well: int, fields: Iterable[int] = range(N_FIELDS)) -> np.ndarray:
+    """Mean over fields of the mean over the four crops (two overlap in eight pixels)."""
+    of_fields = []
+    for field in fields:
+        x = np.stack([screens.pixels(well, field, c) for c in range(2)]).astype(float)
+        grid = [x[:, y : y + 16, z : z + 16] for y in (0, 8) for z in (0, 8)]
+        of_fields.append(np.mean([crop.mean((1, 2)) for crop in grid], axis=0))
+    return np.mean(of_fields, axis=0)
+
+
+def embeddings(path: pathlib.Path) -> np.ndarray:
+    return np.stack(pq.read_table(path).column("embedding").to_pylist())
+
+
+def rejected(source: ImageSource) -> dict[str, str]:
+    frame = pd.read_csv(source.images / "wells.rejected.csv")
+    names = [pathlib.Path(file).name for file in frame["file"]]
+    return dict(zip(names, frame["reason"], strict=True))
+
+
+def test_a_well_is_the_mean_over_its_fields_and_crops(screen):
+    means, said = Means(), []
+    embed_images(job(screen, means.encoder()), say=said.append)
+    path = screen.images / "wells.parquet"
+    np.testing.assert_allclose(embeddings(path), [expected(w) for w in range(5)], rtol=1e-5)
+    # One shape for the encoder; a part of 4 fields of 4 crops fills two batches of 8.
+    assert set(means.shapes) == {(8, 2, 16, 16)}
+    assert any("images/s" in sentence for sentence in said)
+    assert not path.with_name("wells.parquet.parts").exists()
+    assert not (screen.images / "wells.rejected.csv").exists()
+    wells = read_wells(path, check_smiles=None)
+    assert wells.table["is_control"].tolist() == [True, False, False, False, False]
+    assert wells.table["well"].tolist() == ["A01", "A02", "A03", "A04", "A05"]
+    assert wells.table["concentration_um"].tolist() == [0, 1, 2, 3, 4]
+    assert not len(wells.rejected)
+
+
+def test_rows_of_fields_are_averaged_by_the_reader(screen):
+    embed_images(job(screen, Means().encoder(), level="field"))
+    path = screen.images / "wells.parquet"
+    assert pq.read_table(path).num_rows == N_WELLS * N_FIELDS
+    wells = read_wells(path, check_smiles=None)
+    np.testing.assert_allclose(wells.embedding, [expected(w) for w in range(5)], rtol=1e-5)
+
+
+def test_bad_images_are_rejected_rows_and_the_rest_goes_on(screen):
+    folder = screen.images
+    whole = (folder / "1-0.npz").read_bytes()
+    (folder / "1-0.npz").write_bytes(whole[: len(whole) // 2])
+    (folder / "2-0.npz").unlink()
+    (folder / "3-0.npz").write_bytes(screens.npz(image=np.zeros((2, 20, 24), np.uint8)))
+    (folder / "3-1.npz").write_bytes(screens.npz(image=np.zeros((3, 24, 24), np.uint8)))
+    (folder / "3-2.npz").write_bytes(b"")
+    (folder / "4-0.npz").write_bytes(b"a text file")
+    (folder / "4-1.npz").write_bytes(screens.npz(image=np.array(["x"])))
+    embed_images(job(screen, Means().encoder()))
+    reasons = rejected(screen)
+    assert len(reasons) == 7
+    assert "unreadable" in reasons["1-0.npz"]
+    assert "No such file" in reasons["2-0.npz"]
+    assert reasons["3-0.npz"] == "2x20x24 where most fields are 2x24x24"
+    assert reasons["3-1.npz"] == "3x24x24 where most fields are 2x24x24"
+    assert reasons["3-2.npz"] == "the file is empty"
+    assert "neither TIFF" in reasons["4-0.npz"]
+    out = pq.read_table(folder / "wells.parquet")
+    assert out.column("well").to_pylist() == ["A01", "A02", "A03", "A05"]
+    assert out.column("n_fields").to_pylist() == [3, 2, 2, 1]
+    want = [expected(0), expected(1, (1, 2)), expected(2, (1, 2)), expected(4, (2,))]
+    np.testing.assert_allclose(embeddings(folder / "wells.parquet"), want, rtol=1e-5)
+
+
+def test_no_usable_image_is_an_error_with_the_first_reason(screen):
+    for path in screen.images.glob("*.npz"):
+        path.write_bytes(b"x")
+    with pytest.raises(ImagesError, match=r"none of 15 fields can be read.*0-0.npz: neither TIFF"):
+        embed_images(job(screen, Means().encoder()))
+
+
+def test_a_crop_larger_than_the_field_is_an_error(screen):
+    config = EmbedConfig(CropConfig(32), batch_size=8, part_fields=4, threads=2)
+    with pytest.raises(ImagesError, match=r"24 pixels is smaller than a crop of 32"):
+        embed_images(job(screen, Means().encoder(), config=config))
+
+
+def test_a_stopped_job_continues_to_the_same_bits(screen):
+    means = Means()
+    means.left = 5  # in the middle of the third part
+    with pytest.raises(KeyboardInterrupt):
+        embed_images(job(screen, means.encoder()))
+    again, said = Means(), []
+    embed_images(job(screen, again.encoder()), say=said.append)
+    assert "2 of 4 parts are there already" in said
+    assert len(again.shapes) == 4
+    embed_images(job(screen, Means().encoder(), name="whole.parquet", out=screen.images / "b.pq"))
+    np.testing.assert_array_equal(
+        embeddings(screen.images / "wells.parquet"), embeddings(screen.images / "b.pq")
+    )
+
+
+def test_a_finished_job_does_nothing_and_another_is_refused(screen):
+    embed_images(job(screen, Means().encoder()))
+    said, means = [], Means()
+    embed_images(job(screen, means.encoder()), say=said.append)
+    assert "is finished" in said[-1]
+    assert not means.shapes
+    other = Encoder("other", "other", lambda _: means)
+    with pytest.raises(ImagesError, match="made with other encoder; delete it"):
+        embed_images(job(screen, other))
+    (screen.images / "0-0.npz").write_bytes(screens.npz(image=np.ones((2, 24, 24), np.uint8)))
+    with pytest.raises(ImagesError, match="made with other images; delete it"):
+        embed_images(job(screen, Means().encoder()))
+
+
+def test_parts_of_another_job_are_not_mixed_in(screen):
+    means = Means()
+    means.left = 5
+    with pytest.raises(KeyboardInterrupt):
+        embed_images(job(screen, means.encoder()))
+    config = EmbedConfig(CropConfig(12), batch_size=8, part_fields=4, threads=2)
+    with pytest.raises(ImagesError, match="wells.parquet.parts .* other crop"):
+        embed_images(job(screen, Means().encoder(), config=config))
+
+
+def test_an_embedding_that_is_not_finite_is_rejected(screen):
+    def encode(crops):
+        mean = jnp.asarray(crops, jnp.float32).mean((2, 3))
+        return jnp.where(mean.max() == mean, jnp.nan, mean)
+
+    embed_images(job(screen, Encoder("nan", "nan", lambda _: encode)))
+    reasons = set(rejected(screen).values())
+    assert reasons == {"its embedding is not finite"}
+    assert np.isfinite(embeddings(screen.images / "wells.parquet")).all()
+
+
+@pytest.mark.parametrize("kind", ["png", "jp2", "tiff"])
+def test_truncated_files_are_unreadable(tmp_path, kind):
+    x = screens.pixels(0, 0, 0, size=64)
+    if kind == "tiff":
+        tifffile.imwrite(tmp_path / "x", x, compression="zlib")
+        data = (tmp_path / "x").read_bytes()
+    else:
+        data = screens.png(x) if kind == "png" else screens.jp2(x)
+    np.testing.assert_array_equal(decode(data), x)
+    for n in (len(data) // 2, len(data) - 24, 20):
+        with pytest.raises(ImageError, match="unreadable|neither"):
+            decode(data[:n])
+
+
+def test_no_pickle_is_loaded():
+    with pytest.raises(ImageError, match="allow_pickle"):
+        decode(screens.npz(image=np.array([{"a": 1}], object)))
+
+
+def test_the_manifest_stays_with_the_table(screen):
+    embed_images(job(screen, Means().encoder()))
+    metadata = pq.read_schema(screen.images / "wells.parquet").metadata
+    assert json.loads(metadata[b"molphenix.embed_images"])["encoder"] == "means"

@@ -1,0 +1,201 @@
+"""A screen on disk: what is written is read back, whole, in parts, by others, and from threads."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow_datasets as tfds
+
+from molphenix_jax.phenomics import fit_correction
+from molphenix_jax.screens.builders import FORMAT_VERSION
+from molphenix_jax.screens.builders.molecules import Molecules, molecule_records
+from molphenix_jax.screens.builders.write import build
+from molphenix_jax.screens.screen import Screen, ScreenError
+from molphenix_jax.screens.store import PackedBlock, ScreenStore, save_screen
+from molphenix_jax.wells.conditions.values import Conditions
+from tests import tiny
+
+REJECTED = pd.DataFrame({"file": ["f.csv"], "row": [3], "field": ["smiles"], "reason": ["bad"]})
+
+
+def a_screen(rng: np.random.Generator) -> Screen:
+    """Five perturbations of three molecules, 0 to 3 replicates more than one, odd widths."""
+    n_replicates = np.array([1, 3, 2, 1, 4])
+    offsets = np.concatenate([[0], np.cumsum(n_replicates)])
+    x = rng.standard_normal((offsets[-1], 7)).astype(np.float32)
+    group = np.array(["p 1", "p/2", "p 1", "p;3"] * 3)[: len(x)]
+    return Screen(
+        name="five",
+        replicates=x,
+        offsets=offsets,
+        replicate_group=group,
+        molecule=np.array([0, 0, 1, 2, 2]),
+        concentration_um=np.array([0.1, 1, 1, 0.3, 10], np.float32),
+        condition=np.array([0, 1, 1, 0, 1]),
+        conditions=Conditions(("time_h", "cell_line"), (("24", "U2OS"), ("48", "U2OS"))),
+        p_value=np.array([np.nan, 0.01, 0.5, np.nan, 0.25], np.float32),
+        molecules=pd.DataFrame(
+            {"smiles": ["C", "CC", "CCµ"], "inchikey": ["A", "B", "C"], "scaffold": ["", "c", ""]}
+        ),
+        blocks={
+            "bits": rng.integers(0, 2, (3, 11)).astype(np.uint8),
+            "numbers": rng.standard_normal((3, 4)).astype(np.float32),
+        },
+        feature_names=tuple("abcdefg"),
+        correction=fit_correction(x, group, np.ones(len(x), bool), method="tvn"),
+        truth=rng.standard_normal((5, 7)).astype(np.float32),
+        notes=("one", "two"),
+        provenance={"source": ["f.csv"]},
+    )
+
+
+@pytest.fixture(scope="module")
+def screen() -> Screen:
+    return a_screen(np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def folder(screen, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store") / "five"
+    save_screen(screen, folder, rejected=REJECTED)
+    return folder
+
+
+def test_all_of_a_screen_comes_back(screen, folder):
+    store = ScreenStore.open(folder)
+    loaded = store.load()
+    for field in dataclasses.fields(Screen):
+        ours, theirs = getattr(loaded, field.name), getattr(screen, field.name)
+        if isinstance(theirs, np.ndarray):
+            np.testing.assert_array_equal(ours, theirs)
+            assert ours.dtype.kind == theirs.dtype.kind
+        elif field.name == "blocks":
+            assert list(ours) == list(theirs)
+            for name, block in theirs.items():
+                np.testing.assert_array_equal(ours[name], block)
+                assert ours[name].dtype == block.dtype
+        elif field.name == "molecules":
+            pd.testing.assert_frame_equal(ours, theirs, check_dtype=False)
+        elif field.name == "correction":
+            np.testing.assert_array_equal(ours.rotation, theirs.rotation)
+        else:
+            assert ours == theirs, field.name
+    pd.testing.assert_frame_equal(store.rejected(), REJECTED, check_dtype=False)
+
+
+def test_replicates_are_read_in_any_order(screen, folder):
+    store = ScreenStore.open(folder)
+    ids = [4, 0, 1, 1, 3]
+    for i, own in zip(ids, store.read(ids), strict=True):
+        np.testing.assert_array_equal(own, screen.replicates[slice(*screen.offsets[i : i + 2])])
+    assert store.read([]) == []
+    (truth,) = store.read([2], feature="truth")
+    np.testing.assert_array_equal(truth[0], screen.truth[2])
+
+
+def test_the_reader_goes_to_workers_and_threads(screen, folder):
+    store = ScreenStore.open(folder)
+    store.read([0])
+    copy = pickle.loads(pickle.dumps(store.read))
+    assert len(pickle.dumps(store.read)) < 10_000
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        got = list(threads.map(lambda i: copy([i % 5])[0], range(200)))
+    for i, own in enumerate(got):
+        rows = slice(*screen.offsets[i % 5 : i % 5 + 2])
+        np.testing.assert_array_equal(own, screen.replicates[rows])
+
+
+def test_fingerprints_stay_packed(screen, folder):
+    store = ScreenStore.open(folder)
+    block = store.packed["bits"]
+    assert isinstance(block, PackedBlock)
+    assert block.packed.shape == (3, 2)
+    np.testing.assert_array_equal(block.unpack(), screen.blocks["bits"])
+    assert set(store.floats) == {"numbers"}
+
+
+def test_anybody_can_read_the_data_sets_with_tfds(screen, folder):
+    perturbations = tfds.builder_from_directory(folder / "perturbations" / "1.0.0")
+    source = perturbations.as_data_source(split="screen")
+    assert len(source) == 5
+    record = source[4]
+    np.testing.assert_array_equal(record["replicates"], screen.replicates[7:])
+    names = perturbations.info.features["replicate_group"].feature.names
+    group = [names[code] for code in record["replicate_group"]]
+    assert group == screen.replicate_group[7:].tolist()
+    assert record["smiles"].decode() == "CCµ"
+    assert np.isnan(source[0]["p_value"])
+    molecules = tfds.data_source("molecules", split="screen", data_dir=folder)
+    bits = np.unpackbits(molecules[1]["block_bits"], count=11)
+    np.testing.assert_array_equal(bits, screen.blocks["bits"][1])
+
+
+def test_many_shards_of_different_lengths_are_read_in_order(tmp_path):
+    # TFDS orders the lengths of more than ten shards that Beam wrote as text, 10 before 2.
+    lengths = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
+    table = pd.DataFrame({"smiles": [f"S{i}" for i in range(sum(lengths))]})
+    table["inchikey"] = table["scaffold"] = table["smiles"]
+    shards = [
+        functools.partial(molecule_records, table[end - n : end], {}, first=end - n)
+        for n, end in zip(lengths, np.cumsum(lengths).tolist(), strict=True)
+    ]
+    data = {"description": "many", "widths": {}, "bits": frozenset()}
+    builder = Molecules(**data, shards=shards, data_dir=tmp_path)
+    build(builder, len(shards))
+    read = tfds.data_source("molecules", split="screen", data_dir=tmp_path)
+    assert [read[i]["smiles"].decode() for i in range(len(read))] == table["smiles"].tolist()
+
+
+def test_no_tensorflow_is_imported(folder):
+    program = (
+        "import sys; from molphenix_jax.screens.store import ScreenStore; "
+        f"ScreenStore.open({str(folder)!r}).load(); "
+        "sys.exit(any(name.split('.')[0] == 'tensorflow' for name in sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tiny.REPOSITORY)
+
+
+def test_an_interrupted_write_leaves_nothing_behind(screen, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("molphenix_jax.screens.builders.write.Perturbations", stop)
+        with pytest.raises(KeyboardInterrupt):
+            save_screen(screen, tmp_path / "s", rejected=REJECTED)
+    assert not (tmp_path / "s").exists()
+    save_screen(screen, tmp_path / "s", rejected=REJECTED)
+    np.testing.assert_array_equal(
+        ScreenStore.open(tmp_path / "s").load().replicates, screen.replicates
+    )
+
+
+def test_a_folder_of_format_3_is_a_screen_of_one_condition(screen, tmp_path):
+    save_screen(screen, tmp_path / "s", rejected=REJECTED)
+    header = tmp_path / "s" / "screen.json"
+    meta = json.loads(header.read_text())
+    del meta["conditions"]
+    header.write_text(json.dumps({**meta, "format": "3"}))
+    with np.load(tmp_path / "s" / "index.npz") as archive:
+        index = {name: archive[name] for name in archive.files if name != "condition"}
+    np.savez(tmp_path / "s" / "index.npz", **index)
+    store = ScreenStore.open(tmp_path / "s")
+    assert store.conditions == Conditions()
+    assert store.condition.tolist() == [0] * 5
+    assert store.conditions.encoded(store.conditions).shape == (1, 0)
+    np.testing.assert_array_equal(store.load().replicates, screen.replicates)
+
+
+def test_a_folder_of_another_format_is_refused(screen, tmp_path):
+    save_screen(screen, tmp_path / "s", rejected=REJECTED)
+    header = tmp_path / "s" / "screen.json"
+    header.write_text(header.read_text().replace(f'"format": "{FORMAT_VERSION}"', '"format": "1"'))
+    with pytest.raises(ScreenError, match="format 1.*prepare the screen again"):
+        ScreenStore.open(tmp_path / "s")

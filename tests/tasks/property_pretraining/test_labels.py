@@ -1,0 +1,146 @@
+"""Label tables in the layouts of graphium's collections, and what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from molphenix_jax.tasks.property_pretraining.labels import (
+    LabelsError,
+    computed_labels,
+    read_labels,
+)
+
+SMILES = ["CCO", "c1ccccc1O", "CC(=O)N", "CCN"]
+N_ATOMS = [3, 7, 4, 3]
+
+
+def groups(labels):
+    return {g.name: g for g in labels.groups}
+
+
+def test_l1000_is_ordered_classes_with_gaps(tmp_path):
+    """LINCS_L1000_VCAP_0-2_th2.csv.gz: SMILES and geneID-* in 0, 1, 2."""
+    path = tmp_path / "LINCS_L1000_VCAP_0-2_th2.csv.gz"
+    pd.DataFrame(
+        {
+            "SMILES": SMILES,
+            "geneID-16": [0.0, 1.0, 2.0, np.nan],
+            "geneID-23": [1, 0, 1, 2],
+            "inchikey_guess": ["a", "b", "c", "d"],
+        }
+    ).to_csv(path, index=False)
+    found = groups(read_labels([str(path)], columns="^geneID-"))
+    assert list(found) == ["graph_hybrid_ce_3"]
+    g = found["graph_hybrid_ce_3"]
+    assert (g.loss, g.level, g.n_classes) == ("hybrid_ce", "graph", 3)
+    assert g.columns == ("geneID-16", "geneID-23")
+    np.testing.assert_array_equal(g.values[:, 0], [0, 1, 2, np.nan])
+
+
+def test_pcba_is_binary_with_gaps(tmp_path):
+    """PCBA_1328_1564k.parquet: SMILES and assayID-*."""
+    path = tmp_path / "PCBA_1328_1564k.parquet"
+    pd.DataFrame(
+        {"SMILES": SMILES, "assayID-1": [0, 1, None, 1], "assayID-2": [None, None, 1.0, 0.0]}
+    ).to_parquet(path)
+    (g,) = read_labels([str(path)]).groups
+    assert (g.name, g.columns) == ("graph_bce", ("assayID-1", "assayID-2"))
+    assert np.isnan(g.values[2, 0])
+
+
+def test_pcqm4m_has_labels_of_molecules_and_of_atoms(tmp_path):
+    """PCQM4M_G25_N4.parquet: ordered_smiles, graph_* numbers, node_* lists by atom."""
+    path = tmp_path / "PCQM4M_G25_N4.parquet"
+    table = pd.DataFrame({"ordered_smiles": ["OCC", *SMILES[1:]]})
+    table["graph_gap"] = [0.1, 0.2, 0.3, 0.4]
+    for k in range(2):
+        table[f"node_{k}"] = [np.arange(n) + 0.5 * k for n in N_ATOMS]
+    table.loc[3, "node_0"] = None
+    table.to_parquet(path)
+    labels = read_labels([str(path)], columns="^(graph|node)_")
+    found = groups(labels)
+    assert set(found) == {"graph_mae", "node_mae"}
+    assert labels.molecules["smiles"].iloc[0] == "OCC"  # as given: atoms come in that order
+    values = found["node_mae"].values
+    assert [v.shape for v in values] == [(n, 2) for n in N_ATOMS]
+    np.testing.assert_array_equal(values[1][:, 1], np.arange(7) + 0.5)
+    assert np.isnan(values[3][:, 0]).all()
+    assert np.isfinite(values[3][:, 1]).all()
+
+
+def test_toymix_tables_stack_each_with_labels_of_its_own(tmp_path):
+    """ZINC12k.csv.gz and Tox21-7k-12-labels.csv.gz side by side."""
+    zinc, tox = tmp_path / "ZINC12k.csv.gz", tmp_path / "Tox21-7k-12-labels.csv.gz"
+    pd.DataFrame({"smiles": SMILES[:2], "SA": [2.1, 3.0], "logp": [0.2, 1.0]}).to_csv(
+        zinc, index=False
+    )
+    pd.DataFrame({"smiles": SMILES[2:], "NR-AR": [0, 1], "SR-p53": [np.nan, 1.0]}).to_csv(
+        tox, index=False
+    )
+    labels = read_labels([str(zinc), str(tox)])
+    found = groups(labels)
+    assert found["graph_mae"].columns == ("ZINC12k/SA", "ZINC12k/logp")
+    assert found["graph_bce"].columns[0] == "Tox21-7k-12-labels/NR-AR"
+    assert np.isfinite(found["graph_mae"].values[:2]).all()
+    assert np.isnan(found["graph_mae"].values[2:]).all()
+    np.testing.assert_array_equal(found["graph_bce"].values[2:, 0], [0, 1])
+
+
+def test_rules_choose_losses_and_leave_columns_out(tmp_path):
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"smiles": SMILES, "row": range(4), "x": [0, 1, 1, 0]}).to_csv(path, index=False)
+    labels = read_labels([str(path)], losses=[("^row$", "none"), ("x", "mae")])
+    (g,) = labels.groups
+    assert (g.name, g.columns) == ("graph_mae", ("x",))
+
+
+def test_bad_molecules_are_rejected_with_their_row(tmp_path):
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"smiles": ["CCO", "C1CC", None, "CCN"], "x": [0.1, 0.2, 0.3, 0.4]}).to_csv(
+        path, index=False
+    )
+    labels = read_labels([str(path)])
+    assert labels.rejected["row"].tolist() == [1, 2]
+    assert "not a valid SMILES" in labels.rejected["reason"].iloc[0]
+    np.testing.assert_allclose(labels.groups[0].values[:, 0], [0.1, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "message"),
+    [
+        ({"mol": SMILES, "x": [1.0] * 4}, {}, "smiles_column to one of mol, x"),
+        ({"smiles": SMILES, "x": list("abcd")}, {}, "no label column"),
+        ({"smiles": ["C(", "?"], "x": [1, 2]}, {}, "none of the 2 molecules"),
+        ({"smiles": SMILES, "x": [0, 1, 2, 3]}, {"losses": [("x", "bce")]}, "not 0 and 1"),
+        ({"smiles": SMILES, "x": [0.5] * 4}, {"losses": [("x", "hybrid_ce")]}, "needs classes"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_a_remedy(tmp_path, table, options, message):
+    path = tmp_path / "a.csv"
+    pd.DataFrame(table).to_csv(path, index=False)
+    with pytest.raises(LabelsError, match=message):
+        read_labels([str(path)], **options)
+    with pytest.raises(LabelsError, match="there is no file"):
+        read_labels([str(tmp_path / "b.csv")])
+
+
+def test_standard_forms_are_kept_and_read_again(tmp_path):
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"smiles": ["OCC", "C[", "CCN"], "x": [0.1, 0.2, 0.3]}).to_csv(path, index=False)
+    first = read_labels([str(path)], cache=tmp_path / "cache")
+    again = read_labels([str(path)], cache=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").glob("standard-*.parquet"))) == 1
+    pd.testing.assert_frame_equal(first.molecules, again.molecules)
+    pd.testing.assert_frame_equal(first.rejected, again.rejected)
+    assert first.molecules["smiles"].tolist() == ["CCO", "CCN"]
+
+
+def test_computed_labels_are_descriptors_and_bits():
+    labels = computed_labels([*SMILES, "OCC", "bad"], blocks=("physchem", "maccs"))
+    found = groups(labels)
+    assert len(labels.molecules) == 4
+    assert len(labels.rejected) == 1
+    assert found["graph_bce"].values.shape[0] == 4
+    assert "MolLogP" in found["graph_mae"].columns
+    with pytest.raises(LabelsError, match=r"choose of morgan"):
+        computed_labels(SMILES, blocks=("ecfp",))

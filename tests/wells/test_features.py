@@ -1,0 +1,153 @@
+"""Which columns are features, in the words of many programs."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from molphenix_jax.tables.columns import WellsError
+from molphenix_jax.wells.features.choice import find_features, why_no_feature
+
+N = 24
+
+
+def find(names, *, integers=(), text=None, **options):
+    rng = np.random.default_rng(0)
+    columns = {name: rng.normal(size=N) for name in names}
+    columns |= {name: np.arange(3, 3 + N) for name in integers}
+    table = pa.table({**columns, **(text or {})})
+    options = {"taken": {}, "features": "", **options}
+    return find_features("wells.csv", table.schema, head=table.select, **options)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("index", "__index_level_0__", "Unnamed: 0", "row_number", "RowNum", "level_0"),
+        *("Row", "Column", "WellColumn", "Position X [µm]", "x", "Y", "Centroid_x", "Field"),
+        *("bounding_box_xmin", "BoundingBox_top", "stage_x", "site", "Metadata_Site", "well_row"),
+        *("ImageNumber", "ObjectNumber", "compound_number", "cmpd_no", "plate_nr", "pubchem_cid"),
+        *("ScreenID", "MeasurementID", "replicate", "Rep", "library_index", "sample_id"),
+        *("Plane", "compound"),
+        *("Cell Count", "n_cells", "Number of Objects", "Nuclei - Number of Objects", "num_nuclei"),
+        *("Number of Analyzed Fields", "cell_count", "rel_cell_count", "CellCount"),
+        *("time_h", "Timepoint", "Time [s]", "incubation_time_h", "Volume (nL)", "transfer_volume"),
+        *("MW", "mol_weight", "logP", "IC50_uM", "pIC50", "p_value", "active", "mahalanobis"),
+        *("conc_uM", "dose_level", "dose_unit", "stock_conc_mM", "Concentration [nM]", "uM"),
+        *("Cells_Location_Center_X", "Nuclei_AreaShape_Center_Y", "Cells_Parent_Nuclei"),
+        *("Nuclei_AreaShape_BoundingBoxMaximum_X", "Nuclei_Number_Object_Number"),
+        "Image_Count_Cells",
+        *("Cells_Children_Nucleoli_Count", "Image_ExecutionTime_01LoadData", "Image_Height_DNA"),
+    ],
+)
+def test_what_is_no_feature_by_its_name(name):
+    assert why_no_feature(name) is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Area", "DNA mean", "Nuclei - Intensity Mean DAPI", "Nuclei Area [µm²]", "f_a", "emb_0"),
+        *("Cells_AreaShape_BoundingBoxArea", "Cells_Neighbors_NumberOfNeighbors_Adjacent"),
+        *("Cells_Correlation_Correlation_DNA_ER", "Nuclei_Granularity_1_DNA", "cell_count_avg"),
+        *("Nucleoli_Texture_Contrast_RNA_3", "Cytoplasm_RadialDistribution_FracAtD_ER_1of4"),
+        *("Cells - Symmetry 02", "Mito_total_intensity", "d_slope", "p_slope_std", "t_orth", "PC1"),
+        *("Relative Nucleus Intensity", "Dosage compensation area", "Spots per cell"),
+    ],
+)
+def test_what_is_one(name):
+    if name.startswith("Dosage"):
+        assert why_no_feature(name) == "they tell doses or their units", "a word is a word"
+        return
+    assert why_no_feature(name) is None
+
+
+def test_all_objects_of_cellprofiler():
+    names = [
+        f"{o}_{f}_{j}"
+        for o in ("Cells", "Nucleoli", "Mitochondria", "Cell_membrane", "Median_Golgi_2")
+        for f in ("Texture_Contrast_RNA", "AreaShape_Zernike", "RadialDistribution_MeanFrac_ER")
+        for j in (1, 2)
+    ]
+    extra = ["Cells_Location_Center_X", "ratio", "Metadata_Row", "Image_Count_Cells"]
+    found = find([*names, *extra])
+    assert found.columns == tuple(names)
+    assert found.left_out == {
+        "they tell places": ["Cells_Location_Center_X"],
+        "they are no CellProfiler measurements": ["ratio"],
+        "their names begin with Metadata_": ["Metadata_Row"],
+        "they count cells": ["Image_Count_Cells"],
+    }
+    assert "no features, for they tell places: Cells_Location_Center_X" in found.notes
+
+
+def test_measurements_of_whole_images():
+    names = ["Granularity_1_DNA", "ImageQuality_FocusScore_ER", "Intensity_MeanIntensity_DNA"]
+    assert find([*names, "Count_Cells", "Width_DNA"]).columns == tuple(names)
+
+
+def test_the_index_of_a_data_frame_is_no_feature():
+    found = find(["Area", "Perimeter", "__index_level_0__", "Unnamed: 0"])
+    assert found.columns == ("Area", "Perimeter")
+    assert found.left_out == {"they count rows": ["__index_level_0__", "Unnamed: 0"]}
+
+
+def test_whole_numbers_that_rise_by_one_count_rows():
+    found = find(["Area", "Perimeter"], integers=["anything"])
+    assert found.columns == ("Area", "Perimeter")
+    assert found.left_out == {"they count rows": ["anything"]}
+
+
+def test_embeddings_by_their_numbers():
+    emb = [f"emb_{j}" for j in range(5)]
+    found = find(["Area", *emb, "emb_mean"])
+    assert found.columns == tuple(emb)
+    assert found.left_out == {"they have no part in the numbered columns": ["Area", "emb_mean"]}
+    channels = [f"{c}_{j}" for c in ("DNA", "ER", "Mito") for j in range(16)]
+    assert find([*channels, "Area"]).columns == tuple(channels), "families of one size"
+    few = [f"Zernike_{j}" for j in range(9)]
+    many = [f"trait {c}" for c in "abcdefghijklmnop"]
+    assert find([*few, *many]).columns == (*few, *many)
+
+
+def test_a_list_column_and_a_pattern_name_what_they_leave():
+    lists = {"vector": [[1.0, 2.0]] * N}
+    found = find(["Area"], text=lists)
+    assert found.columns == ("vector",)
+    assert found.left_out == {"the list column is the profile": ["Area"]}
+    found = find(["Area", "Perimeter", "dose"], features="^(Peri|dose)")
+    assert found.columns == ("Perimeter", "dose")
+    assert found.left_out == {"they do not match '^(Peri|dose)'": ["Area"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"FileName_DNA": ["a"] * N},
+        {"image": ["plate1/r01c01.tiff"] * N},
+        {"channel_1": ["s3://b/x.png"] * N},
+    ],
+)
+def test_rows_of_images_are_refused_with_the_remedy(text):
+    with pytest.raises(WellsError, match=r"rows are images .*embed-images"):
+        find(["exposure"], text=text)
+    assert len(find([f"trait {c}" for c in "abcdefghij"], text=text).columns) == 10
+
+
+def test_many_left_out_columns_are_counted():
+    found = find([f"Cells_Texture_{c}_1" for c in "ab"] + [f"ratio {j}" for j in range(30)])
+    (note,) = found.notes
+    assert note.count("ratio") == 10
+    assert note.endswith("and 20 more")
+
+
+def test_the_same_in_a_file_with_an_index(tmp_path):
+    """`df[mask].to_parquet()` writes the rows' numbers along."""
+    from molphenix_jax.wells.table import read_wells
+
+    frame = pd.DataFrame({"smiles": ["CCO", "CCN"] * N, "conc_uM": 1.0})
+    for name in ("Area", "DNA mean", "ER sd"):
+        frame[name] = np.random.default_rng(len(name)).normal(size=2 * N)
+    frame[frame.index % 3 != 0].to_parquet(tmp_path / "wells.parquet")
+    wells = read_wells(tmp_path / "wells.parquet", check_smiles=None)
+    assert wells.feature_names == ("Area", "DNA mean", "ER sd")

@@ -1,0 +1,77 @@
+"""Salts and combinations as screens have them: each compound keeps its own wells."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from molphenix_jax.molecules import standardise
+from molphenix_jax.screens.prepare import Prepared, prepare
+from molphenix_jax.wells.source import Sources
+from tests import tiny
+
+ASPIRIN, CAFFEINE = "CC(=O)Oc1ccccc1C(=O)O", "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
+IBUPROFEN, SALICYLIC = "CC(C)Cc1ccc(cc1)C(C)C(=O)O", "OC(=O)c1ccccc1O"
+MEGLUMINE = "CNC[C@H](O)[C@@H](O)[C@H](O)[C@H](O)CO"
+PAMOIC = "OC(=O)c1cc2ccccc2c(Cc2c(O)c(cc3ccccc23)C(O)=O)c1O"
+CITRIC = "OC(=O)CC(O)(CC(O)=O)C(O)=O"
+SINGLE = (
+    *("Clc1ccccc1C(=O)N", "COc1ccc2[nH]cc(CCN)c2c1", "O=C(Nc1ccccc1)c1ccncc1"),
+    *("CCN(CC)CCOC(=O)c1ccc(N)cc1", "Nc1ccc(S(N)(=O)=O)cc1", "c1ccc2c(c1)[nH]c1ccccc12"),
+)
+SALTS = (
+    f"{MEGLUMINE}.OC(=O)c1ccc2nc(oc2c1)-c1cc(Cl)cc(Cl)c1",
+    f"CN1CCCN=C1C=Cc1cccs1.{PAMOIC}",
+    f"CN1CCCN=C1C=Cc1cccc(O)c1.{PAMOIC}",
+    f"{MEGLUMINE}.CC(=O)Nc1c(I)c(NC(C)=O)c(I)c(C(O)=O)c1I",
+    f"{ASPIRIN}.NCCCC[C@H](N)C(O)=O",
+    f"C1CNCCN1.{CITRIC}",
+    f"C[N+](C)(C)CCO.{SALICYLIC}",
+    CITRIC,
+    SALICYLIC,
+)
+
+
+def prepared(folder, smiles, *, n_plates=3, **columns) -> Prepared:
+    rows = [
+        {"plate": f"P{p}", "well": f"W{i}", "smiles": s, "conc_um": 0.0 if s == "DMSO" else 1.0}
+        for p in range(n_plates)
+        for i, s in enumerate([*smiles, *["DMSO"] * 8])
+    ]
+    frame = pd.DataFrame(rows)
+    frame["is_control"] = frame["smiles"] == "DMSO"
+    for name, values in columns.items():
+        frame[name] = [*values, *[""] * 8] * n_plates
+    x = np.random.default_rng(0).normal(size=(len(frame), 8))
+    frame = frame.assign(**{f"Cells_Texture_F{j}": x[:, j] for j in range(8)})
+    frame.to_csv(folder / "wells.csv", index=False)
+    sources = Sources((folder / "wells.csv",))
+    return prepare(sources, tiny.prepare_config(), cache=folder / "cache")
+
+
+def test_sixteen_compounds_are_sixteen_molecules(tmp_path):
+    result = prepared(tmp_path, [*SALTS, *SINGLE, CAFFEINE])
+    assert len(result.store.molecules) == 16
+    assert result.rejected.empty
+    drugs = [salt.split(".")[-1 if salt.startswith("CNC") else 0] for salt in SALTS[:6]]
+    wanted = set(standardise(drugs)["inchikey"])
+    assert wanted <= set(result.store.molecules["inchikey"])
+    assert any("meglumine (2), pamoate (2)" in note for note in result.store.notes)
+
+
+def test_structures_that_share_a_drug_are_said(tmp_path):
+    salt = "CCN(CC)CCOC(=O)c1ccc(N)cc1.Cl"
+    result = prepared(tmp_path, [salt, *SINGLE])
+    assert len(result.store.molecules) == len(SINGLE)
+    assert any(f"{salt}, {SINGLE[3]} became" in note for note in result.store.notes)
+
+
+@pytest.mark.parametrize("pair", [(ASPIRIN, CAFFEINE), (IBUPROFEN, SALICYLIC), SINGLE[:2]])
+def test_a_combination_is_left_out_with_its_reason(tmp_path, pair):
+    result = prepared(tmp_path, [".".join(pair), *pair, *SINGLE[2:]])
+    assert len(result.store.molecules) == 2 + len(SINGLE[2:])
+    assert np.diff(result.store.offsets).tolist() == [3] * result.store.n_perturbations
+    rejected = result.rejected
+    n = 1 + len(pair) + len(SINGLE[2:]) + 8
+    assert rejected["row"].tolist() == [1, 1 + n, 1 + 2 * n]
+    assert set(rejected["field"]) == {"smiles"}
+    assert rejected["reason"].str.contains(": a combination").all()

@@ -166,9 +166,9 @@ def scan_wells(
         feature_names: exactly these features in this order, none dropped: for a screen that has to
             match another one.
         conditions: columns whose values part wells that are no replicates, by commas; auto finds
-            time and cell line, none switches that off (see `preparation.conditions`).
+            time and cell line, none switches that off (see `wells.conditions`).
         controls: which wells are negative controls: auto, kinds such as dmso,untreated, or
-            COLUMN=VALUE+VALUE (see `preparation.controls`).
+            COLUMN=VALUE+VALUE (see `wells.controls`).
         beam_options: pipeline options of Beam.
 
     Returns:

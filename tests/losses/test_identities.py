@@ -42,7 +42,7 @@ def test_s2l_with_identity_similarity_is_siglip(real, form):
         zeta=1.0,
         threshold=1.0,
     )
-    assert s2l == pytest.approx(evaluate("siglip", real.z_x, real.z_m), rel=1e-5)
+    assert s2l == pytest.approx(evaluate("siglip", real.z_x, real.z_m), rel=1e-6)
 
 
 def test_cwcl_with_identity_similarity_is_one_direction_of_clip():
@@ -51,7 +51,7 @@ def test_cwcl_with_identity_similarity_is_one_direction_of_clip():
     profile = np.array([[1.0, 2.0], [-1.0, -2.0]], np.float32)
     forth = evaluate("cwcl", z_x, z_m, profile=profile)
     back = evaluate("cwcl", z_m, z_x, profile=profile)
-    assert forth + back == pytest.approx(evaluate("clip", z_x, z_m), rel=1e-5)
+    assert forth + back == pytest.approx(evaluate("clip", z_x, z_m), rel=1e-6)
     assert forth != pytest.approx(back, rel=1e-3)
 
 
@@ -71,17 +71,17 @@ def test_cwcl_with_identity_similarity_is_half_of_clip(real, execution):
 
     clip = evaluate("clip", real.z_x, real.z_m)
     forth, back = cwcl(real.z_x, real.z_m), cwcl(real.z_m, real.z_x)
-    assert forth + back == pytest.approx(clip, rel=1e-5)
+    assert forth + back == pytest.approx(clip, rel=1e-6)
     assert forth != pytest.approx(back, rel=1e-3)
     # Where both directions see the same logits each is exactly half.
     assert cwcl(real.z_x, real.z_x) == pytest.approx(
-        evaluate("clip", real.z_x, real.z_x) / 2, rel=1e-5
+        evaluate("clip", real.z_x, real.z_x) / 2, rel=1e-6
     )
 
 
 def test_infoloob_is_dcl_times_temperature(real):
     dcl = evaluate("dcl", real.z_x, real.z_m)
-    assert evaluate("infoloob", real.z_x, real.z_m) == pytest.approx(dcl / cases.SCALE, rel=1e-5)
+    assert evaluate("infoloob", real.z_x, real.z_m) == pytest.approx(dcl / cases.SCALE, rel=1e-6)
 
 
 def test_clip_exceeds_dcl_by_the_positive(real):
@@ -131,9 +131,9 @@ def test_forms_coincide_for_certain_pairs_and_differ_between():
             weighted_pairs(logit, jnp.full_like(logit, w), gamma=1.0, zeta=1.0),
             mixture_pairs(logit, jnp.full_like(logit, w)),
         ]
-        np.testing.assert_allclose(both[0], both[1], rtol=1e-5)
+        np.testing.assert_allclose(both[0], both[1], rtol=1e-6)
     half = jnp.full_like(logit, 0.5)
-    np.testing.assert_allclose(mixture_pairs(logit, half), np.log(2.0), rtol=1e-5)
+    np.testing.assert_allclose(mixture_pairs(logit, half), np.log(2.0), rtol=1e-6)
 
 
 @pytest.mark.parametrize("execution", ["dense", "chunked", "ring"])

@@ -25,7 +25,10 @@ def test_every_draw_is_jax_own(draw, seed):
     key = jax.random.fold_in(jax.random.key(seed), 7)
     own, ours = (jax.jit(DRAWS[draw])(k) for k in (key, unrolled(key)))
     assert own.dtype == ours.dtype
-    np.testing.assert_array_equal(own, ours)
+    if jnp.issubdtype(own.dtype, jnp.integer) or own.dtype == bool:
+        np.testing.assert_array_equal(own, ours)
+    else:  # the same bits; two programs may make floats of them differently
+        np.testing.assert_allclose(own, ours, rtol=1e-6)
 
 
 def test_neighbouring_draws_differ():

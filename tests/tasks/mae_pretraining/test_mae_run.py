@@ -143,8 +143,9 @@ def test_the_untrained_encoder_is_the_one_that_training_began_with(finished, tmp
     tx = make_optimizer(c.train, jax.eval_shape(first.init, jax.random.key(0)))
     begun = jax.jit(make_init(first, tx, members=1, seed=c.seed))().params
     ours, other = jax.tree.leaves(first.untrained()), jax.tree.leaves(second.untrained())
+    # Two programs draw them, so they owe each other no equal bits.
     for a, b in zip(ours, jax.tree.leaves(begun), strict=True):
-        np.testing.assert_array_equal(a, b[0])
+        np.testing.assert_allclose(a, b[0], rtol=1e-5, atol=1e-7)
     # Folds are seeds, too.
     assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(ours, other, strict=True))
 

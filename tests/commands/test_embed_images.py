@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from tests.data.images import screens
+from tests.images import screens
 
 from molphenix_jax import cli
 from molphenix_jax.images import ImageSource, find_fields

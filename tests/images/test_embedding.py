@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tifffile
-from tests.data.images import screens
+from tests.images import screens
 
 from molphenix_jax.images import (
     EmbedConfig,

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
-from tests.data.images import screens
+from tests.images import screens
 
 from molphenix_jax.images import ImagesError, ImageSource, find_fields
 from molphenix_jax.tables.names import row_column_name, well_name

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from tests.images import screens
 
 from molphenix_jax import cli
 from molphenix_jax.images import ImageSource, find_fields
@@ -20,6 +19,7 @@ from molphenix_jax.models.vit.folder import save_folder
 from molphenix_jax.molecules import check_smiles
 from molphenix_jax.phenomics import CropConfig, field_crops
 from molphenix_jax.wells.table import read_wells
+from tests.images import screens
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 

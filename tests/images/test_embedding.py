@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tifffile
-from tests.images import screens
 
 from molphenix_jax.images import (
     EmbedConfig,
@@ -24,6 +23,7 @@ from molphenix_jax.images import (
 from molphenix_jax.images.files import ImageError, decode
 from molphenix_jax.phenomics import CropConfig
 from molphenix_jax.wells.table import read_wells
+from tests.images import screens
 
 N_WELLS, N_FIELDS = 5, 3
 

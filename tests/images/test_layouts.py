@@ -5,10 +5,10 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
-from tests.images import screens
 
 from molphenix_jax.images import ImagesError, ImageSource, find_fields
 from molphenix_jax.tables.names import row_column_name, well_name
+from tests.images import screens
 
 
 def by_place(found) -> dict:

@@ -96,7 +96,7 @@ def write_scale_screen(config: ScaleConfig, folder: pathlib.Path) -> None:
         feature_names=[f"feature_{i}" for i in range(config.width)],
         correction=fit_correction(two, ["all"] * 2, np.ones(2, bool), method="none"),
         rejected=pd.DataFrame({"row": [], "field": [], "reason": []}),
-        notes=("simulated to measure speed and memory; there are no structures behind the bits",),
+        notes=lambda: ("simulated to measure speed and memory; the bits are of no structures",),
         provenance=dataclasses.asdict(config),
     )
     with new_folder(folder) as private:

@@ -322,7 +322,7 @@ def save_screen(screen: Screen, folder: pathlib.Path, *, rejected: pd.DataFrame)
         feature_names=screen.feature_names,
         correction=screen.correction,
         rejected=rejected,
-        notes=screen.notes,
+        notes=lambda: screen.notes,
         provenance=screen.provenance,
         concentration=screen.concentration,
     )

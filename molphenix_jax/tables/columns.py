@@ -28,7 +28,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     ),
     "smiles": (
         *("smiles", "canonicalsmiles", "isomericsmiles", "compoundsmiles", "cpdsmiles"),
-        *("smilescanonical", "smilesraw"),
+        *("smilescanonical", "smilesraw", "smiles1", "smilesa"),
     ),
     "concentration_um": (),  # by the words of its name: `dose_names`
     "is_control": ("iscontrol", "isnegcon", "isdmso", "negcon", "control"),
@@ -74,6 +74,17 @@ MARKED = frozenset(
 _WORDS = frozenset(
     (*ROLES, *COMPOUND_NAMES, *PASSED, *FAILED, *MARKED)
     + ("perturbationtype", "samplekey", "broadid", "jcp2022", "inchikey")
+)
+# Of a further compound: a number or letter behind what a compound's columns are called, or a word.
+_COMPOUND = (
+    "(smiles|inchikey|drug|compound|cpd|cmpd|molecule|inhibitor|perturbagen|perturbation|pert"
+    "|treatment|agent|substance|broadsample|broadid|jcp2022)"
+)
+_TOLD = "(name|iname|id|smiles|inchikey)?"
+_SECOND = re.compile(
+    f"{_COMPOUND}{_TOLD}([234]|b|ii|iii){_TOLD}"
+    f"|(second|secondary|combination|combo|partner|co){_COMPOUND}{_TOLD}"
+    f"|{_COMPOUND}(partner|combo|second)|(combination|combo)?partner{_TOLD}"
 )
 
 
@@ -131,7 +142,12 @@ def is_text(name: str) -> bool:
     """Whether a column names a well or its treatment: words, where "01" is not 1."""
     plain = normal(name)
     known = plain in _WORDS or any(plain in group for group in ALIASES.values())
-    return known or dose_name(name) is not None
+    return known or dose_name(name) is not None or second_compound(name)
+
+
+def second_compound(name: str) -> bool:
+    """Whether a column tells a further compound of the same well: `smiles_2`, `Drug B`."""
+    return _SECOND.fullmatch(normal(name)) is not None
 
 
 def gene_wells(table: pa.Table) -> Bool[np.ndarray, "n"]:

@@ -21,6 +21,7 @@ from molphenix_jax.tables.columns import WellsError
 from molphenix_jax.tables.rows import chunk_rows
 from molphenix_jax.tables.spool import SpooledRows
 from molphenix_jax.wells.checked import UNKNOWN, CheckedRows, Treatments
+from molphenix_jax.wells.combinations import reject_combinations
 from molphenix_jax.wells.conditions.columns import AUTO, condition_groups
 from molphenix_jax.wells.conditions.reading import read_conditions
 from molphenix_jax.wells.conditions.values import Conditions
@@ -130,9 +131,9 @@ def scan_wells(
     on a treated well a concentration that is missing, no number, infinite, negative or 0, or off
     the grid of the layout; NaN or infinite features; an unknown plate or batch where correction
     groups by it; no value of a column that tells conditions apart; a row that repeats another of
-    the same well; all rows of a well with several treatments under one condition. Other rows of one
-    well (cells, sites, images) are averaged, over gaps; plates and wells are compared however they
-    are spelled (`names`).
+    the same well; all rows of a well with several treatments under one condition; a well with a
+    second compound in a column of its own (`combinations`). Other rows of one well (cells, sites,
+    images) are averaged, over gaps; plates and wells are compared however spelled (`names`).
 
     Features with gaps: a gap in up to 3 wells, or 1% of them, is the wells' fault and costs these
     wells. Where more wells are concerned, features are given up, most gaps first, as far as keeps
@@ -205,6 +206,7 @@ def scan_wells(
     if doses.column:
         rows.found = {**rows.found, "concentration_um": doses.column}
     reject_excluded(rows, notes)
+    reject_combinations(rows)
     lost = _lost(rows, doses)
     wells = _treatments(rows, doses, controls, notes)
     for join, at in lost:

@@ -6,6 +6,7 @@ import pytest
 
 from molphenix_jax.molecules import standardise
 from molphenix_jax.screens.prepare import Prepared, prepare
+from molphenix_jax.tables.columns import second_compound
 from molphenix_jax.wells.source import Sources
 from tests import tiny
 
@@ -63,6 +64,52 @@ def test_structures_that_share_a_drug_are_said(tmp_path):
     result = prepared(tmp_path, [salt, *SINGLE])
     assert len(result.store.molecules) == len(SINGLE)
     assert any(f"{salt}, {SINGLE[3]} became" in note for note in result.store.notes)
+
+
+NAMES = ["smiles_2", "Drug B", "Metadata_compound_2_name", "Metadata_smiles2", "pert_iname_2"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "combination_partner", "co-treatment", "Compound2"])
+def test_a_second_compound_in_a_column_of_its_own_is_a_combination(tmp_path, name):
+    second = ["", CAFFEINE, "DMSO", "CS(=O)C", "trametinib", "nan"]
+    result = prepared(tmp_path, SINGLE, **{name: second})
+    assert result.rejected["field"].tolist() == [name] * 6
+    assert set(result.rejected["value"]) == {CAFFEINE, "trametinib"}
+    assert result.rejected["reason"].str.contains("combination of drugs").all()
+    assert len(result.store.molecules) == len(SINGLE) - 2
+
+
+def test_a_well_whose_only_compound_is_the_second_is_no_control(tmp_path):
+    result = prepared(tmp_path, [*SINGLE, ""], drug_b=[*[""] * 6, CAFFEINE])
+    assert result.rejected["value"].tolist() == [CAFFEINE] * 3
+    assert result.rejected["reason"].str.contains("the only compound of the well").all()
+
+
+def test_a_column_that_repeats_the_compound_is_no_second_one(tmp_path):
+    again = [f"{SINGLE[0]}.Cl", "COc1ccc2[nH]cc(CCO)c2c1", *SINGLE[2:]]
+    result = prepared(tmp_path, SINGLE, smiles_2=again)
+    assert result.rejected["value"].tolist() == [again[1]] * 3
+    result = prepared(tmp_path, SINGLE, SMILES_B=list(SINGLE))
+    assert result.rejected.empty
+
+
+@pytest.mark.parametrize("name", ["compound_id", "drug", "smiles_c", "treatment", "cell_b", "PC2"])
+def test_other_columns_tell_no_second_compound(name):
+    assert not second_compound(name)
+
+
+def test_stereoisomers_are_said_to_be_ties(tmp_path):
+    result = prepared(tmp_path, ["C[C@H](N)c1ccccc1O", "C[C@@H](N)c1ccccc1O", *SINGLE])
+    assert any(
+        note.startswith("2 of 8 molecules share all features") for note in result.store.notes
+    )
+
+
+def test_isomers_at_a_metal_that_become_one_molecule_are_said(tmp_path):
+    cisplatin, transplatin = "N[Pt@SP1](N)(Cl)Cl", "N[Pt@SP2](N)(Cl)Cl"
+    result = prepared(tmp_path, [cisplatin, transplatin, *SINGLE])
+    (note,) = [note for note in result.store.notes if cisplatin in note]
+    assert "stereo that InChIKeys lack" in note
 
 
 @pytest.mark.parametrize("pair", [(ASPIRIN, CAFFEINE), (IBUPROFEN, SALICYLIC), SINGLE[:2]])

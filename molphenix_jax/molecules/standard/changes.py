@@ -45,12 +45,15 @@ def _merged(usable: pd.DataFrame) -> list[str]:
         given.setdefault(key, []).append(text)
         form.setdefault(key, smiles)
     found: list[tuple[str, list[str]]] = []
+    why = "salts, charges, tautomers"
     with rdBase.BlockLogs():
         for key, texts in given.items():
             # One structure may be written in many ways; only different ones are worth a word.
             drawn = {_drawn(text): text for text in texts}
             if len(drawn) > 1:
                 found.append((form[key], list(drawn.values())))
+            if len({_drawn(text, stereo=False) for text in texts}) < len(drawn):
+                why = "salts, charges, tautomers, stereo that InChIKeys lack, as at a metal"
     if not found:
         return []
     examples = [
@@ -59,12 +62,12 @@ def _merged(usable: pd.DataFrame) -> list[str]:
     ]
     n = sum(len(given) for _, given in found)
     return [
-        f"{n:,} different structures (salts, charges, tautomers) became {len(found):,} molecules, "
+        f"{n:,} different structures ({why}) became {len(found):,} molecules, "
         f"and their wells replicates: {'; '.join(examples)}{'; …' if len(found) > _SHOWN else ''}"
     ]
 
 
-def _drawn(text: str) -> str:
-    """The canonical SMILES of all that is drawn."""
+def _drawn(text: str, *, stereo: bool = True) -> str:
+    """The canonical SMILES of all that is drawn, with or without its stereo."""
     mol = Chem.MolFromSmiles(text.strip().split("|")[0].split()[0])
-    return text if mol is None else Chem.MolToSmiles(mol)
+    return text if mol is None else Chem.MolToSmiles(mol, isomericSmiles=stereo)

@@ -42,7 +42,7 @@ class ScreenContent:
         feature_names: Names of the source's features, before correction.
         correction: The fitted batch correction.
         rejected: Rows of the source that could not be used.
-        notes: What was decided while preparing, one sentence each.
+        notes: What was decided while preparing, one sentence each; asked for as `index` is.
         provenance: What the screen was computed from.
         concentration: Column, unit and how these were told, of the concentrations.
     """
@@ -57,7 +57,7 @@ class ScreenContent:
     feature_names: Sequence[str]
     correction: Correction
     rejected: pd.DataFrame
-    notes: Sequence[str]
+    notes: Callable[[], Sequence[str]]
     provenance: Mapping[str, Any]
     concentration: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -97,7 +97,7 @@ def write_screen(
         "bits": sorted(content.bits),
         "feature_names": list(content.feature_names),
         "concentration": dict(content.concentration),
-        "notes": list(content.notes),
+        "notes": list(content.notes()),
         "provenance": content.provenance,
     }
     write_json(folder / HEADER, header)

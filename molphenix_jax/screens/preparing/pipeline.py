@@ -35,6 +35,7 @@ from molphenix_jax.screens.preparing.shards import (
     MoleculeShard,
     PerturbationShard,
     embedding_path,
+    read_digests,
     read_p_values,
     shard_bounds,
     store_index,
@@ -42,6 +43,7 @@ from molphenix_jax.screens.preparing.shards import (
     store_null,
 )
 from molphenix_jax.screens.screen import ScreenError
+from molphenix_jax.screens.ties import describe_ties
 from molphenix_jax.storage import scratch_folder
 from molphenix_jax.tables.files import open_file
 from molphenix_jax.tables.spool import Spool, SpooledRows
@@ -165,6 +167,7 @@ def prepare_screen(
         for block in config.embeddings:
             widths[block] = np.load(embedding_path(work, block), mmap_mode="r").shape[1]
         say(f"featurising {len(molecules):,} molecules: {', '.join(config.blocks)}")
+        notes = (*wells.notes, *forms.notes, *correction.notes, *draw_notes)
         content = ScreenContent(
             name=name,
             spec=PerturbationSpec(
@@ -202,7 +205,10 @@ def prepare_screen(
             concentration=wells.concentration,
             correction=correction,
             rejected=wells.rejected,
-            notes=(*wells.notes, *forms.notes, *correction.notes, *draw_notes),
+            notes=lambda: (
+                *notes,
+                *describe_ties(read_digests(work, len(molecules)), tuple(widths)),
+            ),
             provenance=provenance,
         )
         del wells

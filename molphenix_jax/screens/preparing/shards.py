@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 from molphenix_jax.molecules import featurise
 from molphenix_jax.phenomics import ReplicateDraw, aggregate, consistency_of
 from molphenix_jax.screens.builders import Record, molecule_records
+from molphenix_jax.screens.ties import row_digests
 from molphenix_jax.tables.spool import Spool
 
 SHARD_VALUES = 1 << 23  # of replicates: 32 MiB
@@ -118,6 +119,8 @@ class MoleculeShard:
         for name in self.embeddings:
             rows = np.load(embedding_path(self.work, name), mmap_mode="r")
             blocks[name] = np.array(rows[self.first : self.last])
+        if blocks:
+            np.save(_digest_path(self.work, self.first), row_digests(list(blocks.values())))
         yield from molecule_records(table, blocks, first=self.first)
 
 
@@ -171,6 +174,17 @@ def embedding_path(work: pathlib.Path, name: str) -> pathlib.Path:
 def read_p_values(work: pathlib.Path, bounds: Sequence[tuple[int, int]]) -> np.ndarray:
     """The p-values that the shards left."""
     return np.concatenate([np.load(_p_value_path(work, first)) for first, _ in bounds])
+
+
+def read_digests(work: pathlib.Path, n_molecules: int) -> UInt8[np.ndarray, "m 16"]:
+    """The digests of the molecules' features that the shards left; none of a screen without."""
+    paths = [_digest_path(work, first) for first in range(0, n_molecules, SHARD_MOLECULES)]
+    found = [np.load(path) for path in paths if path.exists()]
+    return np.concatenate(found) if found else np.zeros((0, 16), np.uint8)
+
+
+def _digest_path(work: pathlib.Path, first: int) -> pathlib.Path:
+    return work / f"features-{first}.npy"
 
 
 def _p_value_path(work: pathlib.Path, first: int) -> pathlib.Path:

@@ -25,6 +25,7 @@ from molphenix_jax.screens.sampling import Batch, Sampler, undersample
 from molphenix_jax.screens.screen import ScreenError, unpacked_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.screens.streamed import AnyScreen
+from molphenix_jax.screens.ties import describe_ties, row_digests
 from molphenix_jax.tasks.align.config import loss_options
 from molphenix_jax.tasks.align.inputs import InputScaling, fit_scaling
 from molphenix_jax.tasks.align.tables import (
@@ -110,7 +111,7 @@ class AlignRun:
             with_profile=with_profile,
             placement=placement,
         )
-        self.notes = (*self._describe(), where)
+        self.notes = (*self._describe(), where, *self._ties())
         self.encoding = ConcentrationEncoding.fit(
             screen.concentration_um[self.visited], kind=config.model.concentration
         )
@@ -179,6 +180,12 @@ class AlignRun:
                 f"{self.config.train.batch_size:,}: that is all there are"
             )
         return tuple(notes)
+
+    def _ties(self) -> list[str]:
+        """What is said of molecules that have the same features, unless the screen says it."""
+        stored = list(self.feed.stored_blocks().values())
+        said = describe_ties(row_digests(stored), self.blocks) if stored else []
+        return [note for note in said if note not in self.screen.notes]
 
     def _fit_assets(self) -> Assets:
         fitted = self.visited

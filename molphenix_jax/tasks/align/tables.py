@@ -97,13 +97,17 @@ class Feed:
             condition=self.screen.condition[ids].astype(np.int32),
         )
 
+    def stored_blocks(self) -> dict[str, np.ndarray]:
+        """The molecule feature blocks [m, k], bits packed."""
+        return {name: _stored(block) for name, block in self.blocks.items()}
+
     def host_tables(self) -> Tables:
         """The tables as NumPy arrays, for a single device."""
         p = self.screen.n_perturbations
         return Tables(
             replicates=self.screen.wells(np.arange(self.screen.n_wells)),
             profile=self._profiles(0, p) if self.with_profile else None,
-            blocks={name: _stored(block) for name, block in self.blocks.items()},
+            blocks=self.stored_blocks(),
             molecule=self.screen.molecule.astype(np.int32),
             concentration_um=self.screen.concentration_um.astype(np.float32),
             condition=self.screen.condition.astype(np.int32),

@@ -1,34 +1,28 @@
-"""A stage: one function over numbered items, spread out by Beam.
+"""A stage: one function over numbered items, one after the other or spread out by Beam.
 
 Items are parts of files, not wells: what a stage reads and writes are files in a work folder that
 all workers see (a local disk, or a shared file system), and only numbers travel through Beam. A
 shuffle of wells would keep them in memory with the DirectRunner, and send every embedding over the
 network several times elsewhere.
+
+Beam is an extra of the installation, and nothing imports it but a stage with pipeline options.
 """
 
-import importlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-ONE_MACHINE = ("--runner=DirectRunner",)
-
-
-def options_for(n_items: int, beam_options: Sequence[str]) -> tuple[str, ...]:
-    """Beam's options for a stage: those given, else this machine; none where Beam has no use."""
-    if beam_options:
-        return tuple(beam_options)
-    return ONE_MACHINE if n_items > 1 else ()
+from molphenix_jax import extras
 
 
 def pipeline_options(options: Sequence[str]) -> Any:
     """Beam's options from their text."""
-    return _beam().options.pipeline_options.PipelineOptions(list(options))
+    return load_beam().options.pipeline_options.PipelineOptions(list(options))
 
 
 def runner(options: Sequence[str]) -> str:
     """The runner that options name, the DirectRunner without."""
-    standard = _beam().options.pipeline_options.StandardOptions
+    standard = load_beam().options.pipeline_options.StandardOptions
     return pipeline_options(options).view_as(standard).runner or "DirectRunner"
 
 
@@ -40,23 +34,30 @@ def run_stage(
     Args:
         function: Picklable; what it makes are files.
         n_items: How often it is called.
-        beam_options: Pipeline options of Beam; none mean the DirectRunner, or no Beam for one item.
+        beam_options: Pipeline options of Beam; none mean this process, without Beam.
+
+    Raises:
+        MissingExtraError: Options are given, and Beam is not installed.
     """
-    options = options_for(n_items, beam_options)
-    if not options:
+    if not beam_options:
         for i in range(n_items):
             function(i)
         return
-    beam = _beam()
-    with beam.Pipeline(runner=runner(options), options=pipeline_options(options)) as pipeline:
+    beam = load_beam()
+    options = pipeline_options(beam_options)
+    with beam.Pipeline(runner=runner(beam_options), options=options) as pipeline:
         numbers = pipeline | beam.Create(range(n_items)) | beam.Reshuffle()
         _ = numbers | beam.Map(function)
 
 
-def _beam() -> Any:
-    """Apache Beam, imported without its warning that BigQuery's client is not installed."""
+def load_beam() -> Any:
+    """Apache Beam, imported without its warning that BigQuery's client is not installed.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     logging.disable(logging.WARNING)
     try:
-        return importlib.import_module("apache_beam")
+        return extras.load("apache_beam", extra="beam", what="a pipeline over many machines")
     finally:
         logging.disable(logging.NOTSET)

@@ -1,5 +1,7 @@
 """`molphenix prepare` as a user calls it, and a training run on the folder that it makes."""
 
+import sys
+
 import pandas as pd
 import pytest
 
@@ -91,3 +93,11 @@ def test_mistakes_end_as_a_sentence(tmp_path, arguments, message):
     status, said = molphenix(*arguments, f"--out={tmp_path / 's'}")
     assert status == 1
     assert message in " ".join(said.split())
+
+
+def test_beam_is_asked_for_and_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    options = "--beam_pipeline_options=runner=DirectRunner"
+    status, said = molphenix("x.csv", options, f"--out={tmp_path / 's'}")
+    assert status == 1
+    assert "pip install 'molphenix-jax[beam]'" in " ".join(said.split())

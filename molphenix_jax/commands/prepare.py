@@ -68,7 +68,12 @@ def add_parser(commands) -> None:
     add("--molecule_embeddings", type=_named, default={}, metavar="NAME=FILE,…")
     add("--seed", type=int, default=0, help="of the p-values (default 0)")
     add("--reference", type=pathlib.Path, metavar="DIR", help="prepared screen to match")
-    add("--beam_pipeline_options", default="", metavar="A=B,…", help="of Beam, as runner=…")
+    add(
+        "--beam_pipeline_options",
+        default="",
+        metavar="A=B,…",
+        help="spread the work out by Beam: runner=… (pip install 'molphenix-jax[beam]')",
+    )
     add("--set", type=_named, default={}, metavar="FIELD=VALUE,…", help="of the simulated screen")
     parser.set_defaults(run=_run, usage_error=parser.error)
 
@@ -78,6 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.screens import prepare as data
     from molphenix_jax.screens.store import ScreenStore
+    from molphenix_jax.stages import load_beam
     from molphenix_jax.storage import scratch_folder
     from molphenix_jax.tables.columns import ALIASES, WellsError
 
@@ -102,7 +108,8 @@ def _run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         concentration_unit=arguments.concentration_unit,
     )
-    beam_options = [f"--{o}" for o in arguments.beam_pipeline_options.split(",") if o]
+    if beam_options := [f"--{o}" for o in arguments.beam_pipeline_options.split(",") if o]:
+        load_beam()  # before any work
     if arguments.dry_run:
         return _dry_run(arguments, config)
     common = {"folder": arguments.out, "beam_options": beam_options, "say": say}

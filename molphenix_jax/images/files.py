@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import io
 import logging
 import pathlib
@@ -11,15 +12,12 @@ import zlib
 from collections.abc import Callable, Hashable
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import tifffile
 from jaxtyping import Num
 
-# What tifffile logs of a damaged file is in the error too, which `rejected.csv` gets.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+from molphenix_jax import extras
 
 # Row groups of Parquet shards, or arrays of many images, that are kept for the next fields.
 KEPT = 4
@@ -72,27 +70,41 @@ def decode(data: bytes, *, key: str = "") -> Num[np.ndarray, "..."]:
 
     Raises:
         ImageError: Unknown format, or a damaged file.
+        MissingExtraError: What decodes TIFF, PNG and JPEG is not installed.
     """
-    if not data:
-        raise ImageError("the file is empty")
+    decoder = _decoder(data, key)
     try:
-        if data.startswith((b"II", b"MM")):
-            image = tifffile.imread(io.BytesIO(data))
-        elif data.startswith(b"\x89PNG"):
-            image = imagecodecs.png_decode(data)
-        elif data.startswith(_JPEG2000):
-            image = imagecodecs.jpeg2k_decode(data)
-        elif data.startswith(b"\xff\xd8\xff"):
-            image = imagecodecs.jpeg_decode(data)
-        elif data.startswith((b"PK", b"\x93NUMPY")):
-            image = _numpy(data, key)
-        else:
-            raise ImageError("neither TIFF, PNG, JPEG, JPEG-2000 nor NumPy")
+        image = decoder(data)
     except _DAMAGE as error:
         raise ImageError(f"unreadable: {error}") from error
     if not image.size:
         raise ImageError("unreadable: it holds no pixels")
     return image
+
+
+def _decoder(data: bytes, key: str) -> Callable[[bytes], np.ndarray]:
+    """What decodes a file that begins like this one."""
+    if not data:
+        raise ImageError("the file is empty")
+    if data.startswith((b"II", b"MM")):
+        # What it logs of a damaged file is in the error too, which `rejected.csv` gets.
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+        _codecs("imagecodecs")  # which tifffile needs for most compressions, and asks for late
+        tifffile = _codecs("tifffile")
+        return lambda data: tifffile.imread(io.BytesIO(data))
+    if data.startswith(b"\x89PNG"):
+        return _codecs("imagecodecs").png_decode
+    if data.startswith(_JPEG2000):
+        return _codecs("imagecodecs").jpeg2k_decode
+    if data.startswith(b"\xff\xd8\xff"):
+        return _codecs("imagecodecs").jpeg_decode
+    if data.startswith((b"PK", b"\x93NUMPY")):
+        return functools.partial(_numpy, key=key)
+    raise ImageError("neither TIFF, PNG, JPEG, JPEG-2000 nor NumPy")
+
+
+def _codecs(module: str) -> Any:
+    return extras.load(module, extra="images", what="reading TIFF, PNG and JPEG images")
 
 
 def _numpy(data: bytes, key: str) -> np.ndarray:

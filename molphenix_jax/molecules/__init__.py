@@ -1,4 +1,4 @@
-"""SMILES to checked molecules and their feature blocks; the one importer of RDKit and datamol."""
+"""SMILES to checked molecules and their feature blocks; the one importer of RDKit."""
 
 from molphenix_jax.molecules.clusters import cluster_butina
 from molphenix_jax.molecules.embeddings import load_embeddings

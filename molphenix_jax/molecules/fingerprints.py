@@ -11,11 +11,10 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import datamol as dm
 import numpy as np
 import rdkit
 from jaxtyping import Float32, UInt8
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from rdkit.Chem import (
     Descriptors,
     rdCIPLabeler,
@@ -24,10 +23,13 @@ from rdkit.Chem import (
 )
 
 from molphenix_jax.molecules.parallel import map_distinct
+from molphenix_jax.molecules.standard.reading import parse_all
 
 # Features change with the library that computes them: store this beside stored features.
-# 2: counter-ions by a table, combinations left out, compounds of metals kept whole.
-FEATURISER_VERSION = f"2+rdkit{rdkit.__version__}+datamol{dm.__version__}"
+# 2: counter-ions by a table, combinations left out, compounds of metals kept whole. datamol, which
+# called RDKit for this, is gone without changing a number: its name stays until number 3, so that
+# what was prepared and cached with it is still found.
+FEATURISER_VERSION = f"2+rdkit{rdkit.__version__}+datamol0.13.0"
 
 # Every RDKit 2D descriptor but these. Ipc exceeds float32 for larger molecules; the others cost a
 # third of the time of all and are functions of what the rest already holds.
@@ -93,7 +95,12 @@ def _rdkit() -> _Vector:
 
 
 def _maccs() -> _Vector:
-    return functools.partial(dm.to_fp, fp_type="maccs")  # pyright: ignore[reportReturnType]
+    def vector(mol: Chem.Mol) -> np.ndarray:
+        # By its text: four times as fast as RDKit's conversion to an array.
+        text = rdMolDescriptors.GetMACCSKeysFingerprint(mol).ToBitString()
+        return np.frombuffer(text.encode(), np.uint8) - ord("0")
+
+    return vector
 
 
 def _describe(mol: Chem.Mol, *, names: Sequence[str]) -> np.ndarray:
@@ -206,9 +213,8 @@ def _descriptors_chunk(smiles: Sequence[str], *, names: Sequence[str]) -> list[n
 
 
 def _apply(vector: _Vector, smiles: Sequence[str]) -> list[np.ndarray | None]:
-    with dm.without_rdkit_log():
-        mols = [dm.to_mol(text) if isinstance(text, str) else None for text in smiles]
-        return [None if mol is None else vector(mol) for mol in mols]
+    with rdBase.BlockLogs():
+        return [None if mol is None else vector(mol) for mol in parse_all(smiles)]
 
 
 def _stack(

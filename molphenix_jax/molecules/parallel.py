@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
-import datamol as dm
+import joblib
 
 from molphenix_jax import signals
 
@@ -36,7 +36,8 @@ def map_distinct(
         chunks = [distinct[start : start + CHUNK] for start in range(0, len(distinct), CHUNK)]
         # joblib's loky workers are fresh processes, not forks: safe beside JAX's threads.
         with signals.starting_workers():
-            done = dm.parallelized(function, chunks, scheduler="processes", n_jobs=-1)
+            workers = joblib.Parallel(n_jobs=-1, prefer="processes")
+            done = workers(joblib.delayed(function)(chunk) for chunk in chunks)
         results = [result for chunk in done or () for result in chunk or ()]
     by_item = dict(zip(distinct, results, strict=True))
     return [by_item[item] for item in items]

@@ -3,12 +3,12 @@
 import functools
 from collections.abc import Mapping, Sequence
 
-import datamol as dm
 import numpy as np
 from jaxtyping import Bool
-from rdkit import Chem
+from rdkit import Chem, rdBase
 
 from molphenix_jax.molecules.parallel import map_distinct
+from molphenix_jax.molecules.standard.reading import parse_all
 
 
 def match_substructures(
@@ -26,7 +26,7 @@ def match_substructures(
     Raises:
         ValueError: a pattern or a SMILES cannot be read (names which).
     """
-    with dm.without_rdkit_log():
+    with rdBase.BlockLogs():
         for name, smarts in patterns.items():
             if Chem.MolFromSmarts(smarts) is None:
                 raise ValueError(f"substructure {name!r} is not a valid SMARTS: {smarts!r}")
@@ -39,8 +39,7 @@ def match_substructures(
 
 def _match(smiles: Sequence[str], *, smarts: tuple[str, ...]) -> list[list[bool] | None]:
     queries = [Chem.MolFromSmarts(text) for text in smarts]
-    with dm.without_rdkit_log():
-        mols = [dm.to_mol(text) for text in smiles]
     return [
-        None if mol is None else [mol.HasSubstructMatch(query) for query in queries] for mol in mols
+        None if mol is None else [mol.HasSubstructMatch(query) for query in queries]
+        for mol in parse_all(smiles)
     ]

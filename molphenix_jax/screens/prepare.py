@@ -97,7 +97,7 @@ def prepare(
         trained: The screen of the run that asks, when it was trained before: the same comes back,
             or none.
         folder: Where to put the screen; None chooses a folder in the cache by the inputs.
-        beam_options: Pipeline options of Beam; none mean one machine.
+        beam_options: Pipeline options of Beam; none mean this process.
         say: Is told, sentence by sentence, what is being done.
 
     Raises:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import sys
 from collections.abc import Iterable
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import tifffile
 
+from molphenix_jax.extras import MissingExtraError
 from molphenix_jax.images import (
     EmbedConfig,
     EmbedJob,
@@ -215,6 +217,16 @@ def test_truncated_files_are_unreadable(tmp_path, kind):
     for n in (len(data) // 2, len(data) - 24, 20):
         with pytest.raises(ImageError, match="unreadable|neither"):
             decode(data[:n])
+
+
+@pytest.mark.parametrize(
+    "head", [b"II*\0", b"MM\0*", b"\x89PNG", b"\xff\xd8\xff", b"\xff\x4f\xff\x51"]
+)
+def test_without_codecs_only_numpy_files_are_read(monkeypatch, head):
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)  # an extra
+    with pytest.raises(MissingExtraError, match=r"pip install 'molphenix-jax\[images\]'"):
+        decode(head + bytes(100))
+    np.testing.assert_array_equal(decode(screens.npz(image=np.arange(4))), np.arange(4))
 
 
 def test_no_pickle_is_loaded():

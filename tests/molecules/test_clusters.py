@@ -1,7 +1,7 @@
-import datamol as dm
 import numpy as np
 import pytest
-from rdkit import DataStructs
+from rdkit import Chem, DataStructs
+from rdkit.Chem import rdFingerprintGenerator
 from rdkit.ML.Cluster import Butina
 
 from molphenix_jax.molecules import cluster_butina, featurise, shipped_smiles, tanimoto
@@ -14,7 +14,8 @@ def smiles() -> list[str]:
 
 @pytest.mark.parametrize("cutoff", [0.3, 0.4, 0.7])
 def test_partition_is_that_of_rdkit(smiles, cutoff):
-    vectors = [dm.to_fp(text, as_array=False, radius=2, fpSize=2048) for text in smiles]
+    morgan = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+    vectors = [morgan.GetFingerprint(Chem.MolFromSmiles(text)) for text in smiles]
     distances = []
     for i in range(1, len(vectors)):
         distances += DataStructs.BulkTanimotoSimilarity(

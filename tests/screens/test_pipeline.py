@@ -1,5 +1,7 @@
 """The stages: the same screen through Beam, in parts and at once; nothing left behind."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -65,12 +67,15 @@ def test_the_screen_is_what_the_functions_give_in_memory(path, tmp_path, small_p
     np.testing.assert_array_equal(screen.p_value, expected.p_value.astype(np.float32))
 
 
-def test_parts_and_beam_make_no_difference(path, tmp_path, monkeypatch):
+@pytest.mark.parametrize("beam_options", [(), ONE_PROCESS], ids=["here", "beam"])
+def test_parts_and_beam_make_no_difference(path, tmp_path, monkeypatch, beam_options):
+    if not beam_options:  # Beam is an extra
+        monkeypatch.setitem(sys.modules, "apache_beam", None)
     whole = prepare(path, tiny.prepare_config(), cache=tmp_path / "a").screen
     monkeypatch.setattr(tables, "PART_ROWS", 64)
     monkeypatch.setattr(correct, "ITEM_ROWS", 60)
     monkeypatch.setattr(shards, "SHARD_VALUES", 40 * 32)
-    prepared = prepare(path, tiny.prepare_config(), cache=tmp_path / "b", beam_options=ONE_PROCESS)
+    prepared = prepare(path, tiny.prepare_config(), cache=tmp_path / "b", beam_options=beam_options)
     parts = prepared.screen
     folder = prepared.store.folder / "perturbations" / "1.0.0"
     assert len(list(folder.glob("*.array_record*"))) > 3

@@ -137,7 +137,8 @@ def test_anybody_can_read_the_data_sets_with_tfds(screen, folder):
     np.testing.assert_array_equal(bits, screen.blocks["bits"][1])
 
 
-def test_many_shards_of_different_lengths_are_read_in_order(tmp_path):
+@pytest.mark.parametrize("beam_options", [(), ("--runner=DirectRunner",)], ids=["here", "beam"])
+def test_many_shards_of_different_lengths_are_read_in_order(tmp_path, beam_options):
     # TFDS orders the lengths of more than ten shards that Beam wrote as text, 10 before 2.
     lengths = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
     table = pd.DataFrame({"smiles": [f"S{i}" for i in range(sum(lengths))]})
@@ -148,7 +149,7 @@ def test_many_shards_of_different_lengths_are_read_in_order(tmp_path):
     ]
     data = {"description": "many", "widths": {}, "bits": frozenset()}
     builder = Molecules(**data, shards=shards, data_dir=tmp_path)
-    build(builder, len(shards))
+    build(builder, beam_options=beam_options)
     read = tfds.data_source("molecules", split="screen", data_dir=tmp_path)
     assert [read[i]["smiles"].decode() for i in range(len(read))] == table["smiles"].tolist()
 

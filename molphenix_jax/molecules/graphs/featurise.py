@@ -5,11 +5,10 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import datamol as dm
 import numpy as np
 import pandas as pd
 from jaxtyping import Float16, Int, Int16, UInt8
-from rdkit import Chem
+from rdkit import Chem, rdBase
 
 from molphenix_jax.molecules.graphs.encodings import encode_positions
 from molphenix_jax.molecules.graphs.record import MolecularGraph, encode
@@ -90,7 +89,7 @@ def graphs_of_chunk(
     smiles: Sequence[str], *, max_atoms: int = MAX_ATOMS
 ) -> list[MolecularGraph | str]:
     """The graph of each molecule, or why it is rejected; in this process, all together."""
-    with dm.without_rdkit_log():
+    with rdBase.BlockLogs():
         read = [_read(text, max_atoms) for text in smiles]
     graphs = iter(_graphs([each for each in read if not isinstance(each, str)]))
     return [each if isinstance(each, str) else next(graphs) for each in read]

@@ -5,8 +5,9 @@ molecules apart, ends at 1,023. So the text and the unsanitised molecule have li
 """
 
 import re
+from collections.abc import Sequence
 
-from rdkit import Chem
+from rdkit import Chem, rdBase
 
 MAX_CHARACTERS = 10_000
 MAX_ATOMS = 1_000  # hydrogens not counted
@@ -80,6 +81,12 @@ def read(text: str) -> tuple[Chem.Mol, tuple[str, ...]]:
     for atom in mol.GetAtoms():
         atom.SetAtomMapNum(0)
     return mol, left_out
+
+
+def parse_all(smiles: Sequence[str]) -> list[Chem.Mol | None]:
+    """The sanitised molecules of standardised SMILES; None where a text is none."""
+    with rdBase.BlockLogs():
+        return [Chem.MolFromSmiles(text) if isinstance(text, str) else None for text in smiles]
 
 
 def _check_text(text: str) -> None:

@@ -79,9 +79,9 @@ def write_screen(
         shards=content.molecules,
         data_dir=folder,
     )
-    build(molecules, len(content.molecules), beam_options=beam_options)
+    build(molecules, beam_options=beam_options)
     perturbations = Perturbations(spec=content.spec, shards=content.perturbations, data_dir=folder)
-    build(perturbations, len(content.perturbations), beam_options=beam_options)
+    build(perturbations, beam_options=beam_options)
     shutil.rmtree(folder / "downloads", ignore_errors=True)  # TFDS makes it, empty
     write_npz(folder / "index.npz", **content.index())
     content.correction.save(folder / "correction.npz")
@@ -103,20 +103,17 @@ def write_screen(
     write_json(folder / HEADER, header)
 
 
-def build(
-    builder: tfds.core.DatasetBuilder, n_shards: int, *, beam_options: Sequence[str] = ()
-) -> None:
+def build(builder: tfds.core.DatasetBuilder, *, beam_options: Sequence[str] = ()) -> None:
     """Writes the data set of a builder; its shards are what Beam hands out.
 
     Args:
         builder: Its folder must not exist yet.
-        n_shards: How many shards it writes.
-        beam_options: Pipeline options of Beam; none mean one machine.
+        beam_options: Pipeline options of Beam; none mean this process, shard by shard.
     """
     config = tfds.download.DownloadConfig()
-    if options := beam.options_for(n_shards, beam_options):
-        config.beam_options = beam.pipeline_options(options)
-        config.beam_runner = beam.runner(options)
+    if beam_options:
+        config.beam_options = beam.pipeline_options(beam_options)
+        config.beam_runner = beam.runner(beam_options)
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints that nothing is downloaded
         builder.download_and_prepare(download_config=config)
     _count_records(builder)

@@ -6,7 +6,8 @@
     correct   65,536 treated wells each     raw rows to corrected rows
     write     shards of 32 MiB              p-values, records; molecules by 8,192
 
-Read, correct and write are spread out by Beam (`builders.beam`), with a work folder between them.
+Read, correct and write are stages with a work folder between them: in this process, or spread out
+by Beam where its pipeline options are given (`stages`).
 Held in memory for each well are its row, group, molecule and dose: some tens of bytes.
 """
 
@@ -128,7 +129,7 @@ def prepare_screen(
         provenance: What it is computed from, to be stored beside it.
         truth_path: The same wells without noise.
         reference: Correction and features of the screen that this one has to match.
-        beam_options: Pipeline options of Beam; none mean one machine.
+        beam_options: Pipeline options of Beam; none mean this process.
         say: Is told, sentence by sentence, what is being done.
 
     Raises:

@@ -1,3 +1,4 @@
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -128,13 +129,11 @@ def test_chunks_are_put_together_in_order(monkeypatch):
     monkeypatch.setattr(parallel, "CHUNK", 7)
     seen = []
 
-    def in_process(function, chunks, **_):
-        seen.extend(len(chunk) for chunk in chunks)
-        return [function(chunk) for chunk in chunks]
+    def negative(chunk):
+        seen.append(len(chunk))
+        return [-x for x in chunk]
 
-    monkeypatch.setattr(parallel.dm, "parallelized", in_process)
     numbers = np.random.default_rng(0).integers(0, 25, 200).tolist()
-    assert parallel.map_distinct(lambda chunk: [-x for x in chunk], numbers) == [
-        -x for x in numbers
-    ]
+    with joblib.parallel_config(backend="sequential"):
+        assert parallel.map_distinct(negative, numbers) == [-x for x in numbers]
     assert seen == [7, 7, 7, 4]

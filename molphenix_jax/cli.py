@@ -1,4 +1,4 @@
-"""`molphenix`: everything a user does besides training.
+"""`molphenix`: everything a user does.
 
 `molphenix COMMAND --help` tells what each command takes. Ctrl-C and SIGTERM end a command within 5
 seconds, at any moment, and the same command continues. Exit status: 0 done, 1 input that cannot be
@@ -16,11 +16,20 @@ from molphenix_jax import signals
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line: a parser with one for each command."""
-    from molphenix_jax.commands import bench, convert_openphenom, embed, embed_images, prepare
+    from molphenix_jax import __version__
+    from molphenix_jax.commands import (
+        bench,
+        convert_openphenom,
+        embed,
+        embed_images,
+        prepare,
+        train,
+    )
 
     parser = argparse.ArgumentParser(prog="molphenix", description=__doc__)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (prepare, embed, embed_images, convert_openphenom, bench):
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in (train, prepare, embed, embed_images, convert_openphenom, bench):
         command.add_parser(commands)
     return parser
 
@@ -33,7 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from molphenix_jax.errors import InputError
     from molphenix_jax.runtime.progress import say
 
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    if not hasattr(arguments, "run"):  # no command
+        parser.print_help()
+        return 0
     try:
         with signals.working():
             return arguments.run(arguments)

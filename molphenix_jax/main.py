@@ -1,5 +1,8 @@
 """Trains and evaluates: `python -m molphenix_jax.main --config=configs/s2l.py --workdir=runs/demo`.
 
+From any folder: `molphenix train --config=s2l --workdir=runs/demo`, and `molphenix evaluate` for
+`--mode=evaluate`.
+
 The same command again continues a run that was stopped, and does nothing to a finished one. With a
 higher `--config.train.steps` it trains on.
 
@@ -22,6 +25,8 @@ if __name__ == "__main__":
     signals.install()  # before the imports below, which take seconds
 
 import pathlib
+from collections.abc import Sequence
+from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
@@ -30,10 +35,11 @@ from ml_collections import config_flags
 from molphenix_jax import train
 from molphenix_jax.errors import InputError
 from molphenix_jax.evaluate import evaluate
+from molphenix_jax.runtime.config import config_file
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.tasks.stored import placed_config
 
-_CONFIG_HELP = "Config file, e.g. configs/s2l.py:wells=F, or config.json of a run."
+_CONFIG_HELP = "Config file or name, e.g. configs/s2l.py:wells=F or s2l, or config.json of a run."
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do.")
 _CHECKPOINT = flags.DEFINE_integer(
@@ -65,6 +71,10 @@ def _define_config(argv: list[str]) -> list[str]:
 
     The config of a run stands for itself, so that its fields can be given too: of the run that
     --config=RUN/config.json names, or that --mode=evaluate is asked for without --config.
+
+    Raises:
+        flags.Error: There is no such config file.
+        InputError: The config of the run cannot be used.
     """
     early = flags.FlagValues()
     for name in ("config", "workdir", "mode"):
@@ -78,7 +88,7 @@ def _define_config(argv: list[str]) -> list[str]:
         run = pathlib.Path(early.workdir)
     if run is None:
         if early.config:
-            _check_config_file(early.config.partition(":")[0])
+            argv = [argv[0], f"--config={_found(early.config)}", *_without_config(argv)[1:]]
         config_flags.DEFINE_config_file("config", None, _CONFIG_HELP, sys_argv=argv)
     else:
         config_flags.DEFINE_config_dict("config", placed_config(run), _CONFIG_HELP, sys_argv=argv)
@@ -99,11 +109,15 @@ def _without_config(argv: list[str]) -> list[str]:
 
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; a mistake in it ends with a sentence."""
+    if {"--help", "-h"} & {*argv[1:]}:
+        known = flags.FLAGS.module_help(sys.modules[__name__])
+        sys.stdout.write(f"{__doc__}\n{known}\n  --config: {_CONFIG_HELP}\n")
+        sys.exit(0)
     try:
         left = flags.FLAGS(_define_config(argv))
         if len(left) == 1 and (flags.FLAGS.config is not None or _MODE.value == "evaluate"):
             return left
-        message = "--config is missing, e.g. --config=configs/s2l.py"
+        message = "--config is missing, e.g. --config=s2l"
         if left[1:]:
             message = f"unknown arguments: {' '.join(left[1:])}"
     except InputError as error:  # of a run whose config cannot be used
@@ -129,20 +143,24 @@ def _parse_flags(argv: list[str]) -> list[str]:
     sys.exit(2)
 
 
-def _check_config_file(name: str) -> None:
-    """Ends with a sentence where there is no such config file.
+def _found(config: str) -> str:
+    """The value of --config with the path of the file that it names.
 
-    ml_collections would keep that for the moment when somebody reads a field.
+    ml_collections would keep a missing file for the moment when somebody reads a field.
     """
-    path = pathlib.Path(name)
-    if path.suffix == ".py" and path.is_file():
-        return
-    known = sorted({*path.parent.glob("*.py"), *pathlib.Path("configs").glob("*.py")})
-    there = ", ".join(map(str, known)) or "none in this folder nor in configs/"
-    say(f"error: --config={name} is no config file; there are: {there}")
-    sys.exit(2)
+    name, colon, arg = config.partition(":")
+    try:
+        return f"{config_file(name)}{colon}{arg}"
+    except InputError as error:
+        raise flags.Error(str(error)) from error
+
+
+def run(argv: Sequence[str]) -> NoReturn:
+    """Runs a command line, the program's name first, and ends the process."""
+    jax.config.config_with_absl()
+    app.run(main, list(argv), flags_parser=_parse_flags)
+    sys.exit()
 
 
 if __name__ == "__main__":
-    jax.config.config_with_absl()
-    app.run(main, flags_parser=_parse_flags)
+    run(sys.argv)

@@ -6,11 +6,12 @@ import pathlib
 import sys
 
 import pytest
+from absl import flags
 from absl.testing import flagsaver
 
 from molphenix_jax import main, tasks
 from molphenix_jax.losses import LOSSES, S2L_PRESETS
-from molphenix_jax.runtime.config import ConfigError, plain
+from molphenix_jax.runtime.config import ConfigError, config_file, plain
 
 CONFIGS = sorted((pathlib.Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
 
@@ -109,9 +110,11 @@ def test_every_config_has_a_tiny_size_that_needs_no_file(path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("configs/s2p.py", "--config=configs/s2p.py is no config file; there are: configs/clip.py"),
-        ("s2l", "--config=s2l is no config file; there are: configs/clip.py"),
+        ("configs/s2p.py", "--config=configs/s2p.py is no config file; give one that ends in .py"),
+        ("s2p", "--config=s2p is no config file"),
+        ("s2p:size=tiny", "or a config by its name: clip, cloome, cloome_images, cwcl"),
         ("configs", "--config=configs is no config file"),
+        ("s2l:speed=9", "'speed' is unknown; known: wells, size"),
         ("configs/s2l.py:speed=9", "'speed' is unknown; known: wells, size"),
         ("configs/mae.py:size=huge", "size='huge' is unknown; choose one of tiny, small"),
         ("configs/molgps.py:width=wide", "width='wide' is not of type int"),
@@ -134,6 +137,32 @@ def test_a_wrong_name_or_argument_is_one_sentence(config, message, more, monkeyp
     assert said.startswith("error: ")
     assert message in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_is_found_by_its_name_from_any_folder(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config_file(path.stem).samefile(path)
+
+
+def test_a_file_of_ones_own_is_taken_before_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("s2l.py").touch()
+    assert config_file("s2l.py") == pathlib.Path("s2l.py")
+    assert config_file("s2l").samefile(CONFIGS[0].parent / "s2l.py")
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize("form", [("--config=s2l:size=tiny",), ("--config", "s2l:size=tiny")])
+def test_a_name_takes_arguments_and_fields(form, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+    argv = ["main.py", *form, "--workdir=run", "--config.train.steps=7"]
+    with flagsaver.flagsaver():
+        assert main._parse_flags(argv) == ["main.py"]
+        config = flags.FLAGS.config
+    assert config.train.steps == 7
+    assert config.model.dim == get_config("s2l", "size=tiny").model.dim
 
 
 def flatten(config, prefix=""):

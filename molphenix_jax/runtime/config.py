@@ -2,9 +2,11 @@
 
 A config file is `configs/<name>.py` with `get_config(arg)`. Its argument string comes after a colon
 (`--config=configs/s2l.py:wells=screen.parquet,size=paper`) and picks presets; single fields follow
-as `--config.train.steps=500`.
+as `--config.train.steps=500`. Those of this repository are in the package too, by their name
+(`--config=s2l:size=paper`).
 """
 
+import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,8 +19,34 @@ from molphenix_jax.errors import InputError
 Config = Any
 
 
+# A link to configs/ in the repository, a folder in an installation.
+_PACKAGED = pathlib.Path(__file__).resolve().parents[1] / "configs"
+
+
 class ConfigError(InputError):
     """A config that cannot be run; the message names the field and the remedy."""
+
+
+def config_file(name: str) -> pathlib.Path:
+    """The file that `--config=NAME` stands for, from any folder.
+
+    Args:
+        name: The path of a file, which ends in .py, or the name of a config of this package.
+
+    Raises:
+        ConfigError: It is neither; names the configs of this package.
+    """
+    path = pathlib.Path(name)
+    files = sorted(_PACKAGED.rglob("*.py"))
+    packaged = {file.relative_to(_PACKAGED).with_suffix("").as_posix(): file for file in files}
+    if path.suffix == ".py" and path.is_file():
+        return path
+    if name in packaged:
+        return packaged[name]
+    raise ConfigError(
+        f"--config={name} is no config file; give one that ends in .py, or a config by its name: "
+        f"{', '.join(packaged)}"
+    )
 
 
 def parse_arg(arg: str | None, **defaults: str | int | float | bool) -> Config:

@@ -25,7 +25,8 @@ from molphenix_jax.screens.screen import ScreenError
 # 2: doses by the words of a name, within 1% one. 3: conditions; controls by role, name, structure;
 # outlying controls and absurd values set aside. 4: features of all objects, no places.
 # 5: names normalised, joins by meaning, rows of one well averaged over gaps.
-READING_VERSION = 5
+# 6: wells with a second compound are combinations; text with numbers; averaged counts of cells.
+READING_VERSION = 6
 
 
 class Trained(NamedTuple):

@@ -10,7 +10,7 @@ import gzip
 import pathlib
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import h5py
@@ -19,13 +19,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from molphenix_jax.tables.columns import WellsError, is_text
+from molphenix_jax.tables.columns import WellsError, as_text, is_list, is_number, is_text, short
+from molphenix_jax.tables.numbers import Style, are_codes, numbers_of, style_of
 
 # Values of one batch: 32 MiB as float32.
 BATCH_VALUES = 1 << 23
 # Parquet row groups are bundled to parts of at least so many rows, which Beam hands out.
 PART_ROWS = 1 << 16
 _HEAD_ROWS = 20_000
+_SAMPLE = 500  # values of a column of text that tell whether it holds numbers
 
 _NAMES = ("names", "well_id", "keys")  # what arrays of keys are called in npz and HDF5
 
@@ -40,6 +42,9 @@ class TableFile:
         schema: columns that batches have.
         parts: what can be read by itself: (first, last) row group, or the whole file.
         separator: of a CSV file.
+        styles: columns of text that hold numbers, each with how these are written. Batches have
+            them as numbers, but for those whose commas may be decimal points or not ("?").
+        codes: columns of text that hold whole numbers alone, beside columns of numbers.
     """
 
     path: pathlib.Path
@@ -47,6 +52,8 @@ class TableFile:
     schema: pa.Schema
     parts: tuple[tuple[int, int], ...]
     separator: str = ","
+    styles: Mapping[str, Style] = dataclasses.field(default_factory=dict)
+    codes: tuple[str, ...] = ()
 
     def batches(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of a part, a batch at a time; only some columns.
@@ -80,14 +87,23 @@ class TableFile:
             with pq.ParquetFile(self.path, pre_buffer=False) as file:
                 groups = list(range(*part))
                 for batch in file.iter_batches(size, row_groups=groups, columns=columns):
-                    yield pa.Table.from_batches([batch]).select(columns)
+                    table = pa.Table.from_batches([batch]).select(columns)
+                    for i, name in enumerate(columns):
+                        if self.styles.get(name, "?") != "?":
+                            numbers = numbers_of(table.column(i), self.styles[name])
+                            table = table.set_column(i, name, pa.chunked_array([numbers]))
+                    yield table
         except (pa.ArrowException, OSError) as error:
             raise WellsError(f"{self.path}: damaged Parquet file ({error})") from error
 
     def _csv(self, columns: list[str], size: int) -> Iterator[pa.Table]:
         for frame in _csv_frames(self.path, self.separator, size, columns):
             arrays = [
-                _as_type(cast(pd.Series, frame[name]), self.schema.field(name).type)
+                _as_type(
+                    cast(pd.Series, frame[name]),
+                    self.schema.field(name).type,
+                    self.styles.get(name, "."),
+                )
                 for name in columns
             ]
             yield pa.table(arrays, names=columns)
@@ -134,6 +150,25 @@ def open_file(path: pathlib.Path) -> TableFile:
     return _open_csv(path, head)
 
 
+def describe_styles(files: Iterable[TableFile]) -> list[str]:
+    """What was read as numbers though it is text, in sentences."""
+    by_style: dict[Style, dict[str, None]] = {}
+    for file in files:
+        for name, style in file.styles.items():
+            if file.kind != "csv" or style != ".":  # all that is in a CSV file is text
+                by_style.setdefault(style, {})[name] = None
+    told = {
+        ".": "hold numbers as text: they are read as numbers",
+        ".,": "hold numbers whose thousands are grouped by commas: 1,234.5 is read as 1234.5",
+        ",": "hold numbers with decimal commas: 1,5 is read as 1.5",
+    }
+    return [
+        f"{len(names):,} columns {told[style]}: {short(list(names), 5)}"
+        for style, names in by_style.items()
+        if style in told
+    ]
+
+
 def encoded(table: pa.Table) -> pa.Table:
     """The same table with its text as dictionaries, which repeat no value."""
     for i, field in enumerate(table.schema):
@@ -161,7 +196,19 @@ def _open_parquet(path: pathlib.Path) -> TableFile:
         if sum(rows[start:end]) >= PART_ROWS or end == len(rows):
             parts.append((start, end))
             start = end
-    return TableFile(path, "parquet", schema.remove_metadata(), tuple(parts))
+    file = TableFile(path, "parquet", schema.remove_metadata(), tuple(parts))
+    text = [f.name for f in schema if _is_string(f.type) and not is_text(f.name)]
+    if not text:
+        return file
+    head = file.head(text)
+    texts = {name: _sample([t for t in as_text(head.column(name)) if t]) for name in text}
+    codes = [name for name in text if are_codes(texts[name])]
+    if not any(is_number(field.type) or is_list(field.type) for field in schema):
+        codes = []  # all is text, numbers too
+    styles = _styles({name: said for name, said in texts.items() if name not in codes})
+    kinds = [pa.float64() if styles.get(f.name, "?") != "?" else f.type for f in file.schema]
+    schema = pa.schema(list(zip(schema.names, kinds, strict=True)))
+    return dataclasses.replace(file, schema=schema, styles=styles, codes=tuple(codes))
 
 
 def _open_csv(path: pathlib.Path, head: bytes) -> TableFile:
@@ -172,16 +219,45 @@ def _open_csv(path: pathlib.Path, head: bytes) -> TableFile:
     frame = next(_csv_frames(path, separator, _HEAD_ROWS, None), None)
     if frame is None or not len(frame):
         raise WellsError(f"{path}: the table has columns but no rows")
-    for name in frame.columns:
-        if not is_text(name) and not pd.api.types.is_numeric_dtype(frame[name]):
-            # A feature with a stray word in it is still a feature; the word is a gap.
-            numbers = np.asarray(pd.to_numeric(frame[name], errors="coerce"), np.float64)
-            if np.isfinite(numbers).sum() > 0.9 * frame[name].notna().to_numpy().sum():
-                frame[name] = numbers
-    kinds = [_kind_of(cast(pd.Series, frame[name])) for name in frame.columns]
-    return TableFile(
-        path, "csv", pa.schema(list(zip(frame.columns, kinds, strict=True))), ((0, 0),), separator
-    )
+    words = [
+        name
+        for name in frame.columns
+        if not is_text(name) and not pd.api.types.is_numeric_dtype(frame[name])
+    ]
+    # A feature with a stray word in it is still a feature; the word is a gap.
+    styles = _styles({n: _sample(frame[n].dropna().astype(str).tolist()) for n in words})
+    kinds = [
+        pa.float64() if styles.get(name, "?") != "?" else _kind_of(cast(pd.Series, frame[name]))
+        for name in frame.columns
+    ]
+    schema = pa.schema(list(zip(frame.columns, kinds, strict=True)))
+    return TableFile(path, "csv", schema, ((0, 0),), separator, styles)
+
+
+def _styles(texts: Mapping[str, Sequence[str]]) -> dict[str, Style]:
+    """The columns of text that hold numbers, and how these are written.
+
+    What a comma is can be told by another column of the file where a column leaves it open.
+    """
+    found: dict[str, Style] = {}
+    for name, said in texts.items():
+        if said and (style := style_of(said)):
+            found[name] = style
+    told: set[Style] = {style for style in found.values() if style in (",", ".,")}
+    if len(told) == 1:
+        (one,) = told
+        return {name: one if style == "?" else style for name, style in found.items()}
+    return found
+
+
+def _sample(texts: list[str]) -> list[str]:
+    return texts[:: len(texts) // _SAMPLE + 1]
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _csv_frames(
@@ -214,10 +290,13 @@ def _kind_of(column: pd.Series) -> pa.DataType:
     return pa.float64() if pd.api.types.is_numeric_dtype(column) else pa.string()
 
 
-def _as_type(column: Any, kind: pa.DataType) -> pa.Array:
+def _as_type(column: Any, kind: pa.DataType, style: Style) -> pa.Array:
     """A CSV column as the kind that its first rows have."""
     if pa.types.is_floating(kind):
-        return pa.array(np.asarray(pd.to_numeric(column, errors="coerce"), np.float64))
+        if pd.api.types.is_numeric_dtype(column):
+            return pa.array(np.asarray(column, np.float64))
+        text = column.astype(str).where(column.notna(), None)
+        return pa.array(numbers_of(pa.chunked_array([pa.array(text, pa.string())]), style))
     if pa.types.is_boolean(kind) and pd.api.types.is_bool_dtype(column):
         return pa.array(column, kind, from_pandas=True)
     text = column.astype(str).where(column.notna(), None)

@@ -29,7 +29,7 @@ from molphenix_jax.tables.columns import (
     normal,
     short,
 )
-from molphenix_jax.tables.files import TableFile, open_file
+from molphenix_jax.tables.files import TableFile, describe_styles, open_file
 from molphenix_jax.tables.matching import (
     Pairs,
     average_repeats,
@@ -186,7 +186,7 @@ def open_wells(
     tables = [open_file(file) for file in sources.tables]
     joins = [open_file(file) for file in sources.join]
     holders = [open_file(file) for file in sources.embeddings] or tables
-    notes: list[str] = []
+    notes = describe_styles([*tables, *joins, *holders])
     schema = _common(tables, notes)
     holder_schema = _common(holders, notes) if sources.embeddings else schema
     pairs: Pairs = []
@@ -219,7 +219,16 @@ def open_wells(
             "name it with columns={'smiles': ...}"
         )
     candidates = pa.schema([holder_schema.field(name) for name in own])
-    profile = find_features(path, candidates, found, features, feature_names, head=holders[0].head)
+    profile = find_features(
+        path,
+        candidates,
+        found,
+        features,
+        feature_names,
+        head=holders[0].head,
+        codes=[name for name in holders[0].codes if name in own],
+        unclear=[n for n, style in holders[0].styles.items() if style == "?" and n in own],
+    )
     notes += profile.notes
     chosen = list(profile.columns)
     known = {*own, *found.values(), *(left for left, _ in pairs)}

@@ -31,6 +31,8 @@ def find(names, *, integers=(), text=None, **options):
         *("Plane", "compound"),
         *("Cell Count", "n_cells", "Number of Objects", "Nuclei - Number of Objects", "num_nuclei"),
         *("Number of Analyzed Fields", "cell_count", "rel_cell_count", "CellCount"),
+        *("cell_count_avg", "Nuclei - Number of Objects - Mean per Well", "CellCount_mean"),
+        *("nuclei_count_norm", "cells_per_well", "Number of nuclei (median)", "Count_Nuclei"),
         *("time_h", "Timepoint", "Time [s]", "incubation_time_h", "Volume (nL)", "transfer_volume"),
         *("MW", "mol_weight", "logP", "IC50_uM", "pIC50", "p_value", "active", "mahalanobis"),
         *("conc_uM", "dose_level", "dose_unit", "stock_conc_mM", "Concentration [nM]", "uM"),
@@ -49,7 +51,7 @@ def test_what_is_no_feature_by_its_name(name):
     [
         *("Area", "DNA mean", "Nuclei - Intensity Mean DAPI", "Nuclei Area [µm²]", "f_a", "emb_0"),
         *("Cells_AreaShape_BoundingBoxArea", "Cells_Neighbors_NumberOfNeighbors_Adjacent"),
-        *("Cells_Correlation_Correlation_DNA_ER", "Nuclei_Granularity_1_DNA", "cell_count_avg"),
+        *("Cells_Correlation_Correlation_DNA_ER", "Nuclei_Granularity_1_DNA", "Cell max"),
         *("Nucleoli_Texture_Contrast_RNA_3", "Cytoplasm_RadialDistribution_FracAtD_ER_1of4"),
         *("Cells - Symmetry 02", "Mito_total_intensity", "d_slope", "p_slope_std", "t_orth", "PC1"),
         *("Relative Nucleus Intensity", "Dosage compensation area", "Spots per cell"),
@@ -151,3 +153,77 @@ def test_the_same_in_a_file_with_an_index(tmp_path):
     frame[frame.index % 3 != 0].to_parquet(tmp_path / "wells.parquet")
     wells = read_wells(tmp_path / "wells.parquet", check_smiles=None)
     assert wells.feature_names == ("Area", "DNA mean", "ER sd")
+
+
+NUMBERS = np.random.default_rng(3).normal(size=(48, 3)).round(4) * 30
+
+
+def files_with(tmp_path, texts, **more):
+    """The same wells as CSV and as Parquet, features as text."""
+    frame = pd.DataFrame({"smiles": ["CCO", "CCN"] * N, "conc_uM": 1.0, **more})
+    for j, name in enumerate(("Area", "DNA mean", "ER sd")):
+        frame[name] = [texts(value) for value in NUMBERS[:, j]]
+    frame.to_csv(tmp_path / "w.csv", index=False, sep=";")
+    frame.to_parquet(tmp_path / "w.parquet")
+    return [tmp_path / "w.csv", tmp_path / "w.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "note"),
+    [
+        (lambda v: f"{v:.4f}".replace(".", ","), "decimal commas"),
+        (lambda v: f"{v:.4f}".replace(".", ",") if v % 1 else f"{v:.0f}", "decimal commas"),
+        (lambda v: f"{v:.4f}", "numbers as text"),
+        (lambda v: f"{v * 1000:,.1f}", "thousands are grouped"),
+    ],
+)
+def test_numbers_as_text_are_read_and_said(tmp_path, texts, note):
+    from molphenix_jax.wells.table import read_wells
+
+    for path in files_with(tmp_path, texts):
+        wells = read_wells(path, check_smiles=None)
+        assert wells.feature_names == ("Area", "DNA mean", "ER sd")
+        factor = 1000 if "thousands" in note else 1
+        np.testing.assert_allclose(wells.embedding, NUMBERS * factor, rtol=1e-6, atol=0.06)
+        said = any(note in text for text in wells.notes)
+        assert said or (path.suffix == ".csv" and note == "numbers as text")
+
+
+def test_commas_that_may_be_either_stop_with_the_remedy(tmp_path):
+    from molphenix_jax.wells.table import read_wells
+
+    for path in files_with(tmp_path, lambda v: f"{abs(v) * 1000 + 1000:,.0f}"):
+        with pytest.raises(WellsError, match=r"'Area': is the comma in '\d+,\d+' a decimal point"):
+            read_wells(path, check_smiles=None)
+
+
+def test_codes_in_text_are_named_and_no_features(tmp_path):
+    from molphenix_jax.wells.table import read_wells
+
+    rng = np.random.default_rng(0)
+    lots = [f"{n:05d}" for n in rng.integers(0, 99999, 2 * N)]
+    _, path = files_with(tmp_path, float, Lot=lots)
+    wells = read_wells(path, check_smiles=None)
+    assert wells.feature_names == ("Area", "DNA mean", "ER sd")
+    assert "no features, for they hold whole numbers as text, as codes do: Lot" in wells.notes
+    assert read_wells(path, check_smiles=None, features="Area|Lot").feature_names == ("Lot", "Area")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        lambda row: str(list(row)),
+        lambda row: " ".join(map(str, row)),
+        lambda row: ";".join(str(v).replace(".", ",") for v in row),
+        lambda row: "[" + " ".join(str(v).replace(".", ",") for v in row) + "]",
+        lambda row: [str(v) for v in row],
+    ],
+)
+def test_lists_of_numbers_as_text(tmp_path, cell):
+    from molphenix_jax.wells.table import read_wells
+
+    frame = pd.DataFrame({"smiles": ["CCO", "CCN"] * N, "conc_uM": 1.0})
+    frame["vector"] = [cell(row.tolist()) for row in NUMBERS]
+    frame.to_parquet(tmp_path / "w.parquet")
+    wells = read_wells(tmp_path / "w.parquet", check_smiles=None)
+    np.testing.assert_allclose(wells.embedding, NUMBERS, rtol=1e-6)

@@ -16,8 +16,8 @@ from molphenix_jax.wells.table import read_wells
         ("profiles_dahlin_u2os", (7151, 344), 2, 3177, "plate"),
         ("profiles_comas_u2os", (1776, 579), 0, 0, "batch"),
         ("comas_cluster_similarity13", (3786, 13), 0, 0, "batch"),
-        ("mito5_lincs_a549", (8396, 5), 0, 0, "batch"),
-        ("mito5_cdrp_u2os", (30477, 5), 2, 0, "batch"),
+        ("mito5_lincs_a549", (8396, 4), 0, 0, "batch"),
+        ("mito5_cdrp_u2os", (30477, 4), 2, 0, "batch"),
     ],
 )
 def test_read_without_options(shared_data, name, shape, n_rejected, n_controls, group_by):

@@ -22,6 +22,7 @@ from molphenix_jax.tables.columns import (
     short,
 )
 from molphenix_jax.tables.dose_names import dose_name
+from molphenix_jax.wells.features.lists import as_lists
 
 # Reads some columns of the first rows of the table.
 Head = Callable[[Sequence[str]], pa.Table]
@@ -45,6 +46,8 @@ ROWS, PLACE, NAME = "they count rows", "they tell places", "they name or number 
 CELLS, DONE = "they count cells", "they tell what was done to a well"
 KNOWN, RESULT = "they describe the compound", "they are results of an analysis"
 FILES = "they tell how an image was taken or computed"
+CODES = "they hold whole numbers as text, as codes do"
+UNCLEAR = "the commas in them may be decimal points or group thousands"
 
 # What a CellProfiler column tells besides a phenotype.
 _BOOKKEEPING = {
@@ -66,6 +69,11 @@ _THING = (
     "compound|cpd|cmpd|drug|molecule|substance|library|treatment|object|image|cell|nucle(us|i)|field"
     "|plate|well|batch|sample|replicate|rep|run|experiment|donor|screen|measurement|fov|tile"
 )
+_COUNTED = "(cells?|nucle(us|i)|objects?)"
+_STATISTIC_WORD = (
+    "(rel|relative|total|mean|avg|average|median|std|sd|min|max|sum|norm|normali[sz]ed|raw|log|log2"
+    "|log10|pct|percent|z|zscore|per_(well|site|field|image|fov))"
+)
 # The same by the words of any name: small letters, words joined by "_".
 _DESCRIPTIVE = {
     ROWS: re.compile(
@@ -84,10 +92,11 @@ _DESCRIPTIVE = {
         rf"|((.*_)?({_THING})_?(no|nr|num|number|index|idx|code|label|key))|{_THING}"
         r"|number_of_(analyzed|analysed)_fields|passage|(chembl|pubchem).*"
     ),
+    # pycytominer and JUMP hold counts as metadata; they tell how toxic a compound is.
     CELLS: re.compile(
-        r"((rel|relative|total|mean)_?)?(n|num|number|no|count)?_?(of_)?"
-        r"(cells?|nuclei|objects?)_?(count|counts|n|num|number)?|(.*_)?number_of_(objects|cells)"
-        r"|(.*_)?(cell|object|nuclei)_?counts?"
+        rf"((rel|relative|total|mean)_?)?{_COUNTED}(_?per_(well|site|field|image|fov))?"
+        rf"|(.*_)?(n|num|no|numbers?|counts?)_?(of_)?{_COUNTED}(_?{_STATISTIC_WORD})*"
+        rf"|(.*_)?{_COUNTED}_?(n|num|counts?|numbers?)(_?{_STATISTIC_WORD})*"
     ),
     DONE: re.compile(
         r"((exposure|incubation|treatment|dosing)_?)?(time|time_?point|hours?|minutes|days|duration)"
@@ -107,6 +116,7 @@ _DESCRIPTIVE = {
 _IMAGE_NAME = re.compile(r"(?i)(file|path)_?name|(^|_)url(_|$)|image_?(file|path)|img_?path")
 _IMAGE_FILE = re.compile(r"\.(tiff?|png|jpe?g|jp2|jxl|czi|nd2|flex|c01|dib|zarr)$", re.IGNORECASE)
 _MIN_FAMILY = 8
+_LISTS_ASKED = 20
 _LISTED = 10
 
 
@@ -141,6 +151,8 @@ def find_features(
     required: Sequence[str] = (),
     *,
     head: Head,
+    codes: Sequence[str] = (),
+    unclear: Sequence[str] = (),
 ) -> Features:
     """Finds the columns that make up the profile.
 
@@ -158,11 +170,14 @@ def find_features(
         features: regular expression that features match; "" finds them.
         required: features of another screen.
         head: reads some columns of the first rows: values tell row numbers and names of images.
+        codes: columns of text that hold whole numbers alone.
+        unclear: columns of numbers as text whose commas may be decimal points or not.
 
     Raises:
-        WellsError: no column fits, or rows are images.
+        WellsError: no column fits, rows are images, or a feature's commas are unclear.
     """
     free = [name for name in schema.names if name not in taken.values()]
+    as_text_only = {CODES: codes, UNCLEAR: unclear}
     if required and set(required) <= set(schema.names):
         return Features(tuple(required), "those of the other screen")
     numeric = [name for name in free if is_number(schema.field(name).type)]
@@ -176,8 +191,11 @@ def find_features(
             raise WellsError(f"{path}: no column matches features={features!r}")
         others = [name for name in numeric if name not in matching]
         left = {f"they do not match {features!r}": others} if others else {}
+        left |= _others([], matching, "", as_text_only)
         return Features(matching, f"columns matching {features!r}", left)
     lists = [name for name in free if is_list(schema.field(name).type)]
+    if not lists:
+        lists = _text_lists(schema, free, head)
     if "embedding" in taken:
         lists = [taken["embedding"]]
     if len(lists) > 1:
@@ -185,16 +203,18 @@ def find_features(
             f"{path}: list columns {short(lists)}; name one: columns={{'embedding': …}}"
         )
     if lists:
-        left = _others(numeric, lists, "the list column is the profile")
+        left = _others(numeric, lists, "the list column is the profile", as_text_only)
         return Features((lists[0],), f"list column {lists[0]!r}", left)
+    _check_commas(path, [n for n in unclear if n in free and why_no_feature(n) is None], head)
     measured = _cellprofiler(numeric)
     chosen = [name for name in measured if _bookkeeping(name) is None]
     if len(chosen) > 1:
-        left = _others(numeric, chosen, "they are no CellProfiler measurements")
+        left = _others(numeric, chosen, "they are no CellProfiler measurements", as_text_only)
         return Features(tuple(chosen), "CellProfiler columns", left)
     plain = [name for name in numeric if why_no_feature(name) is None]
     if family := _numbered(plain):
-        left = _others(numeric, family, "they have no part in the numbered columns")
+        why = "they have no part in the numbered columns"
+        left = _others(numeric, family, why, as_text_only)
         stems = list(dict.fromkeys(_stem(name) for name in family))
         return Features(
             tuple(family), f"numbered columns {short([f'{s}*' for s in stems], 5)}", left
@@ -212,7 +232,7 @@ def find_features(
             f"{path}: no feature columns among {short(schema.names)}: name them with the regular "
             "expression features=..., or a list column with columns={'embedding': ...}"
         )
-    left = _others(numeric, plain, "", counting)
+    left = _others(numeric, plain, "", {**as_text_only, ROWS: counting})
     return Features(
         tuple(plain), "all numeric columns that describe neither well nor treatment", left
     )
@@ -294,16 +314,49 @@ def _embeds(stem: str) -> bool:
 
 
 def _others(
-    numeric: Sequence[str], chosen: Sequence[str], otherwise: str, counting: Sequence[str] = ()
+    numeric: Sequence[str],
+    chosen: Sequence[str],
+    otherwise: str,
+    known: Mapping[str, Sequence[str]],
 ) -> dict[str, list[str]]:
-    """The numeric columns that were not chosen, by reason."""
+    """The numeric columns that were not chosen, by reason; some have a `known` one."""
     left: dict[str, list[str]] = {}
-    kept = set(chosen)
-    for name in numeric:
-        if name not in kept:
-            why = ROWS if name in counting else why_no_feature(name) or otherwise
+    reasons = {name: why for why, names in known.items() for name in names}
+    for name in dict.fromkeys([*numeric, *reasons]):
+        if name not in chosen:
+            why = reasons.get(name) or why_no_feature(name) or otherwise
             left.setdefault(why, []).append(name)
     return left
+
+
+def _check_commas(path: str, unclear: Sequence[str], head: Head) -> None:
+    if unclear:
+        example = next(t for t in as_text(head(unclear[:1]).column(unclear[0])) if "," in t)
+        raise WellsError(
+            f"{path}: column {unclear[0]!r}: is the comma in {example!r} a decimal point or does "
+            f"it group thousands? Write the numbers of {short(unclear, 5)} without it, or name "
+            "other features with features=..."
+        )
+
+
+def _text_lists(schema: pa.Schema, free: Sequence[str], head: Head) -> list[str]:
+    """Columns whose text, or lists of text, are lists of numbers."""
+    text = [n for n in free if _may_list(schema.field(n).type)]
+    if not text:
+        return []
+    rows, found = head(text), []
+    for name in text:
+        lists = as_lists(rows.column(name).slice(0, _LISTS_ASKED))
+        long = [len(numbers) > 2 for numbers in lists.drop_null().to_pylist()]
+        if long and all(long) and 2 * len(long) > len(lists):
+            found.append(name)
+    return found
+
+
+def _may_list(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _counting(head: Head, names: Sequence[str]) -> list[str]:

@@ -5,17 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Bool, Float
 
-from molphenix_jax.tables.columns import (
-    WellsError,
-    as_number,
-    as_text,
-    is_list,
-    is_number,
-    near,
-)
+from molphenix_jax.tables.columns import WellsError, as_number, is_number, near
+from molphenix_jax.wells.features.lists import as_lists, as_matrix, usual_length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +54,7 @@ def plan_features(
     """
     width, names = 0, list(chosen)
     if len(chosen) == 1 and not is_number(first_rows.schema.field(chosen[0]).type):
-        width = _usual_length(_as_lists(first_rows.column(chosen[0])))
+        width = usual_length(as_lists(first_rows.column(chosen[0])))
         names = [f"feature_{j}" for j in range(width)]
     wanted = list(required) or names
     at = {name: j for j, name in enumerate(names)}
@@ -72,45 +65,3 @@ def plan_features(
             f"{missing[0]!r} first{near(missing[0], names)}"
         )
     return FeaturePlan(tuple(chosen), tuple(wanted), width, tuple(at[name] for name in wanted))
-
-
-def as_matrix(
-    column: pa.ChunkedArray, width: int
-) -> tuple[Float[np.ndarray, "n d"], Bool[np.ndarray, "n"]]:
-    """A column of number lists (or of text such as "[0.1, 0.2]") as one float32 matrix.
-
-    Returns:
-        The matrix, NaN in rows whose list is not `width` long, and which rows are so wide.
-    """
-    array = _as_lists(column)
-    fits = (_lengths(array) == width) & (width > 0)
-    values = array.filter(pa.array(fits)).flatten()
-    matrix = np.full((len(fits), width), np.nan, np.float32)
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, and reported as that
-        matrix[fits] = values.to_numpy(zero_copy_only=False).reshape(-1, width or 1)[:, :width]
-    return matrix, fits
-
-
-def _as_lists(column: pa.ChunkedArray) -> pa.Array:
-    if not is_list(column.type):
-        parsed = [_parse_list(text) for text in as_text(column)]
-        return pa.array(parsed, pa.list_(pa.float64()))
-    combined = column.combine_chunks()
-    return combined.combine_chunks() if isinstance(combined, pa.ChunkedArray) else combined
-
-
-def _lengths(lists: pa.Array) -> np.ndarray:
-    lengths = pc.call_function("list_value_length", [lists])
-    return pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
-
-
-def _usual_length(lists: pa.Array) -> int:
-    lengths = _lengths(lists)
-    return int(np.bincount(lengths[lengths > 0]).argmax()) if lengths.any() else 0
-
-
-def _parse_list(text: str) -> list[float] | None:
-    try:
-        return [float(value) for value in text.strip("[]()").replace(",", " ").split()]
-    except ValueError:
-        return None

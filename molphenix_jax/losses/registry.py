@@ -155,7 +155,7 @@ LOSSES: Mapping[str, LossSpec] = types.MappingProxyType(
 )
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)  # hashed by identity: `jax.jit(loss)`
 class Loss:
     """A contrastive loss with its options and its execution; call it on a batch."""
 

@@ -26,7 +26,13 @@ from molphenix_jax.phenomics.crops import (
     field_image,
 )
 from molphenix_jax.phenomics.intensity import intensity_features
-from molphenix_jax.phenomics.outliers import ABSURD, DISTANCE_LIMIT, FEATURE_LIMIT, judge_wells
+from molphenix_jax.phenomics.outliers import (
+    ABSURD,
+    DISTANCE_LIMIT,
+    FEATURE_LIMIT,
+    Judged,
+    judge_wells,
+)
 from molphenix_jax.tables.rows import Rows, RowsOnDisk
 
 __all__ = [
@@ -38,6 +44,7 @@ __all__ = [
     "Correction",
     "CropConfig",
     "CropError",
+    "Judged",
     "Method",
     "ReplicateConsistency",
     "ReplicateDraw",

@@ -2,8 +2,9 @@
 
 Every method has two stages, and both see control wells only:
 
-1. the screen: centre and scale on all controls; PCA-CS and TVN then clip and whiten (PCA on all
-   controls, every axis divided by its standard deviation);
+1. the screen: centre and scale on all controls, each condition (cell line, time) on its own;
+   PCA-CS and TVN then clip and whiten (PCA on all controls, so that what lies between conditions is
+   no axis, and every axis divided by its standard deviation);
 2. the group (a plate or an experiment): centre on the group's controls; centre-scale and PCA-CS
    divide by their standard deviation, TVN aligns their covariance (CORAL).
 
@@ -14,7 +15,7 @@ import dataclasses
 import os
 import pathlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -24,11 +25,12 @@ from numpy.typing import ArrayLike
 
 from molphenix_jax.phenomics.coral import CORAL_RIDGE, Axes, write_npy
 from molphenix_jax.phenomics.group_stage import MIN_TO_CENTER, Grouped, fit_groups, rows_of
-from molphenix_jax.phenomics.whitening import center_scale, whitening
+from molphenix_jax.phenomics.whitening import centers_and_scales, whitening
 from molphenix_jax.tables.rows import Rows, RowsOnDisk, chunked
 
-# Bump it when a corrected profile or a p-value changes; see data.versions for what follows.
-CORRECTION_VERSION = 1
+# Bump it when a corrected profile or a p-value changes; see screens.versions for what follows.
+# 2: each condition is centred and scaled by its own controls before the PCA.
+CORRECTION_VERSION = 2
 
 # The group of each well: its name, or a category where millions of names would take memory.
 Group = Sequence[str] | np.ndarray | pd.Categorical
@@ -41,7 +43,8 @@ Method = Literal["none", "centerscale", "pca_cs", "tvn"]
 # centre-scale) and costs nothing: halves of the replicates match as often (0.76 in the top 1%).
 CLIP_SD = 10.0
 
-_MIN_TO_REFIT = 8  # controls that a second screen needs for a centre and scale of its own
+# Controls that a condition needs for a scale of its own, and a second screen for both statistics.
+_MIN_TO_REFIT = 8
 _MIN_WELLS = 96  # wells that stand in for controls where there are none: a plate's worth
 _CHUNK = 8192
 
@@ -50,17 +53,18 @@ _CHUNK = 8192
 class Correction:
     """Fitted statistics of one screen; `apply` uses them, `save` and `load` keep them.
 
-    Row 0 of the group arrays belongs to all controls together; a group without enough controls of
-    its own points there.
+    Row 0 of centre, scale and the group arrays belongs to all controls together; a condition or
+    group without enough controls of its own points there.
 
     Attributes:
         method: the method in use (centre-scale where PCA-CS or TVN found no control to fit on).
         clip: bound in control SDs, 0 for none; before the PCA, or last for centre-scale.
-        center: mean of all controls, [d].
-        scale: standard deviation of all controls (1 where they are constant), [d].
+        center: mean of the controls, of all and of each condition, [s, d].
+        scale: their standard deviation (1 where they are constant), [s, d].
         rotation: whitening PCA, [d, d]; [0, 0] for methods without one.
         rescaled: axes above the variance floor, which PCA-CS rescales in each group, [k].
         groups: names of the groups.
+        stage: row of centre and scale for each group, [g].
         entry: row of the group arrays for each group, [g].
         group_center: [e, k].
         group_scale: [e, k].
@@ -73,11 +77,12 @@ class Correction:
 
     method: Method
     clip: float
-    center: Float[np.ndarray, "d"]
-    scale: Float[np.ndarray, "d"]
+    center: Float[np.ndarray, "s d"]
+    scale: Float[np.ndarray, "s d"]
     rotation: Float[np.ndarray, "d k"]
     rescaled: Bool[np.ndarray, "k"]
     groups: tuple[str, ...]
+    stage: Int[np.ndarray, "g"]
     entry: Int[np.ndarray, "g"]
     group_center: Float[np.ndarray, "e k"]
     group_scale: Float[np.ndarray, "e k"]
@@ -104,13 +109,13 @@ class Correction:
         names, code = _checked(x, group)
         if self.method == "none":
             return x.astype(np.float32)
-        if x.shape[1] != len(self.center):
+        if x.shape[1] != self.center.shape[1]:
             raise ValueError(
                 f"these wells have {x.shape[1]} features, the correction was fitted on "
-                f"{len(self.center)}: read both screens with the same features"
+                f"{self.center.shape[1]}: read both screens with the same features"
             )
-        entry_of = dict(zip(self.groups, self.entry, strict=True))
-        unseen = sorted(set(names) - set(entry_of))
+        number = {name: i for i, name in enumerate(self.groups)}
+        unseen = sorted(set(names) - set(number))
         if unseen:
             raise ValueError(
                 f"no correction was fitted for group {unseen[0]!r} ({len(unseen)} unseen): "
@@ -119,8 +124,9 @@ class Correction:
         out = np.empty(x.shape, np.float32)
         for name, rows in rows_of(names, code):
             for start in range(0, len(rows), _CHUNK):
-                part = rows[start : start + _CHUNK]
-                out[part] = self._group_stage(self._screen_stage(x[part]), entry_of[name])
+                part, i = rows[start : start + _CHUNK], number[name]
+                y = self._screen_stage(x[part], self.stage[i])
+                out[part] = self._group_stage(y, self.entry[i])
         return out
 
     def extend(
@@ -135,9 +141,10 @@ class Correction:
         """Fits the group stage on another screen and keeps the PCA, so that both share one space.
 
         The centre and scale of the screen stage are fitted anew on that screen's controls where
-        it has at least 8: another microscope's intensities would else all lie beyond the clip. A
-        screen without controls has them fitted on all its wells if there are at least 96, and
-        else, as in the group stage, takes the statistics of all controls of the first screen.
+        it has at least 8, and so for each of its conditions: another microscope's intensities
+        would else all lie beyond the clip. A screen without controls has them fitted on all its
+        wells if there are at least 96, and else, as in the group stage, takes the statistics of all
+        controls of the first screen.
 
         Args:
             x: embeddings of the other screen, same features.
@@ -156,19 +163,21 @@ class Correction:
         is_control = _checked_mask(is_control, x.shape[0])
         if self.method == "none":
             return self
-        if x.shape[1] != len(self.center):
+        if x.shape[1] != self.center.shape[1]:
             raise ValueError(
                 f"this screen has {x.shape[1]} features, the correction was fitted on "
-                f"{len(self.center)}: read both screens with the same features"
+                f"{self.center.shape[1]}: read both screens with the same features"
             )
-        if is_control.sum() < MIN_TO_CENTER:
-            return self._without_controls(x, names)
-        screen, controls = self, np.flatnonzero(is_control)
+        controls, pool = np.flatnonzero(is_control), _pool(pool, x.shape[0])
+        if len(controls) < MIN_TO_CENTER:
+            return self._without_controls(x, names, code, pool)
+        screen = dataclasses.replace(self, center=self.center[:1], scale=self.scale[:1])
+        stage = np.zeros(x.shape[0], np.int64)
         if len(controls) >= _MIN_TO_REFIT:
-            center, scale, _ = center_scale(chunked(x, controls))
+            center, scale, stage, _ = centers_and_scales(x, controls, pool, _MIN_TO_REFIT)
             screen = dataclasses.replace(self, center=center, scale=scale)
-        wells = Grouped(names, code, controls, MIN_TO_CENTER, _pool(pool, x.shape[0]))
-        return _with_groups(screen, x, wells, (), axes_path)
+        wells = Grouped(names, code, controls, MIN_TO_CENTER, pool)
+        return _with_groups(screen, x, stage, wells, (), axes_path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes all statistics to one NumPy archive (no pickle), exactly as they are held."""
@@ -191,13 +200,18 @@ class Correction:
         Raises:
             ValueError: the file is no saved correction.
         """
-        names = [f.name for f in dataclasses.fields(cls)]
+        names = {f.name for f in dataclasses.fields(cls)}
         try:
             # Opened here: np.load leaves the file open if it is no archive.
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                fields = {name: archive[name] for name in names}
+                # Version 1 had one centre and scale for all conditions.
+                one = "stage" not in archive.files
+                fields = {name: archive[name] for name in names - ({"stage"} if one else set())}
         except (KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{os.fspath(path)}: not a saved correction ({error})") from error
+        if one:
+            fields |= {name: fields[name][None] for name in ("center", "scale")}
+            fields["stage"] = np.zeros(len(fields["groups"]), np.int64)
         return cls(
             **fields
             | {
@@ -208,17 +222,38 @@ class Correction:
             }
         )
 
-    def _without_controls(self, x: Rows, groups: tuple[str, ...]) -> "Correction":
-        screen, note = self, "no controls to fit on: the statistics of the first screen are used"
+    def _without_controls(
+        self,
+        x: Rows,
+        groups: tuple[str, ...],
+        code: Int[np.ndarray, "n"],
+        pool: Int[np.ndarray, "n"],
+    ) -> "Correction":
+        center, scale, stage = self.center[:1], self.scale[:1], np.zeros(x.shape[0], np.int64)
+        note = "no controls to fit on: the statistics of the first screen are used"
         if x.shape[0] >= _MIN_WELLS:
-            center, scale, _ = center_scale(chunked(x, np.arange(x.shape[0])))
-            screen = dataclasses.replace(self, center=center, scale=scale)
+            every = np.arange(x.shape[0])
+            center, scale, stage, _ = centers_and_scales(x, every, pool, _MIN_WELLS)
             note = "no controls to fit on: the screen is centred and scaled on all its wells"
-        entry = np.zeros(len(groups), np.int64)
-        return dataclasses.replace(screen, groups=groups, entry=entry, notes=(note,))
+        return dataclasses.replace(
+            self,
+            center=center,
+            scale=scale,
+            groups=groups,
+            stage=_of_groups(stage, code, len(groups)),
+            entry=np.zeros(len(groups), np.int64),
+            notes=(note,),
+        )
 
-    def _screen_stage(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
-        z = (x.astype(np.float64) - self.center) / self.scale
+    def _standardised(
+        self, x: Float[np.ndarray, "n d"], stage: int | Int[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "n d"]:
+        return (x.astype(np.float64) - self.center[stage]) / self.scale[stage]
+
+    def _screen_stage(
+        self, x: Float[np.ndarray, "n d"], stage: int | Int[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "n k"]:
+        z = self._standardised(x, stage)
         if not self.rotation.size:
             return z
         if self.clip:
@@ -270,8 +305,10 @@ def fit_correction(
         is_control: which wells are controls; no other well is looked at if there are two.
         method: see above.
         clip: bound in control SDs, before the PCA (centre-scale: on the result); 0 for none.
-        pool: the condition of each well: a group without controls of its own takes the statistics
-            of those of its condition, if that has some, and only else of all controls.
+        pool: the condition of each well, which is centred on its own controls before the PCA, and
+            scaled on them where it has 8: what lies between cell lines takes no part in it. A
+            group without controls of its own takes the statistics of those of its condition, if
+            that has some, and only else of all controls.
         axes_path: a new file that takes `coral_axes`; without one they are held in memory.
 
     Returns:
@@ -290,11 +327,12 @@ def fit_correction(
     blank = Correction(
         method=method,
         clip=float(clip),
-        center=np.zeros(d),
-        scale=np.ones(d),
+        center=np.zeros((1, d)),
+        scale=np.ones((1, d)),
         rotation=np.zeros((0, 0)),
         rescaled=np.ones(d, bool),
         groups=(),
+        stage=np.zeros(0, np.int64),
         entry=np.zeros(0, np.int64),
         group_center=np.zeros((1, d)),
         group_scale=np.ones((1, d)),
@@ -307,19 +345,21 @@ def fit_correction(
     if not n:
         raise ValueError("a correction cannot be fitted on no wells")
     reference, minimum, notes = np.flatnonzero(is_control), MIN_TO_CENTER, ()
+    for_own, pool = _MIN_TO_REFIT, _pool(pool, n)
     if len(reference) < MIN_TO_CENTER:
         notes = (
             f"{len(reference)} control wells: nothing could be corrected against controls; "
             f"{method} became centre and scale on all wells",
         )
-        reference, minimum = np.arange(n), _MIN_WELLS
+        reference, minimum, for_own = np.arange(n), _MIN_WELLS, _MIN_WELLS
         method = "centerscale"
-    center, scale, n_constant = center_scale(chunked(x, reference))
+    center, scale, stage, n_constant = centers_and_scales(x, reference, pool, for_own)
     if n_constant:
         notes += (f"{n_constant} features are constant on the controls: centred, not scaled",)
     screen = dataclasses.replace(blank, method=method, center=center, scale=scale)
     if method in ("pca_cs", "tvn"):
-        z = chunked(x, reference, lambda rows: _clipped((rows - center) / scale, screen.clip))
+        standardised = _Through(x, stage, screen._standardised)
+        z = chunked(standardised, reference, lambda rows: _clipped(rows, screen.clip))
         rotation, above_floor = whitening(z)
         screen = dataclasses.replace(screen, rotation=rotation, rescaled=above_floor)
         if not above_floor.all():
@@ -327,26 +367,52 @@ def fit_correction(
                 f"{d - int(above_floor.sum())} of {d} PCA axes vary too little among the "
                 f"{len(reference)} controls to be whitened fully",
             )
-    wells = Grouped(names, code, reference, minimum, _pool(pool, n))
-    return _with_groups(screen, x, wells, notes, axes_path)
+    wells = Grouped(names, code, reference, minimum, pool)
+    return _with_groups(screen, x, stage, wells, notes, axes_path)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Through:
+    """Rows by what a stage makes of them, each with its row of centre and scale."""
+
+    x: Rows
+    stage: Int[np.ndarray, "n"]
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.x.shape
+
+    def __getitem__(self, ids: Int[np.ndarray, "k"], /) -> Float[np.ndarray, "k d"]:
+        return self.of(self.x[ids], self.stage[ids])
 
 
 def _with_groups(
     screen: Correction,
     x: Rows,
+    stage: Int[np.ndarray, "n"],
     wells: Grouped,
     notes: tuple[str, ...],
     axes_path: pathlib.Path | None,
 ) -> Correction:
     fields, more = fit_groups(
-        x,
+        _Through(x, stage, screen._screen_stage),
         wells,
-        screen._screen_stage,
         scaling=screen.method != "tvn",
         rescaled=screen.rescaled,
         axes=Axes(axes_path, screen.rotation.shape[1] or x.shape[1]),
     )
+    fields["stage"] = _of_groups(stage, wells.code, len(wells.names))
     return dataclasses.replace(screen, notes=notes + more, **fields)
+
+
+def _of_groups(
+    stage: Int[np.ndarray, "n"], code: Int[np.ndarray, "n"], n_groups: int
+) -> Int[np.ndarray, "g"]:
+    """What all wells of a group have, since its wells are of one condition."""
+    out = np.zeros(n_groups, np.int64)
+    out[code] = stage
+    return out
 
 
 def _pool(pool: Int[np.ndarray, "n"] | None, n: int) -> Int[np.ndarray, "n"]:

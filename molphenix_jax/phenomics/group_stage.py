@@ -1,7 +1,7 @@
 """The group stage of a batch correction: what each plate or experiment is centred and scaled by."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,6 @@ class Grouped:
 def fit_groups(
     x: Rows,
     wells: Grouped,
-    screen_stage: Callable[[np.ndarray], np.ndarray],
     *,
     scaling: bool,
     rescaled: Bool[np.ndarray, "k"],
@@ -46,9 +45,8 @@ def fit_groups(
     """Fits the group stage on the reference wells of each group.
 
     Args:
-        x: embeddings.
+        x: embeddings, once they went through the screen stage.
         wells: which of them belong together.
-        screen_stage: what they go through first.
         scaling: whether groups have a scale; else they have CORAL axes.
         rescaled: axes that a scale is used on.
         axes: takes the CORAL axes.
@@ -59,7 +57,7 @@ def fit_groups(
     reference, k = wells.reference, len(rescaled)
     own = {name: reference[rows] for name, rows in rows_of(wells.names, wells.code[reference])}
     members = {name: rows for name, rows in own.items() if len(rows) >= wells.minimum}
-    chunks_of = lambda rows: chunked(x, rows, screen_stage)  # noqa: E731
+    chunks_of = lambda rows: chunked(x, rows)  # noqa: E731
     means, sums, within = {}, np.zeros(k), Scatter(k)
     for name, rows in own.items():
         chunks = chunks_of(rows)

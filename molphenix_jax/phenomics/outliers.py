@@ -63,6 +63,20 @@ class Judged:
     by_controls: bool
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def nothing(cls, n: int, d: int) -> "Judged":
+        """Of n wells against which nothing is known."""
+        return cls(
+            distance=np.full(n, np.nan),
+            outlier=np.zeros(n, bool),
+            absurd=np.zeros(n, bool),
+            n_absurd=np.zeros(n, np.int64),
+            worst=np.zeros(n, np.int64),
+            deviation=np.zeros(n),
+            exploding=np.zeros(d, bool),
+            by_controls=False,
+        )
+
 
 def judge_wells(
     x: Rows,
@@ -98,7 +112,7 @@ def judge_wells(
         features_given: keep every feature, so that absurd values are always the wells' fault.
     """
     n, d = x.shape
-    nothing = _nothing(n, d)
+    nothing = Judged.nothing(n, d)
     reference = np.flatnonzero(is_control)
     by_controls = len(reference) >= _MIN_CONTROLS
     if not by_controls:
@@ -142,20 +156,6 @@ def judge_wells(
         worst=worst,
         deviation=deviation,
         exploding=~kept,
-    )
-
-
-def _nothing(n: int, d: int) -> Judged:
-    none, zero = np.zeros(n, bool), np.zeros(n, np.int64)
-    return Judged(
-        distance=np.full(n, np.nan),
-        outlier=none,
-        absurd=none,
-        n_absurd=zero,
-        worst=zero,
-        deviation=np.zeros(n),
-        exploding=np.zeros(d, bool),
-        by_controls=False,
     )
 
 

@@ -9,7 +9,8 @@ A prepared screen is a folder:
     rejected.csv           rows of the source that could not be used
     screen.json            what the screen was computed from, feature names, conditions, notes
 
-Screens of format 3 know of no conditions and are read as screens of one.
+Screens of format 3 know of no conditions and are read as screens of one; the corrections of formats
+3 and 4 have one centre and scale.
 
 `ScreenStore.open` reads all but the replicate profiles: some tens of bytes per perturbation and,
 packed, about 600 per molecule. `ScreenStore.load` reads everything (`Screen`).

@@ -1,10 +1,12 @@
 """Wells and features that are left out for what they hold: outlying controls, absurd values."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from molphenix_jax.phenomics import ABSURD, DISTANCE_LIMIT, FEATURE_LIMIT, judge_wells
+from molphenix_jax.phenomics import ABSURD, DISTANCE_LIMIT, FEATURE_LIMIT, Judged, judge_wells
 from molphenix_jax.tables.columns import short
 from molphenix_jax.tables.spool import SpooledRows
 from molphenix_jax.wells.checked import CheckedRows, Treatments
@@ -24,7 +26,8 @@ def set_aside(
 ) -> Int[np.ndarray, " k"]:
     """Rejects controls far from the others, and wells with values that no biology gives.
 
-    What is judged and how stands in `phenomics.outliers`.
+    What is judged and how stands in `phenomics.outliers`. Each condition is judged by itself: cells
+    of another line are no yardstick. What one drops is dropped for all.
 
     Args:
         rows: the wells, without gaps; some are rejected here.
@@ -42,14 +45,7 @@ def set_aside(
     kept = np.flatnonzero(rows.kept)
     if not len(kept):
         return used
-    x = SpooledRows(rows.raw.spool, row[kept], used)
-    judged = judge_wells(
-        x,
-        pd.factorize(wells.group[kept])[0],
-        wells.is_control[kept],
-        features_given=features_given,
-    )
-    notes += judged.notes
+    judged = _judged(rows, wells, row, used, kept, features_given, notes)
     place = wells.plate[kept] + " " + wells.well[kept]
     if judged.outlier.any():
         outlier = np.flatnonzero(judged.outlier)
@@ -65,7 +61,9 @@ def set_aside(
             f"{_count(len(outlier), 'control well')} set aside, at distances above "
             f"{DISTANCE_LIMIT:g} from the controls of the same {group_by}: {short(named, _NAMED)}"
         )
-    yardstick = "the controls" if judged.by_controls else "all wells"
+    yardstick = "the controls" if judged.by_controls else "the wells"
+    if len(np.unique(wells.condition[kept])) > 1:
+        yardstick += " of its condition"
     if judged.absurd.any():
         absurd = np.flatnonzero(judged.absurd)
         worst = used[judged.worst[absurd]]
@@ -89,6 +87,46 @@ def set_aside(
             f"SDs of {yardstick}: {short(names, _NAMED)}"
         )
     return used[~judged.exploding]
+
+
+def _judged(
+    rows: CheckedRows,
+    wells: Treatments,
+    row: Int[np.ndarray, " n"],
+    used: Int[np.ndarray, " d"],
+    kept: Int[np.ndarray, " k"],
+    features_given: bool,
+    notes: list[str],
+) -> Judged:
+    """What is found in the kept wells, condition by condition."""
+
+    def judge(part: Int[np.ndarray, " p"], features: Int[np.ndarray, " f"]) -> Judged:
+        return judge_wells(
+            SpooledRows(rows.raw.spool, row[part], used[features]),
+            pd.factorize(wells.group[part])[0],
+            wells.is_control[part],
+            features_given=features_given,
+        )
+
+    every = np.arange(len(used))
+    condition = wells.condition[kept]
+    members = [np.flatnonzero(condition == c) for c in np.unique(condition)]
+    found = [judge(kept[at], every) for at in members]
+    exploding = np.logical_or.reduce([one.exploding for one in found])
+    joined = dataclasses.replace(
+        Judged.nothing(len(kept), len(used)),
+        exploding=exploding,
+        by_controls=all(one.by_controls for one in found),
+    )
+    for at, one in zip(members, found, strict=True):
+        features = every[one.exploding | ~exploding]
+        if len(features) < len(every):  # without what another condition drops
+            one = judge(kept[at], features)
+        for name in ("distance", "outlier", "absurd", "n_absurd", "deviation"):
+            getattr(joined, name)[at] = getattr(one, name)
+        joined.worst[at] = features[one.worst]
+        notes += [note for note in one.notes if note not in notes]
+    return joined
 
 
 def _reject(rows: CheckedRows, at: np.ndarray, field, values: np.ndarray, reasons: list) -> None:

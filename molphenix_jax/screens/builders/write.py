@@ -19,9 +19,10 @@ from molphenix_jax.screens.builders.molecules import Molecules
 from molphenix_jax.screens.builders.perturbations import Perturbations, PerturbationSpec, Shard
 from molphenix_jax.storage import write_csv, write_json, write_npz
 
-# 2: wrong numbers of records in data sets of more than ten shards. 3: no conditions.
-FORMAT_VERSION = "4"
-READ_VERSIONS = ("3", FORMAT_VERSION)
+# 2: wrong numbers of records in data sets of more than ten shards. 3: no conditions. 4: one centre
+# and scale of the correction for all conditions.
+FORMAT_VERSION = "5"
+READ_VERSIONS = ("3", "4", FORMAT_VERSION)
 HEADER = "screen.json"
 SPLIT = "screen"
 

@@ -25,6 +25,8 @@ from molphenix_jax.storage import digest, new_file, waiting_lock, write_json
 # Raised when the same inputs would give other numbers.
 VERSION = 1
 _MANIFEST = "manifest.json"
+# Columns beside the metadata's, by level.
+_WRITTEN = {"field": ("field", "embedding"), "well": ("n_fields", "embedding")}
 _KEY = b"molphenix.embed_images"
 
 
@@ -98,6 +100,8 @@ def _embed(
     _claim(parts, manifest)
     encode = job.encoder.load(found.shape[0])
     result = embed_fields(found.fields, found.read, encode, job.config, parts, say=say)
+    for name in {*_WRITTEN[job.level]} & {*found.metadata.table.columns}:
+        say(f"- the metadata's column {name!r} is left out: the table has its own of that name")
     table = _table(found, result, job.level)
     rejected = (*found.rejected, *result.rejected)
     if rejected:
@@ -188,15 +192,16 @@ def _table(found: FoundFields, result: FieldEmbeddings, level: str) -> pa.Table:
         tuple(place): row
         for row, place in enumerate(found.metadata.table.iloc[:, :3].to_numpy().tolist())
     }
+    told = found.metadata.table.drop(columns=[*_WRITTEN[level]], errors="ignore")
     fields = [found.fields[i] for i in result.at]
     row = np.array([row_of_place[field.place] for field in fields])
     if level == "field":
-        frame = found.metadata.table.iloc[row].reset_index(drop=True)
+        frame = told.iloc[row].reset_index(drop=True)
         frame.insert(3, "field", [field.field for field in fields])
         embedding = result.embedding
     else:
         wells, of_field, n_fields = np.unique(row, return_inverse=True, return_counts=True)
-        frame = found.metadata.table.iloc[wells].reset_index(drop=True)
+        frame = told.iloc[wells].reset_index(drop=True)
         frame.insert(3, "n_fields", n_fields)
         embedding = aggregate(result.embedding, of_field, len(wells))
     if not (frame["batch"] != "").any():

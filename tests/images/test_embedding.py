@@ -116,6 +116,25 @@ def test_rows_of_fields_are_averaged_by_the_reader(screen):
     np.testing.assert_allclose(wells.embedding, [expected(w) for w in range(5)], rtol=1e-5)
 
 
+@pytest.mark.parametrize("level", ["well", "field"])
+def test_the_metadata_may_have_columns_of_the_tables_names(screen, level):
+    plain = job(screen, Means().encoder(), "plain.parquet", level=level)
+    embed_images(plain)
+    path, said = screen.images / "metadata.csv", []
+    wells = [f"A{well + 1}" for well in range(N_WELLS)]
+    more = {"field": 9, "n_fields": 9, "embedding": 9, "passage": "p3"}
+    pd.DataFrame({"plate": "P", "well": wells, **more}).to_csv(path, index=False)
+    named = job(dataclasses.replace(screen, metadata=path), Means().encoder(), level=level)
+    embed_images(named, say=said.append)
+    tables = [pq.read_table(each.out) for each in (plain, named)]
+    own = {"well": "n_fields", "field": "field"}[level]
+    for column in (own, "embedding"):
+        assert tables[1].column_names.count(column) == 1
+        assert tables[1].column(column).equals(tables[0].column(column))
+        assert any(f"column '{column}' is left out" in sentence for sentence in said)
+    assert set(tables[1].column("passage").to_pylist()) == {"p3"}
+
+
 def test_bad_images_are_rejected_rows_and_the_rest_goes_on(screen):
     folder = screen.images
     whole = (folder / "1-0.npz").read_bytes()

@@ -2,8 +2,8 @@
 
 A config file is `configs/<name>.py` with `get_config(arg)`. Its argument string comes after a colon
 (`--config=configs/s2l.py:wells=screen.parquet,size=paper`) and picks presets; single fields follow
-as `--config.train.steps=500`. Those of this repository are in the package too, by their name
-(`--config=s2l:size=paper`).
+as `--config.train.learning_rate=1e-3`. Those of this repository are in the package too, by their
+name (`--config=s2l:size=paper`).
 """
 
 import pathlib

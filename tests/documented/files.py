@@ -1,0 +1,144 @@
+"""Tiny files under the names that the documentation uses, in the layouts that it names."""
+
+import pathlib
+
+import numpy as np
+import pandas as pd
+import tifffile
+from safetensors.numpy import save_file
+
+from molphenix_jax.runtime.workdir import write_claim
+from molphenix_jax.simulated.images import simulate_images
+from molphenix_jax.tasks.align import config as align_config
+from tests import tiny
+from tests.images import screens
+from tests.models.vit.test_openphenom import weights
+from tests.tasks.property_pretraining import tiny_labels
+from tests.wells import test_layouts as layouts
+
+
+def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
+    """Everything that a documented command reads and none before it writes."""
+    folder.mkdir()
+    wells = tiny.wells(cache)
+    _table(wells).to_parquet(folder / "my_wells.parquet")
+    for name in ("wells", "screen", "profiles_dahlin_u2os"):
+        (folder / f"{name}.parquet").symlink_to("my_wells.parquet")
+    _table(tiny.wells(cache, seed=1)).to_parquet(folder / "other.parquet")
+    write_claim(folder / "run_before", align_config.default_config(size="tiny"))
+    smiles = wells["smiles"].dropna().unique()
+    pd.DataFrame({"smiles": smiles}).to_csv(folder / "molecules.csv", index=False)
+    embedded = np.random.default_rng(0).normal(size=(len(smiles), 4)).astype(np.float32)
+    pd.DataFrame({"smiles": smiles, "embedding": list(embedded)}).to_parquet(folder / "emb.parquet")
+    _rxrx3_core(folder)
+    _bray2017(folder)
+    _pycytominer(wells, folder / "profiles")
+    _labels(folder)
+    _images(folder, cache)
+    save_file(weights.random_weights(weights.SMALL, seed=0), folder / "model.safetensors")
+
+
+def _table(wells: pd.DataFrame) -> pd.DataFrame:
+    """A wells table with a column for each feature and two kinds of control.
+
+    SMI is another name for the molecules, `role` says of controls that they are some.
+    """
+    control = wells["is_control"].to_numpy(bool)
+    kind = np.where(np.arange(len(wells)) % 2, "DMSO", "untreated")
+    told = wells.drop(columns=["embedding", "is_control"]).assign(
+        SMI=wells["smiles"],
+        compound=np.where(control, kind, "compound"),
+        role=np.where(control, "ctl", "trt"),
+        time_h=24,
+        cell_line="U2OS",
+    )
+    return pd.concat([told, _features(wells)], axis=1)
+
+
+def _features(wells: pd.DataFrame) -> pd.DataFrame:
+    values = np.stack(wells["embedding"].to_list())
+    names = [f"Cells_Texture_{i}" for i in range(values.shape[1])]
+    return pd.DataFrame(values, columns=names, index=wells.index)
+
+
+def _rxrx3_core(folder: pathlib.Path) -> None:
+    layouts.rxrx3_core(folder)
+    path = folder / "metadata_rxrx3_core.csv"
+    imaged = pd.read_csv(screens.rxrx3_metadata(path))
+    pd.concat([pd.read_csv(folder / "metadata.csv"), imaged]).to_csv(path, index=False)
+    embeddings = "OpenPhenom_rxrx3_core_embeddings.parquet"
+    (folder / "embeddings.parquet").rename(folder / embeddings)
+
+
+def _bray2017(folder: pathlib.Path) -> None:
+    layouts.bray2017(folder)
+    (folder / "train.csv").rename(folder / "datasplit1-train.csv")
+    (folder / "test.csv").rename(folder / "datasplit1-val.csv")
+
+
+def _pycytominer(wells: pd.DataFrame, folder: pathlib.Path) -> None:
+    """LINCS (csv.gz, a sample on each row) and JUMP (Parquet, tables of wells and compounds)."""
+    folder.mkdir()
+    number, smiles = pd.factorize(wells["smiles"])
+    ids = [f"BRD-K{i:08d}" for i in range(len(smiles))]
+    place = pd.DataFrame({"Metadata_Plate": wells["plate"], "Metadata_Well": wells["well"]})
+    sample = [f"{ids[n]}-001-01-1" if n >= 0 else "DMSO" for n in number]
+    dose = wells["concentration_um"]
+    lincs = place.assign(Metadata_broad_sample=sample, Metadata_mmoles_per_liter=dose)
+    source = pd.DataFrame({"Metadata_Source": "source_4"}, index=wells.index)
+    for plate, rows in wells.groupby("plate").groups.items():
+        features = _features(wells.loc[rows])
+        pd.concat([lincs.loc[rows], features], axis=1).to_csv(
+            folder / f"{plate}_normalized.csv.gz", index=False
+        )
+        pd.concat([source.loc[rows], place.loc[rows], features], axis=1).to_parquet(
+            folder / f"{plate}.parquet"
+        )
+    compounds = pd.DataFrame({"broad_id": ids, "smiles": smiles})
+    compounds.to_csv(folder.parent / "compounds.tsv", sep="\t", index=False)
+    compounds.to_csv(folder.parent / "compounds.csv", index=False)
+    jcp = [f"JCP2022_{n:06d}" if n >= 0 else "JCP2022_033924" for n in number]
+    pd.concat([source, place], axis=1).assign(Metadata_JCP2022=jcp).to_csv(
+        folder.parent / "well.csv.gz", index=False
+    )
+    names = dict(zip(jcp, wells["smiles"].fillna("CS(C)=O"), strict=True))
+    pd.DataFrame({"Metadata_JCP2022": names.keys(), "Metadata_SMILES": names.values()}).to_csv(
+        folder.parent / "compound.csv.gz", index=False
+    )
+
+
+def _labels(folder: pathlib.Path) -> None:
+    """Tables of labels of molecules and of atoms."""
+    table = pd.read_parquet(tiny_labels.table(folder / "LABELS.parquet"))
+    table[["smiles", "logp"]].to_csv(folder / "A.csv.gz", index=False)
+    table[["smiles", "soluble"]].to_parquet(folder / "B.parquet")
+    activity = table[["smiles"]].assign(active=np.arange(len(table)) % 2)
+    activity.to_parquet(folder / "mol_jump116k_activity.parquet")
+
+
+def _images(folder: pathlib.Path, cache: pathlib.Path) -> None:
+    """One screen as an array with its table, and as a microscope's plates; rxrx3-core's shards."""
+    made = simulate_images(cache)
+    index = pd.read_csv(made.index)
+    for name in ("FILE", "lincs_a549_80fov_5ch_256_u8"):
+        (folder / f"{name}.npz").symlink_to(made.images)
+        index.to_csv(folder / f"{name}_meta.csv", index=False)
+    index.to_csv(folder / "platemap.csv", index=False)
+    with np.load(made.images) as file:
+        images = file["images"].astype(np.uint16)
+    listing, paths = [], []
+    for image, row in zip(images, index.itertuples(), strict=True):
+        place = folder / "plates" / f"{row.plate}__2021-05-02T16_02_51-Measurement1" / "Images"
+        place.mkdir(parents=True, exist_ok=True)
+        letter, column = str(row.well)[0], int(str(row.well)[1:])
+        listing.append({"Metadata_Plate": row.plate, "Metadata_Well": row.well, "Metadata_Site": 1})
+        for channel, pixels in enumerate(image, 1):
+            name = f"r{ord(letter) - 64:02d}c{column:02d}f01p01-ch{channel}sk1fk1fl1.tiff"
+            tifffile.imwrite(place / name, pixels)
+            path = (place / name).relative_to(folder / "plates")
+            paths.append({"path": path, "channel": channel, **row._asdict()})
+            listing[-1] |= {f"FileName_Orig{channel}": name, f"PathName_Orig{channel}": str(place)}
+    pd.DataFrame(listing).to_csv(folder / "load_data.csv", index=False)
+    pd.DataFrame(paths).to_csv(folder / "images.csv", index=False)
+    screens.rxrx3(folder / "shards", nested=True)
+    screens.bray2017(folder / "npz")

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import glob
 import pathlib
+import tempfile
 
 from molphenix_jax.commands.arguments import positive
 
@@ -142,14 +143,29 @@ def _run(arguments: argparse.Namespace) -> int:
 def _dry_run(arguments: argparse.Namespace, config) -> int:
     from molphenix_jax.commands.dry_run import show
     from molphenix_jax.runtime.progress import say
+    from molphenix_jax.screens.prepare import what_would_be_done
     from molphenix_jax.screens.preparing.dry_run import dry_run
     from molphenix_jax.screens.store import ScreenStore
+    from molphenix_jax.simulated.screen import simulate_wells
     from molphenix_jax.tables.columns import WellsError
+    from molphenix_jax.wells.source import Sources
 
     if arguments.layout == SIMULATED:
-        raise WellsError("--dry-run looks at files, and --layout=simulated has none")
+        if arguments.out and arguments.out.exists():
+            raise WellsError(
+                f"{arguments.out} exists, and --dry-run cannot tell whether it holds this screen, "
+                "which is made anew each time: leave --out away, or run without --dry-run"
+            )
+        with tempfile.TemporaryDirectory(prefix="molphenix-") as folder:
+            simulate_wells(_simulation(arguments.set), pathlib.Path(folder))
+            sources = Sources((pathlib.Path(folder) / "wells.parquet",))
+            show(dry_run(sources, config, say=say))
+        return 0
     reference = ScreenStore.open(arguments.reference) if arguments.reference else None
-    show(dry_run(_sources(arguments), config, reference=reference, say=say))
+    sources = _sources(arguments)
+    show(dry_run(sources, config, reference=reference, say=say))
+    if arguments.out:
+        say(what_would_be_done(arguments.out, sources, config, reference=reference))
     return 0
 
 

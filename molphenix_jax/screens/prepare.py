@@ -32,7 +32,14 @@ from molphenix_jax.storage import digest_file, digest_json, make_folder_once
 from molphenix_jax.tables.columns import WellsError
 from molphenix_jax.wells.source import Sources
 
-__all__ = ["PrepareConfig", "Prepared", "cache_folder", "prepare", "prepare_simulated"]
+__all__ = [
+    "PrepareConfig",
+    "Prepared",
+    "cache_folder",
+    "prepare",
+    "prepare_simulated",
+    "what_would_be_done",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,22 +116,7 @@ def prepare(
         return _open_prepared(pathlib.Path(path), config, reference, say)
     sources = Sources.of(path)
     name = name or sources.tables[0].stem
-    provenance = {
-        "format": FORMAT_VERSION,
-        "source": [source.name for source in sources.files],
-        "source_sha256": [_sha256(source) for source in sources.files],
-        "layout": sources.layout,
-        **current_versions(),
-        "parameters": {
-            **dataclasses.asdict(config),
-            "columns": dict(config.columns),
-            "embeddings": {n: pathlib.Path(f).name for n, f in config.embeddings.items()},
-        },
-        "embeddings_sha256": {n: _sha256(pathlib.Path(f)) for n, f in config.embeddings.items()},
-        "truth_sha256": _sha256(truth_path) if truth_path else None,
-        "reference": reference.provenance if reference else None,
-    }
-    provenance = json.loads(json.dumps(provenance))
+    provenance = _provenance(sources, config, truth_path, reference)
     if reference:
         need_current(
             reference.provenance,
@@ -165,14 +157,68 @@ def prepare(
         doing="prepared",
         say=say,
     )
+    store = _opened(folder, provenance)
+    say(f"prepared screen {'kept' if made else 'found'} in {folder}")
+    return Prepared(store, from_cache=not made)
+
+
+def what_would_be_done(
+    folder: pathlib.Path,
+    sources: Sources,
+    config: PrepareConfig,
+    *,
+    reference: Reference | None = None,
+) -> str:
+    """What `prepare` would do with a folder, in words.
+
+    Raises:
+        ScreenError: It would stop, since another screen lies there, or something else.
+    """
+    if not folder.exists():
+        return f"the screen would be written to {folder}"
+    _opened(folder, _provenance(sources, config, None, reference))
+    return f"{folder} holds this screen already: nothing would be prepared"
+
+
+def _opened(folder: pathlib.Path, provenance: Mapping[str, Any]) -> ScreenStore:
+    """The screen in a folder, if it is the one of these inputs."""
+    if not (folder / HEADER).is_file():
+        raise ScreenError(
+            f"{folder} is there and is no prepared screen (no {HEADER}); choose another folder, or "
+            "delete that folder"
+        )
     store = ScreenStore.open(folder)
     if other_versions(store.provenance) or other_inputs(store.provenance, provenance):
         raise ScreenError(
             f"{folder} holds a screen from other files or parameters; choose another folder, "
             "or delete this one"
         )
-    say(f"prepared screen {'kept' if made else 'found'} in {folder}")
-    return Prepared(store, from_cache=not made)
+    return store
+
+
+def _provenance(
+    sources: Sources,
+    config: PrepareConfig,
+    truth_path: pathlib.Path | None,
+    reference: Reference | None,
+) -> dict[str, Any]:
+    """What a screen is computed from."""
+    provenance = {
+        "format": FORMAT_VERSION,
+        "source": [source.name for source in sources.files],
+        "source_sha256": [_sha256(source) for source in sources.files],
+        "layout": sources.layout,
+        **current_versions(),
+        "parameters": {
+            **dataclasses.asdict(config),
+            "columns": dict(config.columns),
+            "embeddings": {n: pathlib.Path(f).name for n, f in config.embeddings.items()},
+        },
+        "embeddings_sha256": {n: _sha256(pathlib.Path(f)) for n, f in config.embeddings.items()},
+        "truth_sha256": _sha256(truth_path) if truth_path else None,
+        "reference": reference.provenance if reference else None,
+    }
+    return json.loads(json.dumps(provenance))
 
 
 def _folder_name(name: str, provenance: Mapping[str, Any]) -> str:

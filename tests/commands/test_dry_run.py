@@ -69,3 +69,38 @@ def test_a_folder_is_needed_without_it(path, capsys):
         cli.main(["prepare", str(path)])
     assert stopped.value.code == 2
     assert "--out is needed, or --dry-run" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_there_is_said(path, tmp_path):
+    out = tmp_path / "s"
+    status, said = molphenix(path, "--dry-run", f"--out={out}")
+    assert status == 0
+    assert f"would be written to {out}" in said
+    assert not out.exists()
+    assert molphenix(path, f"--out={out}", "--blocks=maccs", "--n_null=50")[0] == 0
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*")}
+    status, said = molphenix(path, "--dry-run", f"--out={out}", "--blocks=maccs", "--n_null=50")
+    assert status == 0
+    assert "holds this screen already" in said
+    for more in (["--dry-run"], []):
+        status, said = molphenix(path, f"--out={out}", "--blocks=maccs", "--n_null=60", *more)
+        assert status == 1
+        assert "holds a screen from other files or parameters" in said
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("*")} == before
+    (tmp_path / "mine").mkdir()
+    for more in (["--dry-run"], []):
+        status, said = molphenix(path, f"--out={tmp_path / 'mine'}", *more)
+        assert status == 1
+        assert "is there and is no prepared screen" in said
+
+
+def test_the_built_in_screen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fields = "--set=n_molecules=40,n_experiments=2"
+    status, said = molphenix("--layout=simulated", "--dry-run", fields, "--out=s")
+    assert status == 0
+    assert "40 │ " in said or " 40 " in said
+    assert not list(tmp_path.iterdir())
+    status, said = molphenix("--layout=simulated", "--dry-run", f"--out={tmp_path}")
+    assert status == 1
+    assert "cannot tell whether it holds this screen" in said

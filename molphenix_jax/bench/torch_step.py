@@ -45,7 +45,7 @@ def make(
         clip_sd: bound of the scaled columns.
         loss: γ, ζ, k and c of S2L.
         dropout: of each head, at its input and within its blocks.
-        scale_max: clamp of the scale.
+        scale_max: clamp of the scale, after each update.
         decay: whether a parameter of a Flax name decays.
         learning_rate: constant.
         betas: of AdamW.
@@ -58,6 +58,7 @@ def make(
         ImportError: PyTorch is not installed.
     """
     torch = importlib.import_module("torch")
+    log_scale_max = float(np.log(scale_max))
     nn, functional = torch.nn, torch.nn.functional
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -110,8 +111,7 @@ def make(
         def forward(self, profiles, molecules, frozen):
             with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
                 z_x, z_m = self.phenomic_head(profiles), self.molecule_head(molecules)
-            scale = self.log_scale.exp().clamp(max=scale_max)
-            return s2l(z_x, z_m, scale, self.bias, frozen, **loss)
+            return s2l(z_x, z_m, self.log_scale.exp(), self.bias, frozen, **loss)
 
     model = Model()
     # Biases, LayerNorm's two and the scalars are vectors or less.
@@ -152,6 +152,8 @@ def make(
             value.backward()
             nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
             optimizer.step()
+            with torch.no_grad():  # after the update, so that the gradient never vanishes
+                model.log_scale.clamp_(max=log_scale_max)
             if device == "cuda":
                 torch.cuda.synchronize()
             return value.item()

@@ -80,6 +80,13 @@ def add_parser(commands) -> None:
         "--crop", type=positive, default=256, help="side of a crop in pixels (default 256)"
     )
     parser.add_argument(
+        "--positions",
+        choices=("computed", "slice"),
+        default="computed",
+        help="of an encoder's patches where crops are not 256 pixels: computed for the crop "
+        "(default), or the first rows of the table for 256, as in Recursion's own code",
+    )
+    parser.add_argument(
         "--core", type=int, default=0, help="side of the central square to use (default: all)"
     )
     parser.add_argument(
@@ -141,6 +148,8 @@ def _encoder(arguments: argparse.Namespace):
     if arguments.encoder == "intensity":
         if arguments.channelwise:
             raise ImagesError("--channelwise is for encoders; intensity has all channels anyway")
+        if arguments.positions != "computed":
+            raise ImagesError("--positions is for encoders; intensity has none")
         encode = lambda params, crops: intensity_features(crops)  # noqa: E731
         return Encoder("intensity", "intensity-1", lambda _: _on_devices(encode, ()))
     loaded = load_encoder(pathlib.Path(arguments.encoder))
@@ -150,8 +159,21 @@ def _encoder(arguments: argparse.Namespace):
             f"{loaded.config.patch} pixels"
         )
     weights = (jax.device_get(leaf).tobytes() for leaf in jax.tree.leaves(loaded.params))
-    sha256 = digest(itertools.chain([repr((loaded.config, arguments.channelwise))], weights))
-    encode = functools.partial(embed_images, loaded.config, channelwise=arguments.channelwise)
+    how = (loaded.config, arguments.channelwise)
+    if arguments.positions != "computed":
+        how += (arguments.positions,)
+        if 256 % loaded.config.patch:
+            raise ImagesError(
+                f"--positions=slice is of images of 256 pixels, which patches of "
+                f"{loaded.config.patch} do not divide"
+            )
+    sha256 = digest(itertools.chain([repr(how)], weights))
+    encode = functools.partial(
+        embed_images,
+        loaded.config,
+        channelwise=arguments.channelwise,
+        positions=arguments.positions,
+    )
     return Encoder(
         loaded.source,
         sha256,

@@ -51,13 +51,14 @@ def evaluation_record(
 def summarise(pooled: Ranks, *, n_bootstrap: int = 1000, seed: int = 0) -> list[dict]:
     """One row for each setting and model, ``chance`` among them, with 95% intervals over molecules.
 
-    ``n_gallery`` is the mean over the queries (folds have galleries of their own), rounded. Where
-    all molecules say the same, as of chance in one gallery, both ends of an interval are the value:
-    that is no interval, and reports show none.
+    ``n_gallery`` is the mean over the queries (folds have galleries of their own), rounded. Of
+    fewer than 5 molecules there is no interval (None). Where all molecules say the same, as of
+    chance in one gallery, both ends of one are the value: that is none, and reports show none.
     """
     rows = []
     for table in pooled.tables:
         found = _resampled(table, n_bootstrap, seed)
+        enough = len(np.unique(table.molecule)) >= bootstrap.MIN_CLUSTERS
         for model in [*table.rank, CHANCE]:
             row = {
                 **dataclasses.asdict(table.setting),
@@ -68,7 +69,8 @@ def summarise(pooled: Ranks, *, n_bootstrap: int = 1000, seed: int = 0) -> list[
             }
             for metric in METRICS:
                 row[metric], samples = found[model, metric]
-                row[f"{metric}_ci"] = np.percentile(samples, [2.5, 97.5]).tolist()
+                ends = np.percentile(samples, [2.5, 97.5])
+                row[f"{metric}_ci"] = ends.tolist() if enough else None
                 row[metric.replace("top", "chance")] = found[CHANCE, metric][0]
             rows.append(row)
     return rows

@@ -165,7 +165,7 @@ def dose_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") ->
             line = [row for row in found[setting] if row["model"] == model]
             line.sort(key=lambda row: row["concentration_um"])
             dose = [row["concentration_um"] for row in line]
-            low, high = 100 * np.array([row[f"{metric}_ci"] for row in line]).T
+            low, high = 100 * np.array([row[f"{metric}_ci"] or [row[metric]] * 2 for row in line]).T
             colour = _colours([model])[0]
             axes.plot(
                 dose,

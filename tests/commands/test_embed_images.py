@@ -89,6 +89,13 @@ def test_a_masked_autoencoder_embeds(tmp_path, capsys):
     np.testing.assert_allclose(got, np.asarray(want), atol=1e-5)
     assert cli.main([*command, "--channelwise"]) == 1  # the table beside which it would resume
     assert "made with other encoder" in capsys.readouterr().out
+    assert cli.main([*command, "--positions=slice"]) == 1
+    assert "made with other encoder" in capsys.readouterr().out
+    sliced = [c.replace(out.name, "sliced.parquet") for c in command]
+    assert cli.main([*sliced, "--positions=slice"]) == 0
+    got = np.stack(pd.read_parquet(out.with_name("sliced.parquet"))["embedding"].to_list())
+    want = embed_images(config.encoder, encoder, jnp.stack(crops), positions="slice")
+    np.testing.assert_allclose(got, np.asarray(want), atol=1e-5)
     assert cli.main([*command[:-1], "--crop=12"]) == 1
     assert "patches of 8 pixels" in capsys.readouterr().out
 

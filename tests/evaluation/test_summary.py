@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from molphenix_jax.evaluation import protocol, summary
+from molphenix_jax.reporting.rows import with_interval
 
 CONTRACT = {
     *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
@@ -105,6 +106,11 @@ def test_few_molecules_give_no_interval(n_molecules):
     )
     for row in summary.paired_difference(ranks):
         assert (row["ci"], row["better"]) == (None, False)
+    for row in summary.summarise(ranks):
+        assert (row["top_1pct_ci"], row["top_5pct_ci"]) == (None, None)
+        assert with_interval(row, "top_1pct").endswith("[no interval]") or row["model"] == "chance"
+    page = summary.evaluation_record(ranks)
+    json.dumps(page, allow_nan=False)
 
 
 def test_a_difference_that_is_the_same_for_all_molecules_has_no_interval():

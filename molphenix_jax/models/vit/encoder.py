@@ -16,7 +16,12 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from molphenix_jax.models.vit.config import EncoderConfig
 from molphenix_jax.models.vit.layers import ParallelBlock
-from molphenix_jax.models.vit.tokens import patchify, position_encoding, standardise
+from molphenix_jax.models.vit.tokens import (
+    Positions,
+    patchify,
+    standardise,
+    token_positions,
+)
 
 
 class Encoder(nn.Module):
@@ -25,10 +30,12 @@ class Encoder(nn.Module):
     Attributes:
         config: Sizes.
         dtype: Computation type; parameters stay float32.
+        positions: What tokens are told of their place (`token_positions`).
     """
 
     config: EncoderConfig
     dtype: Any = jnp.float32
+    positions: Positions = "computed"
 
     @nn.compact
     def __call__(
@@ -53,8 +60,15 @@ class Encoder(nn.Module):
         tokens = nn.Dense(c.width, dtype=self.dtype, name="patch_embed")(
             patchify(images, patch=c.patch)
         )
-        place = position_encoding(c.width, height // c.patch, width // c.patch)
-        tokens += jnp.tile(jnp.asarray(place, self.dtype), (channels, 1))[None]
+        place = token_positions(
+            self.positions,
+            c.width,
+            patch=c.patch,
+            channels=channels,
+            rows=height // c.patch,
+            columns=width // c.patch,
+        )
+        tokens += jnp.asarray(place, self.dtype)[None]
         if visible is not None:
             tokens = jnp.take_along_axis(tokens, visible[..., None], axis=1)
         first = self.param("class_token", nn.initializers.normal(0.02), (c.width,))
@@ -75,6 +89,7 @@ def embed_images(
     images: Shaped[Array, "n c h w"],
     *,
     channelwise: bool = False,
+    positions: Positions = "computed",
     dtype: Any = jnp.float32,
 ) -> Float[Array, "n d"]:
     """Embeddings of images: the mean of their patch tokens.
@@ -85,13 +100,14 @@ def embed_images(
         images: Intensities on the 8-bit scale, 0 to 255, uint8 or float; standardised here.
         channelwise: Means of each channel's tokens side by side, [n, c·width], instead of the mean
             over all, [n, width].
+        positions: `slice` for those of Recursion's code, where images are not 256 pixels a side.
         dtype: Computation type; embeddings leave as float32.
 
     Raises:
         ValueError: Height or width is no multiple of the patch size.
     """
     n, channels = images.shape[:2]
-    out: Any = Encoder(config, dtype).apply(params, standardise(images))
+    out: Any = Encoder(config, dtype, positions).apply(params, standardise(images))
     tokens = out[:, 1:].astype(jnp.float32)
     if channelwise:
         return tokens.reshape(n, channels, -1, config.width).mean(2).reshape(n, -1)

@@ -1,6 +1,7 @@
 """Images to patches and back, self-standardisation, fixed position encodings: no parameters."""
 
 import functools
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 NORM_EPS = 1e-5  # of torch's InstanceNorm2d
+
+Positions = Literal["computed", "slice"]
+_TABLE_PIXELS = 256  # side of the images that Recursion's table of positions is for
 
 
 def standardise(images: Shaped[Array, "n c h w"]) -> Float[Array, "n c h w"]:
@@ -63,3 +67,37 @@ def position_encoding(width: int, rows: int, columns: int) -> Float[np.ndarray, 
     phase_y, phase_x = (np.outer(a.ravel().astype(np.float32), frequency) for a in (y, x))
     parts = [np.sin(phase_y), np.cos(phase_y), np.sin(phase_x), np.cos(phase_x)]
     return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def token_positions(
+    kind: Positions, width: int, *, patch: int, channels: int, rows: int, columns: int
+) -> Float[np.ndarray, "t width"]:
+    """The position encoding of all patch tokens of an image, channel after channel.
+
+    `computed` tells each patch its row and column, whatever the size of the image. `slice` is what
+    Recursion's OpenPhenom does: it holds one table for images of 256 pixels, once for each channel,
+    and takes its first rows. Both agree at 256 × 256 pixels; of other sizes `slice` tells a patch
+    the place that the token of its number has at 256, and a channel another place than the last.
+
+    Args:
+        kind: computed or slice.
+        width: Of the tokens, a multiple of 4.
+        patch: Side of a patch in pixels.
+        channels: Of the images.
+        rows: Patches from top to bottom.
+        columns: Patches from left to right.
+
+    Raises:
+        ValueError: An unknown kind, or a slice with patches that do not divide 256.
+    """
+    if kind not in get_args(Positions):
+        raise ValueError(f"positions are {' or '.join(get_args(Positions))}, got {kind!r}")
+    if kind == "computed":
+        return np.tile(position_encoding(width, rows, columns), (channels, 1))
+    if _TABLE_PIXELS % patch:
+        raise ValueError(
+            f"positions=slice needs patches that divide {_TABLE_PIXELS} pixels, not {patch}"
+        )
+    side = _TABLE_PIXELS // patch
+    table = position_encoding(width, side, side)
+    return table[np.arange(channels * rows * columns) % len(table)]

@@ -14,7 +14,7 @@ from molphenix_jax.models.vit import (
     standardise,
     unpatchify,
 )
-from molphenix_jax.models.vit.tokens import position_encoding
+from molphenix_jax.models.vit.tokens import position_encoding, token_positions
 
 # Nearly all time here is XLA's, so it compiles with little effort.
 pytestmark = pytest.mark.usefixtures("cache")
@@ -98,6 +98,44 @@ def test_positions_are_sines_of_rows_then_of_columns():
     expected = [np.sin(1), np.sin(0.01), np.cos(1), np.cos(0.01)]
     expected += [np.sin(2), np.sin(0.02), np.cos(2), np.cos(0.02)]
     np.testing.assert_allclose(place[5], expected, rtol=1e-5)
+
+
+def published_table(width, length, channels):
+    """By the formula of Recursion's maes_microscopy (vit.py), without its class token."""
+    rows = []
+    for y in range(length):
+        for x in range(length):
+            angle = [1 / 10_000 ** (i / (width // 4)) for i in range(width // 4)]
+            rows.append(
+                [np.sin(y * a) for a in angle]
+                + [np.cos(y * a) for a in angle]
+                + [np.sin(x * a) for a in angle]
+                + [np.cos(x * a) for a in angle]
+            )
+    return np.array(rows * channels)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 8), (16, 16), (20, 20), (4, 10)])
+def test_a_slice_is_that_of_the_published_table(rows, columns):
+    # 11 channels of 256 patches; a crop of n tokens gets the first n rows.
+    table = published_table(8, 16, 11)
+    tokens = 5 * rows * columns
+    at = {"patch": 16, "channels": 5, "rows": rows, "columns": columns}
+    got = token_positions("slice", 8, **at)
+    np.testing.assert_allclose(got, table[:tokens], atol=1e-6)
+    same = np.allclose(got, token_positions("computed", 8, **at), atol=1e-6)
+    assert same == ((rows, columns) == (16, 16))
+    with pytest.raises(ValueError, match="computed or slice"):
+        token_positions("interpolated", 8, **at)  # pyright: ignore[reportArgumentType]
+
+
+def test_positions_of_a_slice_change_the_embedding_of_other_sizes_alone():
+    config = EncoderConfig(16, 1, 2, 64)
+    for side in (256, 128):
+        x = jnp.asarray(np.random.default_rng(0).integers(0, 255, (1, 2, side, side)), jnp.uint8)
+        params = Encoder(config).init(jax.random.key(0), x)
+        ours, theirs = (embed_images(config, params, x, positions=p) for p in ("computed", "slice"))
+        assert np.allclose(ours, theirs, atol=1e-6) == (side == 256)
 
 
 def test_an_embedding_does_not_depend_on_its_neighbours(embed):

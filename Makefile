@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A file stays with one worker, since its tests share what takes long.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: install check test test-fast soak demo clean
 
@@ -18,15 +20,15 @@ check: install
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: install
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(WORKERS)
 
 # Without what is marked `slow`: whole runs and whole commands.
 test-fast: install
-	$(BIN)/python -m pytest -n 2 -m "not slow and not soak"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not soak"
 
 # Random kills, races and fuzz; takes long. What is marked `soak` runs nowhere else.
 soak: install
-	$(BIN)/python -m pytest -n 2 -m soak
+	$(BIN)/python -m pytest $(WORKERS) -m soak
 
 demo: install
 	$(BIN)/python -m molphenix_jax.main --config=configs/s2l.py --workdir=runs/demo

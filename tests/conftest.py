@@ -1,5 +1,6 @@
 """Shared fixtures: real data where it is at hand, eight simulated devices for sharding tests."""
 
+import collections
 import os
 import pathlib
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from collections.abc import Iterator
 # Before jax is imported anywhere: multi-device tests run on simulated CPU devices.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Nearly all time of a tiny run is LLVM's. What depends on its optimisations is in test_other_cpus.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import pytest
@@ -24,20 +27,26 @@ def shared_data() -> pathlib.Path:
     return SHARED_DATA
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker is left with one at the end."""
+    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Folder for prepared screens and compiled programs, shared by the modules of one process."""
-    return tmp_path_factory.mktemp("cache")
+    """Folder for prepared screens and compiled programs, shared by all modules and workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    (folder / "cache").mkdir(exist_ok=True)
+    return folder / "cache"
 
 
 @pytest.fixture(scope="module")
 def cache(cache_folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The cache folder, for a module of tiny runs.
-
-    Nearly all time of a tiny run is XLA's: it compiles with little effort, and each program once.
-    """
+    """The cache folder, for a module of tiny runs: each program of theirs is compiled once."""
     options = {
-        "jax_disable_most_optimizations": True,
         "jax_compilation_cache_dir": str(cache_folder / "compiled-here"),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,

@@ -46,13 +46,13 @@ def fit(cache, folder: pathlib.Path, **changes) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def whole(cache, tmp_path_factory):
-    """A run with all baselines, three folds and another screen: (workdir, config)."""
+    """A run with all baselines, two folds and another screen: (workdir, config)."""
     folder = tmp_path_factory.mktemp("whole")
     other = folder / "second.parquet"
     tiny.wells(cache, seed=1).to_parquet(other)
     config = tiny.config(
         cache,
-        data__folds=3,
+        data__folds=2,
         eval__baselines="knn,ridge,physchem",
         eval__unseen_screens=str(other),
         train__steps=2,
@@ -68,7 +68,7 @@ class TestWholeRun:
         workdir, _ = whole
         for name in ("config.json", "screen.json", "correction.npz", "report/index.html"):
             assert (workdir / name).stat().st_size > 0
-        for fold in range(3):
+        for fold in range(2):
             folder = workdir / f"fold_{fold}"
             assert (folder / "checkpoints" / "step_2").is_dir()
             lines = [(line["kind"], line["step"]) for line in read_metrics(folder / METRICS_FILE)]
@@ -107,7 +107,7 @@ class TestWholeRun:
         n = d.n_molecules * len(d.concentrations_um)
         assert everything["subset"] == "all"
         assert everything["n_queries"] == n
-        assert everything["n_gallery"] == pytest.approx(n / 3, abs=4)
+        assert everything["n_gallery"] == pytest.approx(n / 2, abs=4)
 
     def test_an_unseen_screen_holds_no_training_molecule(self, whole):
         workdir, config = whole
@@ -116,13 +116,13 @@ class TestWholeRun:
         task, _ = tiny.make(config, workdir.parent / "again")
         other = task.unseen["second"]
         expected = 0
-        for fold in range(3):
+        for fold in range(2):
             splits = pd.read_csv(workdir / f"fold_{fold}" / "splits.csv")
             seen = set(splits.loc[splits["split"] == "train", "inchikey"].str[:14])
             novel = ~other.molecules["inchikey"].str[:14].isin(seen).to_numpy()
             expected += novel[other.molecule].sum()
         assert found[0]["n_queries"] == expected
-        assert expected < 3 * other.n_perturbations, "the two screens share no molecule"
+        assert expected < 2 * other.n_perturbations, "the two screens share no molecule"
 
     def test_evaluating_again_gives_the_same(self, whole, tmp_path):
         workdir, before = whole[0], tiny.files(whole[0])

@@ -13,7 +13,19 @@ from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
 from tests import tiny
 from tests.commands.stopping import Ended, listens, stop
 
+slow = pytest.mark.slow
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+def first(number: signal.Signals) -> pytest.MarkDecorator:
+    """This signal in every run of the tests, the other one too in `make soak`."""
+    (other,) = {signal.SIGINT, signal.SIGTERM} - {number}
+    return pytest.mark.parametrize(
+        "number",
+        [pytest.param(number, marks=slow), pytest.param(other, marks=pytest.mark.soak)],
+    )
+
+
 SENTENCES = {
     signal.SIGINT: "stopped by Ctrl-C: the same command continues",
     signal.SIGTERM: "stopped by SIGTERM: the same command continues",
@@ -40,8 +52,7 @@ def test_during_the_imports(module, number, cache):
     assert_ended(stop(command, tiny.environment(cache), number=number, when=listens), number)
 
 
-@pytest.mark.slow
-@BOTH
+@first(signal.SIGINT)
 def test_while_workers_featurise(number, cache, tmp_path):
     """More than 2,000 molecules: in processes, which must go too and must not chatter."""
     command = tiny.command(
@@ -58,8 +69,7 @@ def test_while_workers_featurise(number, cache, tmp_path):
     assert not [name for name in left if not name.startswith("simulated-wells")], left
 
 
-@pytest.mark.slow
-@BOTH
+@first(signal.SIGTERM)
 def test_while_xla_compiles(number, cache, tmp_path):
     """One call of C++ for minutes: Python's own handlers would wait for its end."""
     environment = {
@@ -75,7 +85,7 @@ def test_while_xla_compiles(number, cache, tmp_path):
     assert "Finished XLA compilation of jit(steps)" not in ended.said
 
 
-@pytest.mark.slow
+@slow
 def test_during_the_evaluation(cache, tmp_path):
     workdir = tmp_path / "run"
     changes = {"eval__n_bootstrap": 20_000, "eval__baselines": "knn"}
@@ -93,7 +103,7 @@ def test_during_the_evaluation(cache, tmp_path):
     assert "continuing after update 4" in done.stdout
 
 
-@pytest.mark.slow
+@slow
 def test_a_command_of_molphenix(cache, tmp_path):
     out = tmp_path / "screen"
     command = [sys.executable, "-m", "molphenix_jax.cli", "prepare", "--layout=simulated"]

@@ -29,9 +29,23 @@ def run(case, execution, **kwargs):
     return cases.value_and_grad(case, cases.make_batch(), **options, **kwargs)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("execution", EXECUTIONS)
-@pytest.mark.parametrize("case", cases.CASES)
+# Every loss in these, one loss of each family in every execution; `make soak` takes all pairs.
+EVERY_LOSS = ("dense", "chunked-uneven", "ring-8-uneven")
+EVERY_EXECUTION = ("cwcl", "cloome", "s2l-mixture")
+PAIRS = [
+    pytest.param(
+        case,
+        execution,
+        marks=pytest.mark.slow
+        if execution in EVERY_LOSS or case in EVERY_EXECUTION
+        else pytest.mark.soak,
+    )
+    for case in cases.CASES
+    for execution in EXECUTIONS
+]
+
+
+@pytest.mark.parametrize(("case", "execution"), PAIRS)
 def test_value_and_gradients(case, execution):
     value, gradients = cases.expected(case)
     (loss, _), got = run(case, execution)

@@ -21,9 +21,20 @@ def batches():
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("execution", ["dense", "chunked", "ring"])
-@pytest.mark.parametrize("case", cases.CASES)
+# Streams are shared by a family: one of each here, all in `make soak`.
+FAMILIES = ("cwcl", "cloome", "s2l-mixture")
+CHECKS = [
+    pytest.param(
+        case,
+        execution,
+        marks=pytest.mark.slow if execution == "dense" or case in FAMILIES else pytest.mark.soak,
+    )
+    for case in cases.CASES
+    for execution in ("dense", "chunked", "ring")
+]
+
+
+@pytest.mark.parametrize(("case", "execution"), CHECKS)
 def test_finite(case, execution):
     name, options = cases.CASES[case]
     mesh = cases.ring_of(1) if execution == "ring" else None

@@ -80,6 +80,7 @@ def test_retrieved_patterns_are_not_held_more_often_than_needed(case):
     assert chunked.temp_size_in_bytes <= dense.temp_size_in_bytes / 25
 
 
+FAMILIES = ("cwcl", "cloome", "s2l-mixture")  # one loss of each
 PROCESS = """
 import json, sys
 import jax
@@ -99,7 +100,8 @@ z_x, z_m, profile, mask = (
     for a in (batch.z_x, batch.z_m, batch.profile, batch.mask)
 )
 result = {}
-for case, (name, options) in cases.CASES.items():
+for case in sys.argv[3].split(","):
+    name, options = cases.CASES[case]
     loss = make_loss(name, execution="ring", mesh=mesh, **options)
 
     def step(z_x, z_m, profile, mask):
@@ -127,7 +129,7 @@ def test_two_processes_give_the_numbers_of_one():
     environment.pop("XLA_FLAGS", None)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, address, str(process)],
+            [sys.executable, "-c", PROCESS, address, str(process), ",".join(FAMILIES)],
             env=environment,
             cwd=root,
             stdout=subprocess.PIPE,
@@ -145,7 +147,7 @@ def test_two_processes_give_the_numbers_of_one():
         assert process.returncode == 0, errors
     results = [json.loads(output.splitlines()[-1]) for output, _ in finished]
     assert results[0] == results[1]
-    assert results[0].keys() == cases.CASES.keys()
+    assert results[0].keys() == set(FAMILIES)
     for case, (value, square_x, square_m, g_scale) in results[0].items():
         expected, (g_x, g_m, expected_scale, _) = cases.expected(case)
         np.testing.assert_allclose(value, expected, rtol=1e-5)

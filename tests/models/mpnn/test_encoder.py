@@ -64,7 +64,7 @@ def test_a_molecules_embedding_is_its_own(variant, graphs):
         np.testing.assert_allclose(padded[name][::-1], value, atol=2e-5)
         np.testing.assert_allclose(shuffled[name], value, atol=2e-5)
         for i, graph in enumerate(graphs):
-            alone = embed(variant, [graph], nodes=14, edges=30, n_graphs=2)
+            alone = embed(variant, [graph], nodes=64, edges=96, n_graphs=12)
             np.testing.assert_allclose(alone[name][0], value[i], atol=2e-5)
 
 

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import pathlib
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from absl import logging as absl_logging
 
 from molphenix_jax import signals
 from molphenix_jax.errors import InputError
-from molphenix_jax.storage import StorageError, remove, writing
+from molphenix_jax.storage import StorageError, set_aside, writing
 
 CHECKPOINTS = "checkpoints"  # folder of a run, see `Checkpoints`
 
@@ -183,8 +184,7 @@ class Checkpoints:
         path = self._folder / f"step_{step}"
         aside = self._folder / f"damaged-{step}"
         if jax.process_index() == 0 and path.exists():
-            remove(aside)
-            path.rename(aside)
+            set_aside(path, aside)
         self._manager.reload()
 
     def close(self) -> None:
@@ -224,8 +224,13 @@ def _not_empty(leaf: Any) -> Any:
     return leaf if np.size(leaf) else np.zeros(1, np.asarray(leaf).dtype)
 
 
-def _is_retrieved(record: logging.LogRecord) -> bool:
-    return "exception was never retrieved" not in record.getMessage()
+def _is_of_others(record: logging.LogRecord) -> bool:
+    """Whether a record of asyncio is none of an abandoned task of orbax or TensorStore."""
+    if "exception was never retrieved" not in record.getMessage() or not record.exc_info:
+        return True
+    frames = traceback.walk_tb(record.exc_info[2])
+    files = [frame.f_code.co_filename for frame, _ in frames]
+    return not any(name in file for file in files for name in ("orbax", "tensorstore"))
 
 
 class _no_traces:
@@ -234,7 +239,7 @@ class _no_traces:
     def __enter__(self) -> None:
         absl_logging.get_absl_logger().addFilter(self._keep)
         # Stays: what an abandoned task of a failed write raised is logged when its garbage goes.
-        logging.getLogger("asyncio").addFilter(_is_retrieved)
+        logging.getLogger("asyncio").addFilter(_is_of_others)
         self._hook = sys.unraisablehook
         sys.unraisablehook = self._unraisable
 

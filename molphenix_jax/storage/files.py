@@ -104,6 +104,14 @@ def create(path: pathlib.Path) -> int:
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
 
 
+def _private(beside: pathlib.Path) -> pathlib.Path:
+    """A private name in a folder that is there and holds nothing of dead owners."""
+    private = private_name(beside)
+    private.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(private.parent)
+    return private
+
+
 @contextlib.contextmanager
 def new_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A private file to write; at the end of the block it takes the place of `path`.
@@ -115,9 +123,7 @@ def new_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     with writing(path):
-        private = private_name(path)
-        private.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(private.parent)
+        private = _private(path)
         os.close(create(private))
         try:
             yield private
@@ -161,14 +167,24 @@ def scratch_folder(beside: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     beside = pathlib.Path(beside)
     with writing(beside):
-        private = private_name(beside)
-        private.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(private.parent)
+        private = _private(beside)
         private.mkdir()
         try:
             yield private
         finally:
             shutil.rmtree(private, ignore_errors=True)
+
+
+def set_aside(path: pathlib.Path, aside: pathlib.Path) -> None:
+    """Keeps a file or folder under another name, in place of what has that name.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    with writing(aside):
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        remove(aside)
+        path.rename(aside)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -16,6 +16,7 @@ from molphenix_jax.runtime.workdir import (
     read_header,
     write_claim,
 )
+from molphenix_jax.storage import set_aside
 
 # What a run meant that lacks a field, where that is not the field's default: task → field → value.
 _ALIGN = {
@@ -163,11 +164,10 @@ def _tell_of_more(
     say(f"continuing to {t.steps:,} updates, the run in {workdir} had {before:,}")
     if (workdir / EVALUATION_FILE).exists():
         aside = _free_folder(workdir / "evaluations", f"after-{before}")
-        aside.mkdir(parents=True, exist_ok=True)
         # The table last: the run counts as finished as long as it is there.
         for name in ("report", EVALUATION_FILE):
             if (workdir / name).exists():
-                (workdir / name).rename(aside / name)
+                set_aside(workdir / name, aside / name)
         say(f"its table after {before:,} updates is now in {aside}")
     if t.schedule != "constant":
         rate = [learning_rate(t, before), learning_rate(_shorter(t, before), before)]

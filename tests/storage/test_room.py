@@ -13,8 +13,6 @@ ALLOWED = {
     ("bench/scale.py", "tempfile"): "a benchmark's files, in the system's folder for such",
     ("screens/preparing/dry_run.py", "tempfile"): "work that leaves nothing",
     ("wells/table.py", "tempfile"): "work of one process, in the system's folder for such",
-    ("runtime/checkpointing.py", "rename"): "a damaged checkpoint, set aside",
-    ("tasks/stored.py", "rename"): "the table of a shorter training, set aside",
 }
 
 

@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from molphenix_jax.molecules import load_embeddings
 from molphenix_jax.screens.preparing.grouping import StandardForms, group_wells
-from molphenix_jax.screens.preparing.pipeline import PrepareConfig, Reference
-from molphenix_jax.screens.screen import ScreenError
+from molphenix_jax.screens.preparing.pipeline import (
+    PrepareConfig,
+    Reference,
+    scan,
+    stored_embeddings,
+)
 from molphenix_jax.wells.source import Sources
-from molphenix_jax.wells.table import Wells, scan_wells
+from molphenix_jax.wells.table import Wells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,24 +69,10 @@ def dry_run(
     say(f"reading {sources}")
     forms = StandardForms()
     with tempfile.TemporaryDirectory(prefix="molphenix-") as work:
-        wells = scan_wells(
-            sources,
-            pathlib.Path(work),
-            columns=config.columns,
-            features=config.features,
-            check_smiles=forms.check,
-            group_by=config.group_by,
-            concentration_unit=config.concentration_unit,
-            conditions=config.conditions,
-            controls=config.controls,
-            feature_names=reference.feature_names if reference else (),
-        )
+        wells = scan(sources, config, pathlib.Path(work), forms, reference)
     counts, molecules = _counts(wells, forms)
-    for block, file in config.embeddings.items():
-        try:
-            load_embeddings(file, molecules)
-        except (OSError, ValueError) as error:
-            raise ScreenError(f"molecules.embeddings, block {block}: {error}") from error
+    for _ in stored_embeddings(config, molecules):
+        pass  # they fit
     return DryRun(
         roles=wells.roles,
         features=wells.feature_names,

@@ -13,7 +13,7 @@ Held in memory for each well are its row, group, molecule and dose: some tens of
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -139,19 +139,7 @@ def prepare_screen(
     with scratch_folder(folder) as work:
         forms = StandardForms()
         say(f"reading {sources}")
-        wells = scan_wells(
-            sources,
-            work,
-            columns=config.columns,
-            features=config.features,
-            check_smiles=forms.check,
-            group_by=config.group_by,
-            concentration_unit=config.concentration_unit,
-            conditions=config.conditions,
-            controls=config.controls,
-            feature_names=reference.feature_names if reference else (),
-            beam_options=beam_options,
-        )
+        wells = scan(sources, config, work, forms, reference, beam_options=beam_options)
         n, d = wells.embedding.shape
         say(f"correcting {n:,} wells × {d:,} features within {wells.group_by}")
         correction = _fit(wells, config, work, reference)
@@ -159,11 +147,8 @@ def prepare_screen(
         molecules, bounds, draw_notes, conditions = _group(wells, treated, forms, config, work)
         n_pairs = bounds[-1][1]
         say(f"p-values of {n_pairs:,} perturbations of {len(molecules):,} molecules")
-        for block, file in config.embeddings.items():
-            try:
-                np.save(embedding_path(work, block), load_embeddings(file, molecules))
-            except (OSError, ValueError) as error:
-                raise ScreenError(f"molecules.embeddings, block {block}: {error}") from error
+        for block, rows in stored_embeddings(config, molecules):
+            np.save(embedding_path(work, block), rows)
         widths = {block: len(column_names(block)) for block in config.blocks}
         for block in config.embeddings:
             widths[block] = np.load(embedding_path(work, block), mmap_mode="r").shape[1]
@@ -235,6 +220,47 @@ class _Treated:
     groups: tuple[str, ...]
     corrected: Spool
     truth: Spool | None
+
+
+def scan(
+    sources: Sources,
+    config: PrepareConfig,
+    work: pathlib.Path,
+    forms: StandardForms,
+    reference: Reference | None,
+    *,
+    beam_options: Sequence[str] = (),
+) -> Wells:
+    """The checked wells of a screen, their embeddings in the folder `work`; see `scan_wells`."""
+    return scan_wells(
+        sources,
+        work,
+        columns=config.columns,
+        features=config.features,
+        check_smiles=forms.check,
+        group_by=config.group_by,
+        concentration_unit=config.concentration_unit,
+        conditions=config.conditions,
+        controls=config.controls,
+        feature_names=reference.feature_names if reference else (),
+        beam_options=beam_options,
+    )
+
+
+def stored_embeddings(
+    config: PrepareConfig, molecules: pd.DataFrame
+) -> Iterator[tuple[str, Float[np.ndarray, "m k"]]]:
+    """The blocks that come from files, for the molecules of a screen.
+
+    Raises:
+        ScreenError: A file does not fit.
+    """
+    for block, file in config.embeddings.items():
+        try:
+            rows = load_embeddings(file, molecules)
+        except (OSError, ValueError) as error:
+            raise ScreenError(f"molecules.embeddings, block {block}: {error}") from error
+        yield block, rows
 
 
 def _fit(

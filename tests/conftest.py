@@ -5,11 +5,11 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from tests import quick
+
 # Before jax is imported anywhere: multi-device tests run on simulated CPU devices.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("XLA_FLAGS", f"{quick.EIGHT_DEVICES} {quick.FLAGS}")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Nearly all time of a tiny run is LLVM's. What depends on its optimisations is in test_other_cpus.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import pytest

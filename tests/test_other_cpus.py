@@ -6,13 +6,10 @@ import sys
 
 import pytest
 
-from tests import tiny
+from tests import quick, tiny
 
 # All other tests run with the instructions of this machine and without those optimisations.
-MACHINE = {
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_cpu_max_isa=SSE4_2",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
-}
+FLAGS = f"{quick.EIGHT_DEVICES} --xla_cpu_max_isa=SSE4_2"
 CLAIMS = (
     "tests/test_dispatch.py::test_metrics_are_those_of_one_at_a_time[5]",
     "tests/test_dispatch.py::test_a_stop_between_two_dispatches_continues_with_the_next_batch",
@@ -26,7 +23,7 @@ def test_claims_hold_on_another_cpu():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "0", *CLAIMS],
         cwd=tiny.REPOSITORY,
-        env={**own, **MACHINE, "PYTHONPATH": str(tiny.REPOSITORY)},
+        env={**own, "XLA_FLAGS": FLAGS, "PYTHONPATH": str(tiny.REPOSITORY)},
         capture_output=True,
         text=True,
         check=False,

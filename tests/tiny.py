@@ -17,6 +17,7 @@ from molphenix_jax.runtime.progress import console
 from molphenix_jax.screens.prepare import PrepareConfig
 from molphenix_jax.simulated.screen import TINY, simulate_wells
 from molphenix_jax.tasks.align.config import default_config
+from tests import quick
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
@@ -103,7 +104,7 @@ def environment(cache: pathlib.Path) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+        "XLA_FLAGS": quick.FLAGS,
         "JAX_COMPILATION_CACHE_DIR": str(cache / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import pathlib
 import resource
-import tempfile
 import time
 from typing import Any
 
@@ -24,6 +23,7 @@ from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.metrics import TIMING_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.screens.builders import HEADER
+from molphenix_jax.storage import temporary_folder
 from molphenix_jax.tasks.align.config import default_config
 
 GIB = 2**30
@@ -55,14 +55,14 @@ def run(
         InputError: if the folder holds a screen of another size, or the sizes do not fit together.
     """
     on_cpu = jax.default_backend() == "cpu"
-    with tempfile.TemporaryDirectory(prefix="molphenix-scale-") as temporary:
-        folder = folder or pathlib.Path(temporary) / "screen"
+    with temporary_folder() as temporary:
+        folder = folder or temporary / "screen"
         rows = _prepare(screen, folder)
         matmul_rate = _matmul_flops_per_second("float32" if on_cpu else "bfloat16")
         for batch in batches or ((512,) if on_cpu else (512, 8192, 65536)):
             rows += _train(
                 folder,
-                pathlib.Path(temporary) / f"batch-{batch}",
+                temporary / f"batch-{batch}",
                 batch=batch,
                 steps=steps,
                 size=size,

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import glob
 import pathlib
-import tempfile
 
 from molphenix_jax.commands.arguments import positive
 
@@ -147,6 +146,7 @@ def _dry_run(arguments: argparse.Namespace, config) -> int:
     from molphenix_jax.screens.preparing.dry_run import dry_run
     from molphenix_jax.screens.store import ScreenStore
     from molphenix_jax.simulated.screen import simulate_wells
+    from molphenix_jax.storage import temporary_folder
     from molphenix_jax.tables.columns import WellsError
     from molphenix_jax.wells.source import Sources
 
@@ -156,9 +156,9 @@ def _dry_run(arguments: argparse.Namespace, config) -> int:
                 f"{arguments.out} exists, and --dry-run cannot tell whether it holds this screen, "
                 "which is made anew each time: leave --out away, or run without --dry-run"
             )
-        with tempfile.TemporaryDirectory(prefix="molphenix-") as folder:
-            simulate_wells(_simulation(arguments.set), pathlib.Path(folder))
-            sources = Sources((pathlib.Path(folder) / "wells.parquet",))
+        with temporary_folder() as folder:
+            simulate_wells(_simulation(arguments.set), folder)
+            sources = Sources((folder / "wells.parquet",))
             show(dry_run(sources, config, say=say))
         return 0
     reference = ScreenStore.open(arguments.reference) if arguments.reference else None

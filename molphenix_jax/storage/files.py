@@ -13,6 +13,7 @@ import os
 import pathlib
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -102,6 +103,13 @@ def _end(name: str) -> str:
 def create(path: pathlib.Path) -> int:
     """Creates a file that must not be there and opens it for writing: its descriptor."""
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[pathlib.Path]:
+    """A private folder in the system's place for such, for work that leaves nothing."""
+    with tempfile.TemporaryDirectory(prefix="molphenix-") as folder:
+        yield pathlib.Path(folder)
 
 
 def _private(beside: pathlib.Path) -> pathlib.Path:

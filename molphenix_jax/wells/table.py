@@ -7,7 +7,6 @@ row number and reason. Every default taken and every feature dropped is a senten
 import dataclasses
 import os
 import pathlib
-import tempfile
 import types
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,6 +15,7 @@ import pandas as pd
 from jaxtyping import Bool, Int
 
 from molphenix_jax.phenomics import Rows, complete_features
+from molphenix_jax.storage import temporary_folder
 from molphenix_jax.tables import columns as names
 from molphenix_jax.tables.columns import WellsError
 from molphenix_jax.tables.rows import chunk_rows
@@ -89,10 +89,10 @@ def read_wells(
     controls: str = AUTO,
 ) -> Wells:
     """Reads a wells table into memory; arguments and errors are those of `scan_wells`."""
-    with tempfile.TemporaryDirectory(prefix="molphenix-") as work:
+    with temporary_folder() as work:
         wells = scan_wells(
             Sources.of(path),
-            pathlib.Path(work),
+            work,
             columns=columns,
             features=features,
             check_smiles=check_smiles,

@@ -11,9 +11,6 @@ FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "
 ALLOWED = {
     ("simulated/effects.py", "hashlib"): "names a random stream",
     ("screens/ties.py", "hashlib"): "tells rows of features apart",
-    ("bench/scale.py", "tempfile"): "a benchmark's files, in the system's folder for such",
-    ("screens/preparing/dry_run.py", "tempfile"): "work that leaves nothing",
-    ("wells/table.py", "tempfile"): "work of one process, in the system's folder for such",
 }
 
 

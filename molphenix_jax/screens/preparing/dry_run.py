@@ -5,8 +5,6 @@ errors; embeddings lie in a temporary folder meanwhile, and nothing stays.
 """
 
 import dataclasses
-import pathlib
-import tempfile
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -19,6 +17,7 @@ from molphenix_jax.screens.preparing.pipeline import (
     scan,
     stored_embeddings,
 )
+from molphenix_jax.storage import temporary_folder
 from molphenix_jax.wells.source import Sources
 from molphenix_jax.wells.table import Wells
 
@@ -68,8 +67,8 @@ def dry_run(
     """
     say(f"reading {sources}")
     forms = StandardForms()
-    with tempfile.TemporaryDirectory(prefix="molphenix-") as work:
-        wells = scan(sources, config, pathlib.Path(work), forms, reference)
+    with temporary_folder() as work:
+        wells = scan(sources, config, work, forms, reference)
     counts, molecules = _counts(wells, forms)
     for _ in stored_embeddings(config, molecules):
         pass  # they fit

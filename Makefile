@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A file stays with one worker, since its tests share what takes long.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install check test test-fast soak demo clean
+.PHONY: install check test test-fast test-arrays soak demo clean
 
 install: $(VENV)/installed
 
@@ -25,6 +25,10 @@ test: install
 # Without what is marked `slow`: whole runs and whole commands.
 test-fast: install
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not soak"
+
+# Annotations of arrays are checked at each call, in the rooms that hold the formulas.
+test-arrays: install
+	MOLPHENIX_CHECK_ARRAYS=evaluation,losses $(BIN)/python -m pytest -n 2 tests/evaluation tests/losses
 
 # Random kills, races and fuzz; takes long. What is marked `soak` runs nowhere else.
 soak: install

@@ -12,11 +12,25 @@ os.environ.setdefault("XLA_FLAGS", f"{quick.EIGHT_DEVICES} {quick.FLAGS}")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import jaxtyping
 import pytest
 
+import tests.annotations  # noqa: F401  (by name in the hook below)
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Before anything of the package is imported: `make test-arrays` checks annotations at each call.
+for room in filter(None, os.environ.get("MOLPHENIX_CHECK_ARRAYS", "").split(",")):
+    jaxtyping.install_import_hook(f"molphenix_jax.{room}", "tests.annotations.check")
 
 SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """For tests of what a function says of wrong shapes and types: annotations are not checked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ class MolPhenix(nn.Module):
         return {**params, "params": {**own, "log_scale": log_scale}}
 
     def embed_profiles(
-        self, profiles: Float[Array, "n k"], *, train: bool = False
+        self, profiles: Float[Array, "n ..."], *, train: bool = False
     ) -> Float[Array, "n d"]:
         """Scaled profiles [n, k] to unit vectors z_x [n, dim]."""
         return normalise(self.phenomic_head(profiles, train=train))
@@ -100,7 +100,11 @@ class MolPhenix(nn.Module):
         return normalise(self.molecule_head(molecules, train=train))
 
     def __call__(
-        self, profiles: Float[Array, "n k"], molecules: Float[Array, "n j"], *, train: bool = False
+        self,
+        profiles: Float[Array, "n ..."],
+        molecules: Float[Array, "n j"],
+        *,
+        train: bool = False,
     ) -> Embeddings:
         """Embeds n pairs; row i of both belongs together."""
         # Of parameters that `bounded` has seen this is the identity, with its slope also at the

@@ -79,7 +79,7 @@ class Correction:
     clip: float
     center: Float[np.ndarray, "s d"]
     scale: Float[np.ndarray, "s d"]
-    rotation: Float[np.ndarray, "d k"]
+    rotation: Float[np.ndarray, "d k"] | Float[np.ndarray, "0 0"]
     rescaled: Bool[np.ndarray, "k"]
     groups: tuple[str, ...]
     stage: Int[np.ndarray, "g"]

@@ -51,7 +51,7 @@ def field_crops(
     return crops(field_image(image, config), config.size)
 
 
-def field_image(image: Num[np.ndarray, "c h w"], config: CropConfig) -> UInt8[np.ndarray, "c h w"]:
+def field_image(image: Num[np.ndarray, "c h w"], config: CropConfig) -> UInt8[np.ndarray, "c y x"]:
     """The field before it is cropped: block mean, core, 8 bits.
 
     Raises:

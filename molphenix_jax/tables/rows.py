@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 
 # Values of one chunk: 32 MiB as float64. All statistics of controls go through chunks.
 CHUNK_VALUES = 1 << 22
@@ -51,7 +51,7 @@ def chunked(
     return lambda: (transform(x[ids[start : start + size]]) for start in starts)
 
 
-def total(chunks: Chunks) -> tuple[int, Float[np.ndarray, "d"]]:
+def total(chunks: Chunks) -> tuple[int, Num[np.ndarray, "d"]]:
     """Number of rows and their sum."""
     n, sums = 0, None
     for chunk in chunks():

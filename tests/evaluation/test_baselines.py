@@ -215,6 +215,7 @@ def test_they_fit_the_protocol():
         ({"validation_log_dose": np.zeros(0)}, "at least 2 validation perturbations, got 0"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_data_is_named(changes, message):
     data, _ = make_data()
     with pytest.raises(ValueError, match=message):

@@ -190,11 +190,13 @@ def test_queries_of_several_conditions_also_meet_the_gallery_of_their_own():
 @pytest.mark.parametrize(
     "name", ["molecule", "concentration_um", "condition", "p_value", "profile"]
 )
+@pytest.mark.usefixtures("unchecked")
 def test_candidates_must_agree_in_length(name):
     with pytest.raises(ValueError, match=r"unseen_molecules: (molecule|con|p_value|prof)"):
         make_candidates(**{name: getattr(make_candidates(), name)[:-1]})
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_rows_that_do_not_fit_and_reserved_names_are_errors():
     candidates = make_candidates()
     x, m, metric = make_embeddings()["molphenix"]

@@ -94,6 +94,7 @@ def test_values_without_a_rank_are_an_error_that_names_the_row(bad, side):
     ("positive", "message"),
     [(np.arange(4), "5 integers"), (np.full(5, 5), r"0\.\.4"), (np.full(5, 0.0), "float64")],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_positions_are_checked(positive, message):
     with pytest.raises(ValueError, match=message):
         ranks.rank_of_positive(np.ones((5, 3)), np.ones((5, 3)), positive)

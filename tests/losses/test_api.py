@@ -45,11 +45,13 @@ def test_a_ring_needs_its_axis():
         ("clip", {"mask": jnp.ones(5, bool)}, "mask bool\\(5,\\) must be bool \\[n\\], n = 6"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_a_call_says_what_is_wrong(name, inputs, message):
     with pytest.raises(ValueError, match=message):
         make_loss(name)(Z, Z, scale=1.0, bias=0.0, **inputs)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match="must both be"):
         make_loss("clip")(Z, Z[:5], scale=1.0, bias=0.0)

@@ -72,7 +72,9 @@ def test_value_and_gradients(execution, case, dtype):
     loss = make_loss(name, **plan, **options)
 
     def value(z_x, z_m, scale, bias):
-        return loss(z_x, z_m, scale=scale, bias=bias, profile=profile, null_constant=6.0)[0]
+        return loss(
+            z_x, z_m, scale=scale, bias=bias, profile=jnp.asarray(profile), null_constant=6.0
+        )[0]
 
     step = jax.value_and_grad(value, argnums=(0, 1, 2, 3))
     if execution != "eager":

@@ -131,6 +131,7 @@ class TestNullConstant:
             (np.array([[0.0], [np.nan]]), np.arange(2), "row 1 has a NaN"),
         ],
     )
+    @pytest.mark.usefixtures("unchecked")
     def test_errors(self, profile, group, message):
         with pytest.raises(ValueError, match=message):
             null_constant(profile, group)

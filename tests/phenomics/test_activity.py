@@ -150,6 +150,7 @@ def test_a_zero_embedding_agrees_with_nothing():
     assert np.isfinite(result.p_value).all()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_named():
     x = np.zeros((4, 2))
     with pytest.raises(ValueError, match="perturbation"):

@@ -21,6 +21,7 @@ def test_sums_are_held_in_float64():
     np.testing.assert_allclose(aggregate(x, np.zeros(3, int), 1), 1 / 3, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_ids_are_named():
     x = np.zeros((3, 2), np.float32)
     with pytest.raises(ValueError, match="perturbation 1 has no well"):

@@ -256,6 +256,7 @@ def test_load_refuses_other_files(tmp_path):
         Correction.load(tmp_path / "pickle.npz")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_named():
     x, group, control = _screen()
     with pytest.raises(ValueError, match="unknown correction 'combat'"):

@@ -20,7 +20,7 @@ _ACTIVATIONS = {
 }
 
 # A part of a concatenated input: rows, and where each output row takes its own from (None: as is).
-Part = tuple[Float[Array, "m k"], Int[Array, " n"] | None]
+Part = tuple[Float[Array, "_ _"], Int[Array, " _"] | None]
 
 
 def activate(x: Array, name: str) -> Array:

@@ -227,3 +227,23 @@ def test_lists_of_numbers_as_text(tmp_path, cell):
     frame.to_parquet(tmp_path / "w.parquet")
     wells = read_wells(tmp_path / "w.parquet", check_smiles=None)
     np.testing.assert_allclose(wells.embedding, NUMBERS, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("[0.1 0.2 ... 0.9]", "lists are abbreviated by '...'"),
+        ("[0.1, 0.2, ..., 0.9]", "lists are abbreviated by '...'"),
+        ("no", "holds no list of numbers"),
+        ("", "holds no list of numbers"),
+    ],
+)
+def test_text_that_is_no_list_is_a_sentence(tmp_path, cell, words):
+    from molphenix_jax.wells.table import read_wells
+
+    frame = pd.DataFrame({"smiles": ["CCO", "CCN"] * N, "conc_uM": 1.0, "embedding": cell})
+    frame.to_parquet(tmp_path / "w.parquet")
+    frame.to_csv(tmp_path / "w.csv", index=False)
+    for name in ("w.parquet", "w.csv"):
+        with pytest.raises(WellsError, match=words):
+            read_wells(tmp_path / name, check_smiles=None)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float
 
-from molphenix_jax.tables.columns import WellsError, as_number, is_number, near
+from molphenix_jax.tables.columns import WellsError, as_number, as_text, is_list, is_number, near
 from molphenix_jax.wells.features.lists import as_lists, as_matrix, usual_length
 
 
@@ -55,6 +55,8 @@ def plan_features(
     width, names = 0, list(chosen)
     if len(chosen) == 1 and not is_number(first_rows.schema.field(chosen[0]).type):
         width = usual_length(as_lists(first_rows.column(chosen[0])))
+        if not width:
+            raise WellsError(_no_lists(path, chosen[0], first_rows))
         names = [f"feature_{j}" for j in range(width)]
     wanted = list(required) or names
     at = {name: j for j, name in enumerate(names)}
@@ -65,3 +67,15 @@ def plan_features(
             f"{missing[0]!r} first{near(missing[0], names)}"
         )
     return FeaturePlan(tuple(chosen), tuple(wanted), width, tuple(at[name] for name in wanted))
+
+
+def _no_lists(path: str, column: str, first_rows: pa.Table) -> str:
+    cells = first_rows.column(column)
+    said = "" if is_list(cells.type) else next((text for text in as_text(cells) if text), "")
+    text = f"{said[:40]}…" if len(said) > 40 else said
+    if "..." in said:
+        return (
+            f"{path}: column {column!r}: lists are abbreviated by '...' ({text!r} first): write "
+            "the table again with whole lists, as Parquet"
+        )
+    return f"{path}: column {column!r} holds no list of numbers ({text!r} first): name another one"

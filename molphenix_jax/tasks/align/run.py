@@ -40,6 +40,7 @@ from molphenix_jax.wells.conditions.values import listed_levels
 
 # Pairs that input scaling and null constant are fitted on, at most; drawn with the run's seed.
 FIT_PAIRS = 50_000
+_CHUNK = 4096  # rows embedded at once
 
 
 class Assets(NamedTuple):
@@ -412,8 +413,9 @@ def tower_config(t: Config) -> TowerConfig:
     return TowerConfig(t.width, t.n_blocks, t.input_dropout, t.dropout)
 
 
-def in_chunks(embed: Callable[[Any], Array], rows: np.ndarray, *, size: int = 4096) -> np.ndarray:
+def in_chunks(embed: Callable[[Any], Array], rows: np.ndarray) -> np.ndarray:
     """Applies `embed` to chunks of one padded size, so that it compiles once."""
+    size = _CHUNK
     if len(rows) <= size:
         return np.asarray(embed(rows))
     parts = []

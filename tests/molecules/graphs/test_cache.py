@@ -22,7 +22,8 @@ def folder_of(cache: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def test_the_cache_gives_what_the_featuriser_does(tmp_path):
+def test_the_cache_gives_what_the_featuriser_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(graph_cache, "_READ_AT_ONCE", 3)
     store = prepare_graphs(SMILES, cache=tmp_path, shard_size=2)
     graphs, rejected = featurise_graphs(SMILES)
     for read in (store.load(), [store[i] for i in range(len(store))], store.__getitems__(range(7))):

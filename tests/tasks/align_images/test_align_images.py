@@ -16,6 +16,7 @@ from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.tasks.align_images import default_config
+from molphenix_jax.tasks.align_images import run as image_run
 from molphenix_jax.tasks.align_images.wells import ImageWellsError
 from tests import tiny
 from tests.tasks.align_images import screen
@@ -83,7 +84,7 @@ def whole(cache, data, tmp_path_factory) -> pathlib.Path:
     return workdir
 
 
-def test_the_loss_falls_and_seen_images_find_their_molecule(whole, data):
+def test_the_loss_falls_and_seen_images_find_their_molecule(whole, data, monkeypatch):
     loss = [m["loss"] for m in read_metrics(whole / METRICS_FILE) if m["kind"] == "train"]
     assert np.mean(loss[-10:]) < 0.5 * np.mean(loss[:10])
     c = config(data)
@@ -92,7 +93,11 @@ def test_the_loss_falls_and_seen_images_find_their_molecule(whole, data):
         run = task.run(0, whole / "again")
         _, params = load_params(run, c, meshes.make_mesh(1), whole, checkpoint=None)
     ids = run.split.train
-    z_x = run.embed_queries(params, np.zeros((len(ids), 1)), ids=ids, wells=~run.split.withheld)
+    query = {"ids": ids, "wells": ~run.split.withheld}
+    z_x = run.embed_queries(params, np.zeros((len(ids), 1)), **query)
+    monkeypatch.setattr(image_run, "_CHUNK", 11)
+    in_chunks = run.embed_queries(params, np.zeros((len(ids), 1)), **query)
+    np.testing.assert_allclose(in_chunks, z_x, atol=1e-5)
     rank = rank_of_positive(
         z_x, run.embed_perturbations(params, run.screen, ids), np.arange(len(ids))
     ).pessimistic

@@ -15,7 +15,11 @@ from molphenix_jax.tables.columns import as_text
 # Decimal point; decimal point, and commas that group thousands; decimal comma; not to be told.
 Style = Literal[".", ".,", ",", "?"]
 
-_MISSING = frozenset(("", "nan", "na", "n/a", "none", "null", "-", "--", "#n/a", "<na>"))
+# What stands in a cell for a missing number.
+MISSING = frozenset(
+    ("", "nan", "na", "n/a", "n.a.", "none", "null", "-", "--", "#n/a", "<na>", "nd", "n.d.")
+    + ("missing", "not determined", "not tested")
+)
 _SHARE = 0.9  # of what a column says are numbers, if it is a column of numbers
 _END = r"(e[+-]?\d+)?\s*%?"
 _POINT = re.compile(rf"[+-]?((\d+\.?\d*|\.\d+){_END}|inf(inity)?)", re.IGNORECASE)
@@ -35,7 +39,7 @@ def style_of(texts: Iterable[str]) -> Style | None:
     Commas are decimal points where one cannot group thousands ("0,5"), and group thousands where a
     point follows ("1,234.5"); "1,234" alone may be either.
     """
-    said = [t for t in (_plain(text) for text in texts) if t.casefold() not in _MISSING]
+    said = [t for t in (_plain(text) for text in texts) if t.casefold() not in MISSING]
     point = [t for t in said if _POINT.fullmatch(t)]
     english = [t for t in said if _ENGLISH.fullmatch(t)]
     either = [t for t in said if _GROUPED.fullmatch(t)]
@@ -52,7 +56,7 @@ def style_of(texts: Iterable[str]) -> Style | None:
 
 def are_codes(texts: Iterable[str]) -> bool:
     """Whether all that a column of text says is whole numbers, as codes and labels are."""
-    said = [text for text in texts if text.casefold() not in _MISSING]
+    said = [text for text in texts if text.casefold() not in MISSING]
     return bool(said) and all(_CODE.fullmatch(text) for text in said)
 
 

@@ -1,19 +1,24 @@
 """Label tables: molecules with properties to learn, from any CSV or Parquet.
 
 One row is one molecule. A label column holds numbers, with gaps where a molecule was not measured,
-or lists with one number for each atom in the order of its SMILES. That covers the layouts of
-graphium's collections (SPEC §10): ToyMix (QM9, Tox21, ZINC12k) and LargeMix (`geneID-*` of L1000,
-`assayID-*` of PCBA, `graph_*` and `node_*` of PCQM4M).
+or lists with one number for each atom in the order of its SMILES. Columns that hold no labels are
+named with the reason, and so is everything that is read as a gap (`label_columns`). That covers the
+layouts of graphium's collections (SPEC §10): ToyMix (QM9, Tox21, ZINC12k) and LargeMix (`geneID-*`
+of L1000, `assayID-*` of PCBA, `graph_*` and `node_*` of PCQM4M).
 """
 
+import collections
 import dataclasses
 import pathlib
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import (
@@ -24,10 +29,20 @@ from molphenix_jax.molecules import (
     standardise,
 )
 from molphenix_jax.storage import digest_texts, make_file_once
+from molphenix_jax.tables.files import open_file
+from molphenix_jax.tasks.property_pretraining.label_columns import (
+    CONSTANT,
+    EMPTY,
+    ColumnNotes,
+    read_numbers,
+    why_no_label,
+)
 
 LOSSES = ("bce", "mae", "hybrid_ce", "none")
 # Integers from 0 to at most this are ordered classes; more of them are a quantity.
 _MAX_CLASS = 4
+# Compressions whose first bytes tell nothing of the table inside; pandas opens them by name.
+_PACKED = (".bz2", ".xz", ".zip", ".zst")
 
 
 class LabelsError(InputError):
@@ -65,11 +80,13 @@ class Labels:
             a table has labels of atoms.
         groups: Labels by group; none is empty.
         rejected: Columns file, row, smiles, reason.
+        notes: What was left out and what was read as a gap, one sentence each.
     """
 
     molecules: pd.DataFrame
     groups: tuple[LabelGroup, ...]
     rejected: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def read_labels(
@@ -85,7 +102,8 @@ def read_labels(
     Args:
         paths: CSV (may be compressed) or Parquet files.
         smiles_column: Empty finds the column whose name ends with "smiles".
-        columns: Regular expression of the label columns; empty takes every number and list column.
+        columns: Regular expression of the label columns; empty takes every column of numbers,
+            truth values or lists that neither numbers rows nor names or doses samples.
         losses: (pattern, loss) rules, first match; "none" leaves a column out. Columns that none
             matches: bce for 0 and 1, hybrid_ce for integers 0 … 2 to 0 … 4, mae otherwise.
         cache: Folder that keeps what standardising takes minutes for.
@@ -116,7 +134,7 @@ def read_labels(
         )
         for group in sorted(merged)
     )
-    return Labels(molecules, groups, rejected)
+    return Labels(molecules, groups, rejected, tuple(note for t in tables for note in t[3]))
 
 
 def computed_labels(smiles: Sequence[str], *, blocks: Sequence[str]) -> Labels:
@@ -159,10 +177,7 @@ def computed_labels(smiles: Sequence[str], *, blocks: Sequence[str]) -> Labels:
 def _read(path, smiles_column, columns, losses, cache):
     if not path.is_file():
         raise LabelsError(f"data.labels: there is no file {path}")
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (ValueError, OSError, pd.errors.ParserError) as error:
-        raise LabelsError(f"{path} cannot be read as a table: {error}") from error
+    table = _table(path)
     name = smiles_column or next((c for c in table if str(c).lower().endswith("smiles")), "")
     if name not in table:
         raise LabelsError(
@@ -177,21 +192,87 @@ def _read(path, smiles_column, columns, losses, cache):
             f"{path}: none of the {len(table)} molecules in column {name!r} can be used; the "
             f"first: {standard['error'].iloc[0] if len(standard) else 'the table is empty'}"
         )
-    chosen = [c for c in table if c != name and re.search(columns, str(c))]
-    labels = {}
-    for column in chosen:
-        spec = _label(path, column, pd.Series(table[column]), usable, losses)
-        if spec is not None:
-            labels[str(column)] = spec
+    labels, notes = {}, ColumnNotes()
+    for column in (str(c) for c in table if c != name):
+        if not re.search(columns, column):
+            notes.leave_out(column, f"data.columns={columns!r} does not match them")
+            continue
+        rule = next((loss for pattern, loss in losses if re.search(pattern, column)), None)
+        if rule == "none":
+            notes.leave_out(column, "data.losses says none")
+            continue
+        spec = _label(path, column, pd.Series(table[column]), usable, rule, bool(columns), notes)
+        if isinstance(spec, str):
+            notes.leave_out(column, spec)
+        else:
+            labels[column] = spec
     if not labels:
+        reasons = "; ".join(f"{', '.join(c[:5])}: {why}" for why, c in notes.left_out.items())
         raise LabelsError(
             f"{path}: no label column (numbers, or lists of them, one per atom); data.columns="
-            f"{columns!r} leaves {', '.join(map(str, chosen[:10])) or 'nothing'}"
+            f"{columns!r} chooses among {reasons or 'no other columns'}"
         )
     if any(level == "node" for level, *_ in labels.values()):
         # As given: labels of atoms come in that order, and hold for that form.
         molecules["smiles"] = table.loc[usable, name].to_numpy()
-    return molecules, rejected, labels
+    sentences = [*notes.sentences(path.name), *_repeats(path.name, molecules, labels)]
+    return molecules, rejected, labels, sentences
+
+
+def _table(path: pathlib.Path) -> pd.DataFrame:
+    """The whole table; words for a missing value stay, so that they can be said."""
+    try:
+        file = None if path.suffix.lower() in _PACKED else open_file(path)
+        if file and file.kind == "parquet":
+            # With the index that pandas may have made of a column.
+            table = pq.read_table(path).to_pandas(ignore_metadata=True)
+        elif file and file.kind != "csv":
+            raise LabelsError(f"{path}: label tables are CSV or Parquet, this is {file.kind}")
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                table = pd.read_csv(
+                    path,
+                    sep=file.separator if file else ",",
+                    encoding="utf-8-sig",
+                    index_col=False,
+                    keep_default_na=False,
+                    na_values=[""],
+                    low_memory=False,
+                )
+    except InputError as error:
+        raise LabelsError(str(error)) from error
+    except (ValueError, OSError, EOFError, pd.errors.ParserWarning, pa.ArrowException) as error:
+        raise LabelsError(f"{path} cannot be read as a table: {error}") from error
+    names = [str(name) for name in table]
+    table.columns = names
+    if twice := [name for name, n in collections.Counter(names).items() if n > 1]:
+        raise LabelsError(f"{path}: several columns are called {twice[0]!r}; rename them")
+    return table
+
+
+def _repeats(where: str, molecules: pd.DataFrame, labels: dict[str, Any]) -> list[str]:
+    """A sentence on molecules in several rows, and on labels that differ between these."""
+    keys = molecules["inchikey"].to_numpy(str)
+    _, code, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    if (counts == 1).all():
+        return []
+    differing = []
+    for column, (level, _, _, values) in labels.items():
+        if level == "node":
+            continue
+        known = (counts[code] > 1) & np.isfinite(values)
+        low, high = np.full(len(counts), np.inf), np.full(len(counts), -np.inf)
+        np.minimum.at(low, code[known], values[known])
+        np.maximum.at(high, code[known], values[known])
+        at = np.isfinite(high)
+        if n := int((high[at] - low[at] > 1e-6 * np.abs(high[at])).sum()):
+            differing.append(f"{column} ({n:,})")
+    return [
+        f"{where}: {(counts > 1).sum():,} molecules stand in several rows, each of which is "
+        "learned by itself, all on one side of the split; "
+        + (f"labels of one differ in {', '.join(differing)}" if differing else "labels agree")
+    ]
 
 
 def _standardised(smiles: list[str], cache: pathlib.Path | None) -> pd.DataFrame:
@@ -217,31 +298,44 @@ def _split_rejected(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, pd.
     return molecules, rejected
 
 
-def _label(path, column, series: pd.Series, usable: np.ndarray, losses):
-    """Level, loss, classes and values of a column; None if it holds no labels."""
+def _label(path, column, series: pd.Series, usable: np.ndarray, rule, asked: bool, notes):
+    """Level, loss, classes and values of a column; or why it holds no labels.
+
+    Args:
+        path: Of the table, for messages.
+        column: Its name.
+        series: Its cells.
+        usable: Rows whose molecule can be used.
+        rule: The loss that data.losses gives it, if any.
+        asked: Whether data.columns names it: then it is taken whatever its name says.
+        notes: Gathers what was read as a gap.
+    """
     first = next((v for v in series if not _is_missing(v)), None)
     level = "node" if isinstance(first, list | tuple | np.ndarray) else "graph"
-    if level == "graph" and not (
-        pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series)
-    ):
-        return None
-    rule = next((loss for pattern, loss in losses if re.search(pattern, str(column))), None)
-    if rule == "none":
-        return None
     if level == "node":
-        values = [
-            None if _is_missing(v) else np.asarray(v, np.float32)
-            for v, keep in zip(series, usable, strict=True)
-            if keep
-        ]
+        try:
+            values = [
+                None if _is_missing(v) else np.asarray(v, np.float32)
+                for v, keep in zip(series, usable, strict=True)
+                if keep
+            ]
+        except (ValueError, TypeError):
+            return "they hold lists of something else than numbers"
         flat = np.concatenate([v for v in values if v is not None] or [np.zeros(0)])
     else:
-        values = series.to_numpy(np.float32, na_value=np.nan)[usable]
-        values = np.where(np.isfinite(values), values, np.nan)
-        flat = values
+        told = ColumnNotes()
+        numbers = read_numbers(str(path), column, series, told)
+        if isinstance(numbers, str):
+            return numbers
+        if why := why_no_label(column, numbers):
+            if not asked:
+                return why
+            told.tell("taken", column, why)
+        notes.join(told)
+        flat = values = numbers[usable].astype(np.float32)
     known = flat[np.isfinite(flat)]
     if not len(known):
-        return None
+        return EMPTY
     distinct = np.unique(known[:100_000])
     loss = rule or _loss_of(distinct)
     n_classes = 1
@@ -254,6 +348,8 @@ def _label(path, column, series: pd.Series, usable: np.ndarray, losses):
                 f"{path}, column {column}: data.losses says hybrid_ce, which needs classes 0, 1, …"
             )
         n_classes = max(int(whole[-1]) + 1, 3)
+    if known.min() == known.max() and level == "graph" and not asked:
+        return CONSTANT
     return level, loss, n_classes, values
 
 

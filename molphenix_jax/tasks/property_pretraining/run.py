@@ -132,8 +132,9 @@ class PropertyRun:
             for a, b in zip(ours, theirs, strict=True)
         ):
             raise ConfigError(
-                "the labels changed since this run began; put the old tables back, or train in a "
-                "new --workdir"
+                "the labels changed since this run began: put the old tables back, train in a new "
+                "--workdir, or, where an earlier version took columns that are left out now, name "
+                "all of them with data.columns"
             )
         self.assets = assets
 

@@ -215,6 +215,8 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Prop
     smiles = labels.molecules["smiles"].tolist()
     say(f"graphs of {len(smiles):,} molecules")
     graphs, too_large = graphs_of(smiles, max_atoms=d.max_atoms, cache=cache)
+    for note in labels.notes:
+        say(f"- {note}")
     labels = _keep(labels, graphs, too_large)
     kept = [graph for graph in graphs if graph is not None]
     if not kept:
@@ -249,10 +251,11 @@ def _keep(labels: Labels, graphs: Sequence[Any], too_large: pd.DataFrame) -> Lab
         )
         for g in labels.groups
     )
-    return Labels(
-        labels.molecules.iloc[rows].reset_index(drop=True),
-        groups,
-        pd.concat([labels.rejected, rejected], ignore_index=True),
+    return dataclasses.replace(
+        labels,
+        molecules=labels.molecules.iloc[rows].reset_index(drop=True),
+        groups=groups,
+        rejected=pd.concat([labels.rejected, rejected], ignore_index=True),
     )
 
 

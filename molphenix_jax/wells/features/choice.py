@@ -42,6 +42,7 @@ _CELLPROFILER = re.compile(
 _IMAGE_LEVEL = re.compile(r"^(Granularity|ImageQuality|Intensity|Texture|Correlation)_")
 _OBJECTS = ("Cell", "Cells", "Cytoplasm", "Nuclei", "Image")
 
+DOSES, METADATA = "they tell doses or their units", "their names begin with Metadata_"
 ROWS, PLACE, NAME = "they count rows", "they tell places", "they name or number samples"
 CELLS, DONE = "they count cells", "they tell what was done to a well"
 KNOWN, RESULT = "they describe the compound", "they are results of an analysis"
@@ -241,9 +242,9 @@ def find_features(
 def why_no_feature(name: str) -> str | None:
     """What speaks against a numeric column by its name alone; None if nothing does."""
     if re.match(r"(?i)(image_)?metadata_", name):
-        return "their names begin with Metadata_"
+        return METADATA
     if dose_name(name) is not None:
-        return "they tell doses or their units"
+        return DOSES
     if (_CELLPROFILER.match(name) or _of(_OBJECTS).match(name)) and (why := _bookkeeping(name)):
         return why
     bare = re.sub(r"[\[(].*?[\])]", "", name)
@@ -359,16 +360,18 @@ def _may_list(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
+def counts_up(values: np.ndarray) -> bool:
+    """Whether whole numbers rise by one from row to row, as numbers of rows do."""
+    values = values.astype(np.float64)
+    return len(values) > 4 and (np.diff(values) == 1).all() and values[0] == int(values[0])
+
+
 def _counting(head: Head, names: Sequence[str]) -> list[str]:
     """Columns of whole numbers that rise by one from row to row."""
     if not names:
         return []
-    table, found = head(names), []
-    for name in names:
-        values = as_number(table.column(name)).astype(np.float64)
-        if len(values) > 4 and (np.diff(values) == 1).all() and values[0] == int(values[0]):
-            found.append(name)
-    return found
+    table = head(names)
+    return [name for name in names if counts_up(as_number(table.column(name)))]
 
 
 def _image_columns(schema: pa.Schema, free: Sequence[str], head: Head) -> list[str]:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.tasks.property_pretraining.labels import (
     LabelsError,
     computed_labels,
@@ -133,6 +134,123 @@ def test_standard_forms_are_kept_and_read_again(tmp_path):
     pd.testing.assert_frame_equal(first.molecules, again.molecules)
     pd.testing.assert_frame_equal(first.rejected, again.rejected)
     assert first.molecules["smiles"].tolist() == ["CCO", "CCN"]
+
+
+def test_bounds_words_and_strays_are_gaps_and_counted(tmp_path):
+    """The case labels_censored: a column with '>' keeps its numbers."""
+    path, n = tmp_path / "a.csv", 40
+    numbers = [f"{0.25 * i}" for i in range(n)]
+    frame = pd.DataFrame(
+        {"SMILES": ["C" * (i + 1) for i in range(n)], "T1": numbers, "T2": numbers}
+    )
+    frame.loc[:7, "T1"] = [">0.13", "< 2", "~3", ">=4.5", "nd", "NA", "n/a", "see note"]
+    frame.loc[8, "T1"] = "inf"
+    frame.loc[9, "T2"] = ""
+    frame.to_csv(path, index=False)
+    labels = read_labels([str(path)])
+    (g,) = labels.groups
+    assert g.columns == ("T1", "T2")
+    assert np.isnan(g.values[:9, 0]).all()
+    np.testing.assert_allclose(g.values[9:, 0], 0.25 * np.arange(9, n))
+    assert np.isnan(g.values[9, 1])
+    assert labels.notes == (
+        "a.csv: bounds (>, <, ~) are gaps: T1 (4)",
+        "a.csv: words for a missing value are gaps: T1 (3: 'nd', 'NA', 'n/a')",
+        "a.csv: what is no number is a gap: T1 (1: 'see note')",
+        "a.csv: infinite values are gaps: T1 (1)",
+    )
+
+
+def test_columns_that_hold_no_labels_are_named_with_the_reason(tmp_path):
+    """The case labels_index_and_id: y alone is learned."""
+    path, n = tmp_path / "a.csv", 8
+    frame = pd.DataFrame(
+        {
+            "mol_id": 1_000_000 + 7 * np.arange(n),
+            "smiles": ["C" * (i + 1) for i in range(n)],
+            "CID": np.arange(n)[::-1] * 13,
+            "nth": np.arange(3, 3 + n),
+            "dose_um": [1.0, 2.0] * 4,
+            "series": list("abcdefgh"),
+            "relation": ["=", ">"] * 4,
+            "flat": 3.5,
+            "bounds": ">10",
+            "blank": "",
+            "CHEMBL203": [0, 1] * 4,
+            "y": np.linspace(0, 1, n),
+        }
+    )
+    frame.to_csv(path)
+    labels = read_labels([str(path)])
+    assert {g.columns for g in labels.groups} == {("CHEMBL203",), ("y",)}
+    left = {note.partition("no labels, for ")[2] for note in labels.notes}
+    assert left == {
+        "they count rows: Unnamed: 0, nth",
+        "they name or number samples: mol_id, CID",
+        "they tell doses or their units: dose_um",
+        "they hold text: series",
+        "they hold relations (>, <, =), which are applied to no label: relation",
+        "all their known values are the same: flat",
+        "all they hold are bounds: bounds",
+        "they have no value of a usable molecule: blank",
+    }
+    frame.set_index("smiles").to_parquet(tmp_path / "a.parquet")
+    again = read_labels([str(tmp_path / "a.parquet")])
+    assert {g.columns for g in again.groups} == {("CHEMBL203",), ("y",)}
+    asked = read_labels([str(path)], columns="^(nth|flat)$")
+    assert asked.groups[0].columns == ("nth", "flat")
+    assert any("though they look like no labels: nth (they count rows)" in n for n in asked.notes)
+
+
+@pytest.mark.parametrize(
+    ("cells", "want", "note"),
+    [
+        (["true", "False", "", "TRUE"], [1, 0, np.nan, 1], "are 1 and 0: x"),
+        (["active", "inactive", "NA", "Active"], [1, 0, np.nan, 1], "are 1 and 0: x"),
+        (["yes", "no", "no", "0"], [1, 0, 0, 0], "are 1 and 0: x"),
+        (["1,5", "2,25", "-3", "0,1"], [1.5, 2.25, -3, 0.1], "decimal commas: 1,5"),
+        (["1,234.5", "2", "3.5", "4"], [1234.5, 2, 3.5, 4], "group thousands"),
+        (["5%", "7 %", "10%", "20"], [5, 7, 10, 20], "x (3 of 4)"),
+        (["-1", "-1", "3", "4"], [-1, -1, 3, 4], "-1 in 2 rows"),
+        (["-999", "-999.0", "3", "4"], [-999, -999, 3, 4], "-999 in 2 rows"),
+        (["9999", "9999", "3", "4"], [9999, 9999, 3, 4], "9999 in 2 rows"),
+    ],
+)
+def test_cells_are_read_as_in_wells_tables_and_said(tmp_path, cells, want, note):
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"smiles": SMILES, "x": cells}).to_csv(path, index=False, sep=";")
+    labels = read_labels([str(path)])
+    np.testing.assert_allclose(labels.groups[0].values[:, 0], want)
+    assert any(note in sentence for sentence in labels.notes), labels.notes
+
+
+def test_a_comma_that_may_be_either_stops_with_the_column(tmp_path):
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"smiles": SMILES, "x": ["1,234", "2,345", "3", "4"]}).to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"column 'x': is the comma in '1,234' a decimal point"):
+        read_labels([str(path)])
+    with pytest.raises(LabelsError, match="no label column.*x: data.losses says none"):
+        read_labels([str(path)], losses=(("^x$", "none"),))
+
+
+def test_molecules_in_several_rows_are_counted_and_their_conflicts_named(tmp_path):
+    path = tmp_path / "a.csv"
+    pd.DataFrame(
+        {"smiles": ["CCO", "OCC", "CCN", "NCC"], "x": [0, 1, 1, 1], "y": [0.5, 0.5, 1.5, np.nan]}
+    ).to_csv(path, index=False)
+    labels = read_labels([str(path)])
+    assert len(labels.molecules) == 4
+    (note,) = labels.notes
+    assert note.startswith("a.csv: 2 molecules stand in several rows")
+    assert note.endswith("labels of one differ in x (1)")
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.bz2"])
+def test_compressed_tables_are_read(tmp_path, name):
+    pd.DataFrame({"smiles": SMILES, "x": [0.1, 0.2, 0.3, 0.4]}).to_csv(tmp_path / name, index=False)
+    np.testing.assert_allclose(
+        read_labels([str(tmp_path / name)]).groups[0].values[:, 0], [0.1, 0.2, 0.3, 0.4]
+    )
 
 
 def test_computed_labels_are_descriptors_and_bits():

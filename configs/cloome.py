@@ -1,4 +1,4 @@
-"""CLOOB as CLOOME has it: InfoLOOB on Hopfield-retrieved patterns (SPEC §3).
+"""CLOOB as CLOOME has it: InfoLOOB on Hopfield-retrieved patterns (docs/method.md §3).
 
     python -m molphenix_jax.main --config=configs/cloome.py --workdir=runs/cloome
     python -m molphenix_jax.main --config=configs/cloome.py:size=tiny --workdir=runs/tiny_cloome

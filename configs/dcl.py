@@ -1,4 +1,4 @@
-"""Decoupled contrastive loss: InfoNCE without the positive in the denominator (SPEC §3).
+"""Decoupled contrastive loss: InfoNCE without the positive in the denominator (docs/method.md §3).
 
     python -m molphenix_jax.main --config=configs/dcl.py --workdir=runs/dcl
     python -m molphenix_jax.main --config=configs/dcl.py:size=tiny --workdir=runs/tiny_dcl

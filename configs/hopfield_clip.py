@@ -1,4 +1,4 @@
-"""InfoNCE on Hopfield-retrieved patterns (SPEC §3).
+"""InfoNCE on Hopfield-retrieved patterns (docs/method.md §3).
 
     python -m molphenix_jax.main --config=configs/hopfield_clip.py --workdir=runs/hopfield_clip
     python -m molphenix_jax.main --config=configs/hopfield_clip.py:size=tiny \

@@ -1,4 +1,4 @@
-"""InfoLOOB, the leave-one-out bound, in both directions (SPEC §3).
+"""InfoLOOB, the leave-one-out bound, in both directions (docs/method.md §3).
 
     python -m molphenix_jax.main --config=configs/infoloob.py --workdir=runs/infoloob
     python -m molphenix_jax.main --config=configs/infoloob.py:size=tiny --workdir=runs/tiny_infoloob

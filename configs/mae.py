@@ -1,4 +1,4 @@
-"""Masked autoencoder on images: an encoder of one's own (SPEC §9).
+"""Masked autoencoder on images: an encoder of one's own (docs/method.md §9).
 
     python -m molphenix_jax.main --config=configs/mae.py:images=FILE.npz --workdir=runs/mae
     python -m molphenix_jax.main --config=configs/mae.py:size=tiny --workdir=runs/tiny_mae

@@ -17,7 +17,7 @@ Arguments, after a colon and separated by commas:
                  "cellclip", "soft_bce", or "small_screen" (the default otherwise)
 
 Any field of `molphenix_jax/tasks/align/config.py` follows as `--config.data.folds=5`. Expect on the
-built-in screen what the README has under Results, in one to two minutes on a CPU.
+built-in screen what docs/results.md has, in one to two minutes on a CPU.
 """
 
 from molphenix_jax.tasks.align.config import config_from_arg

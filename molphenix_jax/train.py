@@ -105,7 +105,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
 
     Args:
         config: A resolved config, e.g. of `configs/s2l.py`.
-        workdir: Folder of the run; see DESIGN "Run" for what it holds.
+        workdir: Folder of the run; docs/architecture.md, "Run", says what it holds.
 
     Raises:
         ConfigError: The config contradicts itself, or the workdir belongs to another one.

@@ -1,4 +1,4 @@
-"""Who may import whom (DESIGN "One sentence"): imports point against the flow of the data."""
+"""Who may import whom (docs/architecture.md): imports point against the flow of the data."""
 
 import ast
 import pathlib

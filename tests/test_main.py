@@ -16,7 +16,7 @@ from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from tests import tiny
 
-# DESIGN "Run": the fields of every row of evaluation.json.
+# docs/architecture.md, "Run": the fields of every row of evaluation.json.
 FIELDS = {
     *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
     *("top_1pct", "top_5pct", "top_1pct_ci", "top_5pct_ci", "median_rank_pct"),

@@ -1,4 +1,4 @@
-"""Timing, compiled memory and the table that every benchmark writes (DESIGN, "Benchmarks")."""
+"""Timing, compiled memory and the table that every benchmark writes (docs/architecture.md)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """A screen of the paper's size, written straight as a prepared screen: for measuring, not learning.
 
-1,316,283 perturbations with 2.15 million wells of 1,024 numbers (SPEC §5): clusters of molecules
-share a profile and a few fingerprint bits, and the rest is noise. There are no structures behind
-the bits, so SMILES and scaffolds are names; p-values are those of a screen where all is active.
+1,316,283 perturbations with 2.15 million wells of 1,024 numbers (docs/method.md §5): clusters of
+molecules share a profile and a few fingerprint bits, and the rest is noise. There are no structures
+behind the bits, so SMILES and scaffolds are names; p-values are those of a screen where all is
+active.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from molphenix_jax.screens.store import molecule_records
 from molphenix_jax.storage import new_folder
 from molphenix_jax.wells.conditions.values import Conditions
 
-# Bits of the blocks that the paper's model without MolGPS takes (SPEC §4), 4,263 together.
+# Bits of the blocks of the paper's model without MolGPS, 4,263 together (docs/method.md §4).
 BLOCKS: Mapping[str, int] = {"morgan": 2048, "maccs": 167, "rdkit": 2048}
 
 _CHUNK = 2048

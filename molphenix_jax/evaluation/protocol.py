@@ -1,8 +1,8 @@
 """Who is ranked against whom: subsets, galleries and directions of one evaluated split.
 
-SPEC §5 and §14 rows 13 to 19. Every candidate is one perturbation: a (molecule, concentration)
-under one condition, with the mean profile of its replicates. Query i belongs to candidate i. Each
-split is ranked
+docs/method.md §5, §13 and §14 rows 13 to 19. Every candidate is one perturbation: a (molecule,
+concentration) under one condition, with the mean profile of its replicates. Query i belongs to
+candidate i. Each split is ranked
 
 - over *all* perturbations, and over the *active* ones (replicate p-value at or below ψ);
 - active queries against the *active* gallery (the paper's reading) and the *full* one (the harder
@@ -188,7 +188,7 @@ def pool(folds: Sequence[Ranks], *, min_molecules: int = 10) -> Ranks:
     """Join the queries of all folds, each still ranked in its own fold's gallery.
 
     Held-out concentrations, where there are several, are pooled once more into
-    ``heldout_concentration:pooled`` (SPEC §5 averages over the dropped doses).
+    ``heldout_concentration:pooled`` (docs/method.md §5 averages over the dropped doses).
 
     Args:
         folds: ranks of each fold or seed; one is fine.

@@ -1,8 +1,8 @@
 """The place of the true candidate among all candidates, and what it takes to be a hit.
 
-SPEC §5 and §14 rows 18 and 27: a query hits at K% when its true (molecule, concentration) is among
-the ``max(1, ceil(K% · M))`` best of M candidates. Ties count against the query, so a model that
-gives every candidate the same place gets nothing for it.
+docs/method.md §5 and §14 rows 18 and 27: a query hits at K% when its true (molecule,
+concentration) is among the ``max(1, ceil(K% · M))`` best of M candidates. Ties count against the
+query, so a model that gives every candidate the same place gets nothing for it.
 
 Scores are float64 products on the host. Float32 products on an accelerator come in TF32 or bfloat16
 unless asked otherwise and round differently with the shape of the block; here neither the device,

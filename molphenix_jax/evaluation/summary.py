@@ -1,6 +1,6 @@
 """From ranks to the rows of ``evaluation.json``: recalls, intervals, comparisons, curves.
 
-The rows are those of DESIGN "Contracts". Recalls and chances are shares in [0, 1];
+The rows are those of docs/architecture.md, "Contracts". Recalls and chances are shares in [0, 1];
 ``median_rank_pct`` is in % of the gallery, 50 being chance and lower better. Chance is treated as
 one more model: its value for a query is the probability that it would hit, and no random number is
 drawn for it.

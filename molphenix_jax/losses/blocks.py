@@ -100,7 +100,7 @@ def dot(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
 
 
 def logits(rows: Side, cols: Side, shared: Shared) -> Float[Array, "n m"]:
-    """l_ij = scale · <z_i, z_j> + bias (SPEC §14, row 2)."""
+    """l_ij = scale · <z_i, z_j> + bias (docs/method.md §14, row 2)."""
     return shared.scale * dot(rows.z, cols.z) + shared.bias
 
 

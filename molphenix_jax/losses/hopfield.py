@@ -1,6 +1,7 @@
 """Hopfield retrieval: embeddings replaced by what they recall (CLOOME, Hopfield-CLIP).
 
-As in CLOOME's public code (SPEC §3): with stored patterns S and states q, one head, no projections,
+As in CLOOME's public code (docs/method.md §3): with stored patterns S and states q, one head, no
+projections,
 
     recall(q; S) = normalise( softmax(β q Sᵀ) S )
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-# Share of the cross-entropy in the hybrid loss, graphium's default (SPEC §10).
+# Share of the cross-entropy in the hybrid loss, graphium's default (docs/method.md §10).
 HYBRID_ALPHA = 0.5
 
 

@@ -132,7 +132,7 @@ LOSSES: Mapping[str, LossSpec] = types.MappingProxyType(
     {
         "clip": LossSpec("InfoNCE, both directions (paper eq. 1)", _clip),
         "hopfield_clip": LossSpec(
-            "InfoNCE on Hopfield-retrieved patterns (SPEC §3)", _hopfield_clip, _BETA
+            "InfoNCE on Hopfield-retrieved patterns (docs/method.md §3)", _hopfield_clip, _BETA
         ),
         "infoloob": LossSpec(
             "leave-one-out bound, times τ, both directions (CLOOME code)", _infoloob
@@ -179,7 +179,7 @@ class Loss:
         null_constant: Float[Array, ""] | float | None = None,
         mask: Bool[Array, " n"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """The loss: sum over pairs, divided by the number of real rows (SPEC §14, row 32).
+        """The loss: sum over pairs over the number of real rows (docs/method.md §14 row 32).
 
         Args:
             z_x: L2-normalised phenomic embeddings; row i of z_x and of z_m are one perturbation.

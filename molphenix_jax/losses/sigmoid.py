@@ -2,8 +2,10 @@
 
 With l = α<z_x, z_m> + b and σ the logistic function,
 
-    weighted   Σ_ij -[ w log σ(l) + (γ - ζ w) log σ(-l) ] / N      (Algorithm 1, SPEC §14 rows 1-5)
+    weighted   Σ_ij -[ w log σ(l) + (γ - ζ w) log σ(-l) ] / N      (Algorithm 1)
     mixture    Σ_ij -log[ w σ(l) + (1 - w) σ(-l) ] / N             (eq. 4, sign of b corrected)
+
+both as docs/method.md §14 rows 1 to 5 read them.
 
 SigLIP is the weighted form with w = I and γ = ζ = 1. Pairs do not depend on each other, so a
 block's statistics are a plain sum.

@@ -65,7 +65,7 @@ class ArctanL2:
     """Arctan of the squared L2 distance in units of the null constant (paper App. D.3).
 
     Attributes:
-        threshold: k; similarities below it become 0 (a hard zero, SPEC §14 row 6).
+        threshold: k; similarities below it become 0 (a hard zero, docs/method.md §14 row 6).
     """
 
     threshold: float = 0.75
@@ -131,7 +131,7 @@ def null_constant(
 
     "c is a constant indicating the median l2 distance between a null set of embeddings" (paper
     App. D.3). The numerator of the similarity is a squared distance, so c is read as the median
-    *squared* distance, which puts w = 0 at the null median (SPEC §14, row 7).
+    *squared* distance, which puts w = 0 at the null median (docs/method.md §14, row 7).
 
     Args:
         profile: corrected profiles, not L2-normalised; of the training split only.

@@ -7,7 +7,7 @@ Every one of them is, with l = <z_x, z_m> / τ, a sum over rows (and for most ov
     CLIP       w = I, both directions                                        (InfoNCE, eq. 1)
     CWCL       w = cosine of frozen profiles, rows only                      (eq. 2)
     DCL        w = I, both directions, the positive left out of the log-sum
-    InfoLOOB   τ · DCL, as CLOOME's public code has it (SPEC §3)
+    InfoLOOB   τ · DCL, as CLOOME's public code has it (docs/method.md §3)
 
 A bias would cancel, so there is none. A row with no negatives has nothing to be told apart from:
 where the positive is left out it contributes 0, not -∞.

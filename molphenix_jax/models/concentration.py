@@ -1,8 +1,8 @@
-"""Explicit concentration encodings at the molecule tower's input (paper guideline 3, SPEC §3).
+"""Explicit concentration encodings at the molecule tower's input (paper guideline 3).
 
-The paper names them (one-hot, log, sigmoid) and gives no constants; the readings are those of SPEC
-§14 rows 20 and 21. Raw concentrations do not train ("compressed dynamic range") and are not
-offered.
+The paper names them (one-hot, log, sigmoid) and gives no constants; the readings are those of
+docs/method.md §14 rows 20 and 21. Raw concentrations do not train ("compressed dynamic range") and
+are not offered.
 """
 
 import dataclasses

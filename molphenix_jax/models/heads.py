@@ -1,6 +1,7 @@
-"""Residual projection heads (SPEC §4): both towers are stacks of pre-norm residual MLP blocks.
+"""Residual projection heads: both towers are stacks of pre-norm residual MLP blocks.
 
-No layer looks across the batch, so an embedding depends on its own input alone.
+Sources and sizes: docs/method.md §4. No layer looks across the batch, so an embedding depends on
+its own input alone.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float
 
 
 class ResidualBlock(nn.Module):
-    """LayerNorm → Dense → GELU → dropout → Dense, plus the input (SPEC §14 row 24).
+    """LayerNorm → Dense → GELU → dropout → Dense, plus the input (docs/method.md §14 row 24).
 
     Attributes:
         width: Size of the input and the output.

@@ -1,4 +1,7 @@
-"""The two-tower model: profiles and (molecule, concentration) pairs into one space (SPEC §4)."""
+"""The two-tower model: profiles and (molecule, concentration) pairs into one space.
+
+Its sources: docs/method.md §4; what is done here: docs/method.md §12.
+"""
 
 import dataclasses
 from typing import Any, NamedTuple

@@ -1,7 +1,7 @@
 """Feature blocks of a molecule by name: fingerprints as bits, descriptors as floats.
 
 The paper's molecule input without MolGPS is RDKit, MACCS and Morgan (radius 3) bits side by side;
-its best is these beside MolGPS (SPEC sections 4 and 10, tables 18 and 21). Lengths are not given
+its best is these beside MolGPS (docs/method.md §4 and §10, tables 18 and 21). Lengths are not given
 there; the customary ones are taken.
 """
 

@@ -1,10 +1,11 @@
-"""Which perturbations do anything: replicate consistency against a matched null (SPEC section 3).
+"""Which perturbations do anything: replicate consistency against a matched null.
 
-The statistic of a perturbation is the mean cosine between its replicate wells. Its null is the same
-statistic over equally many wells of as many different perturbations: a mean over six pairs varies
-less than one over one pair, so each replicate count is held against its own null. Replicates share
-their condition (time, cell line), and so do the wells of a null group: wells of two conditions are
-less alike than unrelated wells of one, and would make everything look active.
+Source and equation: docs/method.md §3 and §11.9. The statistic of a perturbation is the mean cosine
+between its replicate wells. Its null is the same statistic over equally many wells of as many
+different perturbations: a mean over six pairs varies less than one over one pair, so each replicate
+count is held against its own null. Replicates share their condition (time, cell line), and so do
+the wells of a null group: wells of two conditions are less alike than unrelated wells of one, and
+would make everything look active.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
-"""CORAL: the axes along which a group's controls are brought to the covariance of all (SPEC 8).
+"""CORAL: the axes along which a group's controls are brought to the covariance of all.
 
-(cov + ridge I)^-1/2 is kept as ridge^-1/2 I + axes' diag(gain) axes. The covariance of n wells has
-rank n - 1: its own axes are all that has to be kept, where a [k, k] matrix for each of a thousand
-plates would not fit.
+Source: docs/method.md §8. (cov + ridge I)^-1/2 is kept as ridge^-1/2 I + axes' diag(gain) axes. The
+covariance of n wells has rank n - 1: its own axes are all that has to be kept, where a [k, k]
+matrix for each of a thousand plates would not fit.
 """
 
 import pathlib

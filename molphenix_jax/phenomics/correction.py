@@ -1,4 +1,4 @@
-"""Batch correction on control wells: centre-scale, PCA-CS and TVN (SPEC section 8).
+"""Batch correction on control wells: centre-scale, PCA-CS and TVN (docs/method.md §8).
 
 Every method has two stages, and both see control wells only:
 
@@ -281,7 +281,7 @@ def fit_correction(
     pool: Int[np.ndarray, "n"] | None = None,
     axes_path: pathlib.Path | None = None,
 ) -> Correction:
-    """Fits a batch correction on control wells (SPEC section 8).
+    """Fits a batch correction on control wells (docs/method.md §8).
 
     - `none`: nothing.
     - `centerscale`: per group, centre and scale on its controls.

@@ -1,7 +1,8 @@
 """Microscope fields to encoder inputs: block mean, core, 8 bits, crops.
 
 Arrays are [channels, height, width]. Encoders of the OpenPhenom family standardise every channel of
-every crop themselves (instance norm, SPEC §9), so here images only have to come as 8 bits.
+every crop themselves (instance norm, docs/method.md §9), so here images only have to come as 8
+bits.
 """
 
 import dataclasses

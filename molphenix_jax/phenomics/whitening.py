@@ -1,4 +1,4 @@
-"""Linear statistics of control wells: centre and scale, PCA whitening (SPEC section 8)."""
+"""Linear statistics of control wells: centre and scale, PCA whitening (docs/method.md §8)."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int

@@ -1,6 +1,7 @@
 """What the table, the pictures and the page share: which rows, in which order, in which words.
 
-Takes ``evaluation.json`` as a plain dict (DESIGN "Contracts") and knows nothing of how it was made.
+Takes ``evaluation.json`` as a plain dict (docs/architecture.md, "Contracts") and knows nothing of
+how it was made.
 """
 
 import dataclasses

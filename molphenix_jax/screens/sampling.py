@@ -106,8 +106,8 @@ class Sampler:
         wells: Rows of the replicate table that training may see.
         batch_size: Perturbations per batch.
         max_replicates: At most so many replicates are averaged in one step.
-        averaging: "random" draws n ~ U{1..R} replicates without replacement (SPEC §14 row 15),
-            "single" one, "full" all (up to max_replicates).
+        averaging: "random" draws n ~ U{1..R} replicates without replacement, "single" one, "full"
+            all, up to max_replicates (docs/method.md §14 row 15).
         seed: Of order and replicate choice.
     """
 

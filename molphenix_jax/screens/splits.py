@@ -1,4 +1,4 @@
-"""Who is trained on and who is asked about (SPEC §5, §14 rows 15–22; DESIGN "Splits").
+"""Who is trained on and who is asked about (docs/method.md §5, §13 and §14 rows 15 to 22).
 
 Molecules are kept together with their analogues: by Bemis–Murcko scaffold or Butina cluster, and
 always with their stereoisomers (first InChIKey block), so that an unseen molecule is really unseen.

@@ -1,4 +1,4 @@
-"""Layouts of public screens, as far as column names alone do not tell (SPEC section 7)."""
+"""Layouts of public screens, as far as column names alone do not tell (docs/method.md §7)."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""The wells table: one row per physical sample, checked row by row (DESIGN, "Wells table").
+"""The wells table (docs/architecture.md): one row per physical sample, checked row by row.
 
 A bad row never stops the job and is never dropped silently: it goes to `Wells.rejected` with its
 row number and reason. Every default taken and every feature dropped is a sentence in `Wells.notes`.

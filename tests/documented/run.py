@@ -109,7 +109,8 @@ OPTIONS = {
     "prepare": "--n_null=100 --blocks=maccs",
     "embed ": "--layers=graph,layer_0 --smiles-column=smiles --checkpoint=1 --batch=16",
     "embed-images": "--crop=16 --core=16 --batch-size=8",
-    "embed-images --encoder=encoders": "--crop=16 --core=16 --batch-size=8 --channelwise",
+    "embed-images --encoder=encoders": "--crop=16 --core=16 --batch-size=8 --channelwise "
+    "--positions=slice",
     "bench loss": "--batches=64 --width=16 --repeats=1 --losses=siglip --dtype=bfloat16 --json=F",
     "bench step": "--batches=16 --size=small --repeats=1 --dtype=float32 --json=F",
     "bench scale": "--molecules=300 --wells=1500 --width=16 --steps=2 --batches=16 --size=small "
@@ -204,6 +205,8 @@ class Reader:
         )
         for line in recipe.stdout.splitlines():
             words = line.split()
+            while re.match(r"\w+=", words[0]):  # of the environment
+                words = words[1:]
             if words[1:3] == TRAIN[1:]:
                 self._train(["python", *words[1:]], number)
             elif words[1:3] == ["-m", "pip"]:

@@ -56,7 +56,9 @@ def test_they_are_found():
     found = {text.name: len(collect.commands(text.body)) for text in TEXTS}
     assert sum(found.values()) > 100
     assert {f"configs/{path.name}" for path in collect.ROOT.glob("configs/*.py")} <= set(found)
-    assert found["README.md: Your own wells"] > 20
+    assert found["README.md: Your own wells"] > 10
+    assert found["docs/wells.md: Your own wells"] > 15
+    assert found["docs/wells.md: Screens of any size"] > 8
     assert found["molphenix prepare --help"] > 3
 
 

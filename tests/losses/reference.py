@@ -1,7 +1,7 @@
 """The eight losses again, in float64 numpy, written from the paper and not from the package.
 
 Every function takes all real rows at once and loops over them where a formula has a sum over i, so
-that it can be read against SPEC §3. Gradients are central differences of these.
+that it can be read against docs/method.md §3. Gradients are central differences of these.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the losses are to each other, and to symmetries of a batch (SPEC §3, "Reductions")."""
+"""The "Reductions" of docs/method.md §3: losses to each other, and to symmetries of a batch."""
 
 import jax
 import jax.numpy as jnp
@@ -113,7 +113,7 @@ def test_order_of_rows_does_not_matter(real, case):
 @pytest.mark.parametrize(("gamma", "zeta"), [(1.75, 0.75), (2.75, 1.0), (1.0, 1.0)])
 @pytest.mark.parametrize("w", [0.75, 0.9])
 def test_optimum_of_a_weighted_pair(gamma, zeta, w):
-    """The loss of a pair is least where σ(l) = w / (w + γ - ζw) (SPEC §3)."""
+    """The loss of a pair is least where σ(l) = w / (w + γ - ζw) (docs/method.md §3)."""
     p = w / (w + gamma - zeta * w)
     at = jnp.full((1, 1), np.log(p / (1 - p)))
 

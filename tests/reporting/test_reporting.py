@@ -15,7 +15,7 @@ MODELS = ("oracle", "chance", "physchem", "knn", "ridge", "molphenix")
 def make_evaluation(
     *, splits=("unseen_molecules",), models=MODELS, psis=(0.01, 0.1), not_computed=()
 ):
-    """Rows as in DESIGN "Contracts"; the recall tells model and setting apart."""
+    """Rows as in docs/architecture.md; the recall tells model and setting apart."""
     rng = np.random.default_rng(0)
     level = {"chance": 0.01, "oracle": 0.9, "physchem": 0.02, "knn": 0.05, "ridge": 0.08}
     results, comparisons, by_dose, rank_curves = [], [], [], []

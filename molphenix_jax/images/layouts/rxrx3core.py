@@ -1,4 +1,4 @@
-"""RxRx3-core's images: Parquet shards with one JPEG-2000 per channel (SPEC §7.1).
+"""RxRx3-core's images: Parquet shards with one JPEG-2000 per channel (docs/method.md §7.1).
 
 `__key__` is <experiment>/Plate<n>/<well>_s<site>_<channel>, `jp2` the 512x512 image of a channel.
 """

@@ -1,4 +1,4 @@
-"""MPNN++: the molecule encoder of MolGPS (SPEC §10), as modules over padded graph batches."""
+"""MPNN++, MolGPS's molecule encoder (docs/method.md §10), as modules over padded graph batches."""
 
 from molphenix_jax.models.mpnn.config import (
     ACTIVATIONS,

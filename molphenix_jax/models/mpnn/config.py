@@ -75,8 +75,8 @@ class MPNNConfig:
 
 
 # Name → width, depth, size of the embedding. MolGPS grew by width from a 10M model that was tuned
-# once; "10m" has width and depth of graphium's 16-layer config (SPEC §10), "1m" is for laptops,
-# "tiny" for tests.
+# once; "10m" has width and depth of graphium's 16-layer config (docs/method.md §10), "1m" is for
+# laptops, "tiny" for tests.
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {"width": 16, "depth": 2, "out_width": 16},
     "1m": {"width": 80, "depth": 4, "out_width": 256},

@@ -1,4 +1,4 @@
-"""From the featuriser's arrays to the first states of atoms and bonds (SPEC §10).
+"""From the featuriser's arrays to the first states of atoms and bonds (docs/method.md §10).
 
 Codes are one-hot vectors of a small vocabulary; positional encodings say where in the molecule an
 atom sits: return probabilities of random walks (RWSE) and eigenvectors of the Laplacian. Their two

@@ -1,4 +1,4 @@
-"""The MPNN++ layer and its GPS wrapper (GPS++, arXiv 2212.02229; SPEC §10).
+"""The MPNN++ layer and its GPS wrapper (GPS++, arXiv 2212.02229; docs/method.md §10).
 
 `MessagePassing` is graphium's `MPNNPlusPyg` and, with a virtual node, the global update of GPS++;
 `Layer` is `GPSLayerPyg` with the outer residuals of graphium's stack. Parity with both is tested on

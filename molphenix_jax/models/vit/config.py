@@ -1,4 +1,4 @@
-"""Sizes of the channel-agnostic ViT and its masked autoencoder, by name (SPEC §9)."""
+"""Sizes of the channel-agnostic ViT and its masked autoencoder, by name (docs/method.md §9)."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Channel-agnostic ViT encoder (CA-MAE; OpenPhenom, Phenom1 family; SPEC §9).
+"""Channel-agnostic ViT encoder (CA-MAE; OpenPhenom, Phenom1 family; docs/method.md §9).
 
 Each channel is cut into patches by one shared projection, and all tokens attend to each other; no
 token is told its channel. So an encoder takes any number of channels, and images of any size that
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
         """Tokens of the last block, the class token first.
 
         OpenPhenom pools the mean of the patch tokens and puts no norm after the last block, so
-        there is none here (SPEC §9, "second trap").
+        there is none here (docs/method.md §9, "second trap").
 
         Args:
             images: Standardised images.

@@ -1,7 +1,7 @@
 """Masked autoencoder over channels: three quarters of the patches are hidden and painted in.
 
-As in CA-MAE (Kraus et al. 2024; SPEC §9): the encoder sees the visible patches only. For the
-decoders the hidden ones are mask tokens, and every token is told its place and its channel; the
+As in CA-MAE (Kraus et al. 2024; docs/method.md §9): the encoder sees the visible patches only. For
+the decoders the hidden ones are mask tokens, and every token is told its place and its channel; the
 tokens of each channel read from all channels and pass through that channel's own blocks.
 """
 
@@ -127,7 +127,9 @@ class MAE(nn.Module):
 def mae_loss(
     r: Reconstruction, *, fourier_weight: float
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """(1 - f)·MSE + f·L1 of the patches' Fourier magnitudes, both over hidden patches (SPEC §9).
+    """(1 - f)·MSE + f·L1 of the patches' Fourier magnitudes, both over hidden patches.
+
+    The Fourier part is that of docs/method.md §9.
 
     Args:
         r: Patches, painted and true.

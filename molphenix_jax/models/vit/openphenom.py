@@ -2,7 +2,7 @@
 
 The published `model.safetensors` (recursionpharma/OpenPhenom, non-commercial licence) is a torch
 pickle `{"state_dict": …}`; it is read with `weights_only=True`, which runs no code of the file.
-Names and shapes: SPEC §9.
+Names and shapes: docs/method.md §9.
 """
 
 import pathlib
@@ -94,7 +94,7 @@ _RULES: list[tuple[str, str | None, Callable[[np.ndarray], np.ndarray]]] = [
     # Fixed positions, which we compute: `_check_positions`.
     (_VIT + r"pos_embed", None, _same),
     (r"decoder\.pos_embeddings", None, _same),
-    # timm makes this norm for a pooled head that OpenPhenom does not call (SPEC §9).
+    # timm makes this norm for a pooled head that OpenPhenom does not call (docs/method.md §9).
     (_VIT + r"fc_norm\.(weight|bias)", None, _same),
     # Channel token of the class token, which no output reads.
     (r"decoder\.placeholder", None, _same),

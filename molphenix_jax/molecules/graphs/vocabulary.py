@@ -1,4 +1,4 @@
-"""The codes of atoms and bonds: graphium's vocabulary (SPEC §10), as small integers.
+"""The codes of atoms and bonds: graphium's vocabulary (docs/method.md §10), as small integers.
 
 Each column of codes is a choice among `size` values. The first four node columns and the first two
 edge columns are one-hot vectors in graphium, their last code standing for "none of these"; the

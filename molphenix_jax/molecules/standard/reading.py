@@ -24,7 +24,7 @@ _MISSING = frozenset(
 )
 _SPREADSHEET = frozenset(("#n/a", "#name?", "#value!", "#ref!", "#num!", "#null!", "#div/0!"))
 _INCHIKEY = re.compile(r"[A-Z]{14}-[A-Z]{10}-[A-Z]")
-# ChemAxon writes "SMILES |extension|"; others write "SMILES name" (SPEC section 7.1).
+# ChemAxon writes "SMILES |extension|"; others write "SMILES name" (docs/method.md §7.1).
 _SPLIT = re.compile(r"(?P<smiles>[^\s|]*)(?P<tail>.*)", re.DOTALL)
 _EXTENSION = re.compile(r"\|(?P<fields>[^|]*)\|?")
 # Fields of an extension without which the SMILES before it is another structure.

@@ -54,8 +54,8 @@ _PREPARING = (
 ENCODERS = ("none", "mpnn")
 
 # Heads as (width, residual blocks, principal components of the input; 0 takes the input as it is).
-# "paper" has 38.7M parameters at 1,024 profile features and 4,263 fingerprint bits (SPEC §4).
-# "small" was chosen on screens of 100 to 2,000 molecules: see README, "What helped".
+# "paper" has 38.7M parameters at 1,024 features of profiles and 4,263 bits (docs/method.md §4).
+# "small" was chosen on screens of 100 to 2,000 molecules: docs/results.md, "What helped".
 # "tiny" learns nothing: it shows in seconds that wells, molecules and fields go through.
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {

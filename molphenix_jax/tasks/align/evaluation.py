@@ -1,4 +1,4 @@
-"""The protocol of SPEC §5 on a trained run: model, baselines and oracle ranked on each split."""
+"""The protocol on a trained run: model, baselines and oracle on each split (docs/method.md §13)."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

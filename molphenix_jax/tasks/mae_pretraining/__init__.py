@@ -1,4 +1,4 @@
-"""Masked autoencoder on images: the task that gives an encoder of one's own (SPEC §9)."""
+"""Masked autoencoder on images: the task that gives an encoder of one's own (docs/method.md §9)."""
 
 import dataclasses
 import pathlib

@@ -9,8 +9,9 @@ from molphenix_jax.models.vit import PRESETS, EncoderConfig, MAEConfig
 from molphenix_jax.runtime.config import Config, ConfigError, chosen
 from molphenix_jax.runtime.optimizer import train_fields, train_problems
 
-# Preset → side of the crops, and training as in the sources (SPEC §9) or, for the small one, what
-# a few minutes on a CPU allow; "tiny" learns nothing, it shows that images and fields go through.
+# Preset → side of the crops, and training as in the sources (docs/method.md §9) or, for the small
+# one, what a few minutes on a CPU allow; "tiny" learns nothing, it shows that images and fields go
+# through.
 _LARGE = {"optimizer": "lion", "schedule": "onecycle", "b1": 0.9, "b2": 0.95, "weight_decay": 0.05}
 _SMALL = {"optimizer": "adamw", "schedule": "cosine", "b1": 0.9, "b2": 0.95, "weight_decay": 0.05}
 TRAINING: dict[str, dict[str, Any]] = {

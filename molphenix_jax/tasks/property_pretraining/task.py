@@ -1,4 +1,7 @@
-"""Property pretraining: an encoder learns what is known of many molecules (MolGPS, SPEC §10)."""
+"""Property pretraining as of MolGPS: an encoder learns what is known of many molecules.
+
+Sources: docs/method.md §10.
+"""
 
 import dataclasses
 import pathlib

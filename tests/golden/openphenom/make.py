@@ -7,7 +7,7 @@
 Needs no torchvision: timm imports it for its data pipeline alone, and gets an empty one here.
 Independent of molphenix_jax: encoder blocks and decoder blocks are timm's, with torch's instance
 norm, convolution and attention. What is around them is written from the model's description
-(SPEC §9; Kraus et al. 2024).
+(docs/method.md §9; Kraus et al. 2024).
 """
 
 import importlib.machinery

@@ -146,7 +146,7 @@ def test_remat_changes_memory_not_numbers(graphs):
 def test_named_sizes_have_the_parameters_they_say(name):
     rng = np.random.default_rng(0)
     example = batch([molecule(4, rng)], nodes=8, edges=16, n_graphs=3)
-    # Vocabulary of SPEC §10, about; it makes no difference to the size.
+    # Vocabulary of docs/method.md §10, about; it makes no difference to the size.
     model = MoleculeEncoder(config(**SIZES[name]))
     shapes = jax.eval_shape(model.init, jax.random.key(0), example)
     count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))

@@ -210,9 +210,9 @@ def test_half_precision_stays_close(params, embed):
     np.testing.assert_allclose(half, embed(x), atol=0.15)
 
 
-# OpenPhenom: 22,459,776 (SPEC: 21.4M without the positions) less its fixed positions (1,081,728)
-# and its unused norm (768). ViT-B and ViT-L with 8 × 8 patches, by hand: a block has in_norm,
-# in_proj of width · 7 width, mlp_bias, two head norms, attn_out, mlp_out and scale.
+# OpenPhenom: 22,459,776 (docs/method.md §9: 21.4M without positions) less its fixed positions
+# (1,081,728) and its unused norm (768). ViT-B and ViT-L with 8 × 8 patches, by hand: a block has
+# in_norm, in_proj of width · 7 width, mlp_bias, two head norms, attn_out, mlp_out and scale.
 @pytest.mark.parametrize(
     ("name", "count"),
     [

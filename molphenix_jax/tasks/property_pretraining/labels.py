@@ -1,15 +1,10 @@
 """Label tables: molecules with properties to learn, from any CSV or Parquet.
 
 One row is one molecule. A label column holds numbers, with gaps where a molecule was not measured,
-<<<<<<< HEAD
 or lists with one number for each atom in the order of its SMILES. Columns that hold no labels are
 named with the reason, and so is everything that is read as a gap (`label_columns`). That covers the
-layouts of graphium's collections (SPEC §10): ToyMix (QM9, Tox21, ZINC12k) and LargeMix (`geneID-*`
-=======
-or lists with one number for each atom in the order of its SMILES. That covers the layouts of
-graphium's collections (docs/method.md §10): ToyMix (QM9, Tox21, ZINC12k) and LargeMix (`geneID-*`
->>>>>>> 5ae2b83 (docs/: wells, images, molecules, results, method, architecture, contributing; a README of 135 lines; code and tests point to docs/)
-of L1000, `assayID-*` of PCBA, `graph_*` and `node_*` of PCQM4M).
+layouts of graphium's collections (docs/method.md §10): ToyMix (QM9, Tox21, ZINC12k) and LargeMix
+(`geneID-*` of L1000, `assayID-*` of PCBA, `graph_*` and `node_*` of PCQM4M).
 """
 
 import collections

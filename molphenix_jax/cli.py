@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # this process is the command
         signals.install()
     # Imported late: a signal during the imports below ends the process with its sentence.
-    from molphenix_jax.errors import InputError
+    from molphenix_jax.errors import sentence_of
     from molphenix_jax.runtime.progress import say
 
     parser = make_parser()
@@ -50,8 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with signals.working():
             return arguments.run(arguments)
-    except InputError as error:
-        say(f"error: {error}")
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        say(f"error: {sentence}")
         return 1
 
 

@@ -33,7 +33,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from molphenix_jax import train
-from molphenix_jax.errors import InputError
+from molphenix_jax.errors import InputError, sentence_of
 from molphenix_jax.evaluate import evaluate
 from molphenix_jax.runtime.config import config_file
 from molphenix_jax.runtime.progress import say
@@ -61,8 +61,11 @@ def main(argv: list[str]) -> None:
                 evaluate(config, workdir, checkpoint=_CHECKPOINT.value, name=_NAME.value)
             else:
                 train.train_and_evaluate(config, workdir)
-    except InputError as error:
-        say(f"error: {error}")
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        say(f"error: {sentence}")
         sys.exit(1)
 
 
@@ -120,8 +123,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
         message = "--config is missing, e.g. --config=s2l"
         if left[1:]:
             message = f"unknown arguments: {' '.join(left[1:])}"
-    except InputError as error:  # of a run whose config cannot be used
-        say(f"error: {error}")
+    except (InputError, OSError) as error:  # of a run whose config cannot be used
+        say(f"error: {sentence_of(error)}")
         sys.exit(1)
     except SyntaxError as error:
         message = f"{error.filename}, line {error.lineno}: {error.msg}"

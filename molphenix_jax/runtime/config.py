@@ -6,8 +6,9 @@ as `--config.train.learning_rate=1e-3`. Those of this repository are in the pack
 name (`--config=s2l:size=paper`).
 """
 
+import math
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
@@ -139,6 +140,67 @@ def complete(
             "use the version that wrote it"
         )
     return ml_collections.ConfigDict(_tuples(merged))
+
+
+_LARGEST = 2**31 - 1
+
+
+def value_problems(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """What no field can be: of another type than its default, NaN, infinite, beyond 32 bits.
+
+    Args:
+        given: A config.
+        defaults: Every field that it may have; those that the two do not share are passed over.
+    """
+    return list(_problems(given, defaults, ""))
+
+
+def _problems(value: Any, default: Any, name: str) -> Iterator[str]:
+    shown = name.removeprefix(".")
+    if isinstance(value, Mapping | ml_collections.ConfigDict):
+        for key, part in value.items():
+            known = isinstance(default, Mapping | ml_collections.ConfigDict) and key in default
+            yield from _problems(part, default[key] if known else None, f"{name}.{key}")
+        if default is not None and not isinstance(default, Mapping | ml_collections.ConfigDict):
+            yield f"{shown}: must be of type {type(default).__name__}, as {default!r}"
+        return
+    for part in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(part, list | tuple):
+            yield from _problems(part, None, name)
+        elif isinstance(part, float) and not math.isfinite(part):
+            yield f"{shown}={value!r}: must be a finite number"
+        elif isinstance(part, int) and abs(part) > _LARGEST:
+            yield f"{shown}={value!r}: must be within ±{_LARGEST:,}"
+    if default is None or isinstance(value, _types_of(default)):
+        return
+    if isinstance(default, Mapping | ml_collections.ConfigDict):
+        yield f"{shown}={value!r}: must be a section with {', '.join(default)}"
+        return
+    yield f"{shown}={value!r}: must be of type {type(default).__name__}, as {default!r}"
+
+
+def pair_problems(field: str, pairs: Any, kind: type | tuple[type, ...]) -> list[str]:
+    """Which entries of a field are no pairs of a pattern and a value of this kind."""
+    return [
+        f"{field}: {pair!r} is no pair of a pattern and its value"
+        for pair in pairs
+        if not (
+            isinstance(pair, list | tuple)
+            and len(pair) == 2
+            and isinstance(pair[0], str)
+            and isinstance(pair[1], kind)
+        )
+    ]
+
+
+def _types_of(default: Any) -> tuple[type, ...]:
+    if isinstance(default, list | tuple):
+        return (list, tuple)
+    if isinstance(default, float):
+        return (int, float)
+    if isinstance(default, Mapping | ml_collections.ConfigDict):
+        return (Mapping, ml_collections.ConfigDict)
+    return (type(default),)
 
 
 def _tuples(value: Any) -> Any:

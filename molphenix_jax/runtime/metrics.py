@@ -9,10 +9,15 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.storage import write_text, writing
 
 METRICS_FILE = "metrics.jsonl"
 TIMING_FILE = "timing.jsonl"
+
+
+class MetricsError(InputError):
+    """A file of metrics that is damaged; names the line and the remedy."""
 
 
 class MetricsFile:
@@ -75,8 +80,23 @@ def _dump(line: Mapping[str, Any]) -> str:
 
 
 def read_metrics(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """Yields the complete lines; a last line cut short by a kill is left out."""
-    with path.open() as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    """Yields the complete lines; a last line cut short by a kill is left out.
+
+    Raises:
+        MetricsError: A line is damaged; names it.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                told = json.loads(line)
+                whole = isinstance(told["kind"], str) and isinstance(told["step"], int)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                whole = False
+            if not whole:
+                raise MetricsError(
+                    f"{path}: line {number:,} is damaged: remove that line, its metrics are lost, "
+                    "or train anew in another --workdir"
+                )
+            yield told

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.config import Config, ConfigError, pair_problems
 
 Params = Any
 
@@ -70,7 +70,7 @@ def train_problems(t: Config) -> list[str]:
     ]
     wrong += [
         f"train.{field}={t[field]!r}: must not be negative"
-        for field in ("steps_per_dispatch", "prefetch")
+        for field in ("devices", "steps_per_dispatch", "prefetch", "warmup_steps")
         if t[field] < 0
     ]
     for field, known in (
@@ -93,6 +93,10 @@ def train_problems(t: Config) -> list[str]:
         wrong.append(f"train.weight_decay={t.weight_decay!r}: must not be negative")
     if t.grad_clip <= 0:
         wrong.append(f"train.grad_clip={t.grad_clip!r}: must be positive")
+    malformed = pair_problems("train.decay_rules", t.decay_rules, bool)
+    malformed += pair_problems("train.lr_rules", t.lr_rules, (int, float))
+    if malformed:
+        return wrong + malformed
     wrong += [
         f"train.lr_rules: the factor of {pattern!r} is {factor!r}; must be positive"
         for pattern, factor in t.lr_rules

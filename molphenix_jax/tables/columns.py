@@ -193,12 +193,19 @@ def as_text(column: pa.ChunkedArray) -> np.ndarray:
     encoded = column.unify_dictionaries()
     if not encoded.num_chunks:
         return np.zeros(0, object)
-    values = pc.fill_null(pc.cast(encoded.chunk(0).dictionary, pa.string()), "").to_pylist()
+    values = _texts(encoded.chunk(0).dictionary)
     text = np.array(
         [*(re.sub(r"^(\d+)\.0$", r"\1", value.strip()) for value in values), ""], object
     )
     codes = [pc.fill_null(chunk.indices, len(values)).to_numpy() for chunk in encoded.chunks]
     return text[np.concatenate(codes)]
+
+
+def _texts(values: pa.Array) -> list[str]:
+    try:
+        return pc.fill_null(pc.cast(values, pa.string()), "").to_pylist()
+    except pa.ArrowInvalid:  # bytes that are no UTF-8
+        return [(value or b"").decode(errors="replace") for value in values.to_pylist()]
 
 
 def translated(text: np.ndarray, meaning: Callable[[str], Any], dtype: Any = object) -> np.ndarray:

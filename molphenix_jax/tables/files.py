@@ -6,10 +6,10 @@ rows; after that it is read in batches, never as a whole.
 
 import contextlib
 import dataclasses
-import gzip
 import pathlib
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -19,7 +19,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from molphenix_jax.tables.columns import WellsError, as_text, is_list, is_number, is_text, short
+from molphenix_jax.tables.columns import (
+    ALIASES,
+    WellsError,
+    as_text,
+    is_list,
+    is_number,
+    is_text,
+    normal,
+    short,
+)
+from molphenix_jax.tables.csv_text import GZIP, Dialect, dialect_of, unpacked_head
 from molphenix_jax.tables.numbers import Style, are_codes, numbers_of, style_of
 
 # Values of one batch: 32 MiB as float32.
@@ -31,6 +41,23 @@ _SAMPLE = 500  # values of a column of text that tell whether it holds numbers
 
 _NAMES = ("names", "well_id", "keys")  # what arrays of keys are called in npz and HDF5
 
+# How files begin that are taken for tables, and what to do with them.
+_FOREIGN = (
+    (b"PK", "an Excel workbook or another zip archive: save the sheet as CSV, or unpack it"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook: save the sheet as CSV"),
+    (b"BZh", "packed by bzip2: unpack it, or pack it by gzip"),
+    (b"\xfd7zXZ", "packed by xz: unpack it, or pack it by gzip"),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd: unpack it, or pack it by gzip"),
+    (b"version https://git-lfs", "a pointer of Git LFS, not the table: run `git lfs pull`"),
+    (b"<", "a web page or XML, not a table: download or export it again"),
+    (b"{", "JSON: export the table as Parquet or CSV"),
+    (b"[", "JSON: export the table as Parquet or CSV"),
+    (b"ARROW1", "a Feather file: export the table as Parquet or CSV"),
+)
+# What NumPy and h5py raise on files that are damaged, or hold objects.
+_OF_ARRAYS = (OSError, ValueError, KeyError, EOFError, RuntimeError)
+_AGAIN = "copy it again, or write it anew"
+
 
 @dataclasses.dataclass(frozen=True)
 class TableFile:
@@ -41,7 +68,7 @@ class TableFile:
         kind: how it is read.
         schema: columns that batches have.
         parts: what can be read by itself: (first, last) row group, or the whole file.
-        separator: of a CSV file.
+        dialect: how a CSV file is written.
         styles: columns of text that hold numbers, each with how these are written. Batches have
             them as numbers, but for those whose commas may be decimal points or not ("?").
         codes: columns of text that hold whole numbers alone, beside columns of numbers.
@@ -51,7 +78,7 @@ class TableFile:
     kind: Literal["parquet", "csv", "npz", "HDF5"]
     schema: pa.Schema
     parts: tuple[tuple[int, int], ...]
-    separator: str = ","
+    dialect: Dialect | None = None
     styles: Mapping[str, Style] = dataclasses.field(default_factory=dict)
     codes: tuple[str, ...] = ()
 
@@ -93,11 +120,12 @@ class TableFile:
                             numbers = numbers_of(table.column(i), self.styles[name])
                             table = table.set_column(i, name, pa.chunked_array([numbers]))
                     yield table
-        except (pa.ArrowException, OSError) as error:
-            raise WellsError(f"{self.path}: damaged Parquet file ({error})") from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise WellsError(f"{self.path}: damaged Parquet file: {_AGAIN}") from error
 
     def _csv(self, columns: list[str], size: int) -> Iterator[pa.Table]:
-        for frame in _csv_frames(self.path, self.separator, size, columns):
+        assert self.dialect is not None, "of every CSV file"
+        for frame in _csv_frames(self.dialect, size, columns):
             arrays = [
                 _as_type(
                     cast(pd.Series, frame[name]),
@@ -131,6 +159,8 @@ def open_file(path: pathlib.Path) -> TableFile:
             head = file.read(4096)
     except OSError as error:
         raise WellsError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise WellsError(f"{str(path)!r} can be no file's name ({error})") from error
     if not head:
         raise WellsError(f"{path}: the file is empty")
     if head.startswith(b"PAR1"):
@@ -141,13 +171,20 @@ def open_file(path: pathlib.Path) -> TableFile:
         return _open_named_arrays(path, "npz")
     if head.startswith(b"\x89HDF"):
         return _open_named_arrays(path, "HDF5")
-    if head.startswith(b"\x1f\x8b"):
-        try:
-            with gzip.open(path) as file:
-                head = file.read(4096)
-        except (OSError, EOFError) as error:
-            raise WellsError(f"{path}: not a readable CSV file ({error})") from error
+    if head.startswith(GZIP):
+        head = unpacked_head(path, 4096)
+        if head.startswith((GZIP, b"PAR1")):
+            what = "another gzip file" if head.startswith(GZIP) else "a Parquet file"
+            raise WellsError(f"{path}: a gzip file that holds {what}: unpack it once")
+    for begins, what in _FOREIGN:
+        if head.lstrip().startswith(begins):
+            raise WellsError(f"{path}: {what}")
     return _open_csv(path, head)
+
+
+def describe_dialects(files: Iterable[TableFile]) -> list[str]:
+    """What is unusual about the CSV files and how it was read, in sentences."""
+    return [note for file in files if file.dialect for note in file.dialect.notes]
 
 
 def describe_styles(files: Iterable[TableFile]) -> list[str]:
@@ -187,8 +224,9 @@ def _open_parquet(path: pathlib.Path) -> TableFile:
         with pq.ParquetFile(path) as file:
             schema, meta = file.schema_arrow, file.metadata
             rows = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
-    except (pa.ArrowException, OSError) as error:
-        raise WellsError(f"{path}: damaged Parquet file ({error})") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise WellsError(f"{path}: damaged Parquet file: {_AGAIN}") from error
+    _refuse_columns(path, schema)
     if not sum(rows):
         raise WellsError(f"{path}: the table has columns but no rows")
     parts, start = [], 0
@@ -211,12 +249,26 @@ def _open_parquet(path: pathlib.Path) -> TableFile:
     return dataclasses.replace(file, schema=schema, styles=styles, codes=tuple(codes))
 
 
+def _refuse_columns(path: pathlib.Path, schema: pa.Schema) -> None:
+    """Refuses columns of one name, and lists where words are needed.
+
+    Raises:
+        WellsError: There is one; names it.
+    """
+    for field in schema:
+        if schema.names.count(field.name) > 1:
+            raise WellsError(f"{path}: has several columns {field.name!r}: rename or remove one")
+        plain = normal(field.name) not in ALIASES["embedding"]
+        if plain and pa.types.is_nested(field.type) and is_text(field.name):
+            raise WellsError(
+                f"{path}: column {field.name!r} holds {field.type}, where a text or number is "
+                "needed in each row: write it so, or rename it"
+            )
+
+
 def _open_csv(path: pathlib.Path, head: bytes) -> TableFile:
-    if b"\0" in head:
-        raise WellsError(f"{path}: neither Parquet nor CSV; export the table as one of these")
-    header = head.decode("utf-8-sig", errors="replace").splitlines()[0]
-    separator = max(",\t;", key=header.count)
-    frame = next(_csv_frames(path, separator, _HEAD_ROWS, None), None)
+    dialect = dialect_of(path, head)
+    frame = next(_csv_frames(dialect, _HEAD_ROWS, None), None)
     if frame is None or not len(frame):
         raise WellsError(f"{path}: the table has columns but no rows")
     words = [
@@ -231,7 +283,7 @@ def _open_csv(path: pathlib.Path, head: bytes) -> TableFile:
         for name in frame.columns
     ]
     schema = pa.schema(list(zip(frame.columns, kinds, strict=True)))
-    return TableFile(path, "csv", schema, ((0, 0),), separator, styles)
+    return TableFile(path, "csv", schema, ((0, 0),), dialect, styles)
 
 
 def _styles(texts: Mapping[str, Sequence[str]]) -> dict[str, Style]:
@@ -261,27 +313,25 @@ def _is_string(kind: pa.DataType) -> bool:
 
 
 def _csv_frames(
-    path: pathlib.Path, separator: str, size: int, columns: Sequence[str] | None
+    dialect: Dialect, size: int, columns: Sequence[str] | None
 ) -> Iterator[pd.DataFrame]:
-    common: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig"}
-    try:
-        names = pd.read_csv(path, nrows=0, **common).columns
-        options: Any = {
-            **common,
-            "dtype": {name: str for name in names if is_text(name)},
-            "index_col": False,
-            "low_memory": False,
-            "chunksize": size,
-        }
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            with cast(Any, pd.read_csv(path, **options)) as frames:
-                for frame in frames:
-                    yield frame if columns is None else frame[list(columns)]
-    except (ValueError, pd.errors.ParserWarning, EOFError, OSError) as error:
-        if isinstance(error, WellsError):
-            raise
-        raise WellsError(f"{path}: not a readable CSV file ({error})") from error
+    options: Any = {
+        "sep": dialect.separator,
+        "header": 0,
+        "names": dialect.names,
+        "dtype": {name: str for name in dialect.names if is_text(name)},
+        "index_col": False,
+        "low_memory": False,
+        "chunksize": size,
+    }
+    with dialect.open() as text, warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        with cast(Any, pd.read_csv(text, **options)) as frames:
+            for frame in frames:
+                for name in frame.columns:
+                    if not pd.api.types.is_numeric_dtype(frame[name]):
+                        dialect.refuse_torn(frame[name])
+                yield frame if columns is None else frame[list(columns)]
 
 
 def _kind_of(column: pd.Series) -> pa.DataType:
@@ -312,10 +362,10 @@ def _open_arrays(path: pathlib.Path, kind: str) -> Iterator[Any]:
         else:
             with np.load(path, allow_pickle=False) as file:
                 yield {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, WellsError):
-            raise
-        raise WellsError(f"{path}: damaged {kind} file ({error})") from error
+    except WellsError:
+        raise
+    except (*_OF_ARRAYS, zipfile.BadZipFile, zlib.error) as error:
+        raise WellsError(f"{path}: damaged {kind} file: {_AGAIN}") from error
 
 
 def _open_named_arrays(path: pathlib.Path, kind: Literal["npz", "HDF5"]) -> TableFile:
@@ -328,9 +378,19 @@ def _open_named_arrays(path: pathlib.Path, kind: Literal["npz", "HDF5"]) -> Tabl
                 f"{path}: needs an array 'embeddings' and one of {', '.join(_NAMES)}; "
                 f"has {', '.join(found) or 'none'}"
             )
-        shape, n = arrays["embeddings"].shape, len(arrays[names])
-    if len(shape) != 2 or shape[0] != n or not n:
-        raise WellsError(f"{path}: embeddings {list(shape)} and {n} names do not go together")
+        shape = getattr(arrays["embeddings"], "shape", ())
+        n, dtype = getattr(arrays[names], "shape", ()), getattr(arrays["embeddings"], "dtype", None)
+    if (
+        len(shape) != 2
+        or n != shape[:1]
+        or not min(shape)
+        or dtype is None
+        or dtype.kind not in "fiu"
+    ):
+        raise WellsError(
+            f"{path}: embeddings {list(shape)} and {names} {list(n)} do not go together: give "
+            "numbers [n, d] and n names"
+        )
     schema = pa.schema([(names, pa.string()), ("embeddings", pa.list_(pa.float32(), shape[1]))])
     return TableFile(path, kind, schema, ((0, 0),))
 
@@ -340,7 +400,7 @@ def _fixed_lists(rows: np.ndarray) -> pa.Array:
 
 
 def _decoded(key: Any) -> str:
-    return key.decode() if isinstance(key, bytes) else str(key)
+    return key.decode(errors="replace") if isinstance(key, bytes) else str(key)
 
 
 def _list_width(file: TableFile) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.config import Config, ConfigError, value_problems
 
 # Task name → module with `validate(config)` and `make(config, mesh, workdir)`; its `config` has
 # `default_config()`, `unused(config)` and `PATHS`.
@@ -23,7 +23,7 @@ def _module(config: Config) -> Any:
 
 
 def _name(task: str) -> str:
-    if task not in _TASKS:
+    if not isinstance(task, str) or task not in _TASKS:
         raise ConfigError(f"task={task!r} is unknown; choose one of {', '.join(_TASKS)}")
     return _TASKS[task]
 
@@ -43,6 +43,11 @@ def validate(config: Config) -> None:
     Raises:
         ConfigError: Names every field that is wrong.
     """
+    wrong = value_problems(config, config_module(config.task).default_config())
+    if not wrong and config.seed < 0:
+        wrong = [f"seed={config.seed}: must not be negative"]
+    if wrong:
+        raise ConfigError("the config cannot be used:\n  " + "\n  ".join(wrong))
     _module(config).validate(config)
 
 

@@ -1,7 +1,6 @@
 """The molecule encoder as tasks use it: its config fields, its batches, its pretrained weights."""
 
 import contextlib
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +32,7 @@ from molphenix_jax.molecules.graphs import (
 from molphenix_jax.runtime.checkpointing import CHECKPOINTS, CheckpointError, Checkpoints
 from molphenix_jax.runtime.config import Config, ConfigError, chosen
 from molphenix_jax.runtime.progress import say
+from molphenix_jax.runtime.workdir import read_json
 from molphenix_jax.storage import digest_texts, make_file_once, write_json
 from molphenix_jax.tasks.stored import anew_command, stored_config
 
@@ -70,7 +70,13 @@ def encoder_problems(field: str, m: Config) -> list[str]:
     """What is wrong with an encoder's fields, one sentence each."""
     wrong = [
         f"{field}.{name}={m[name]!r}: must be at least {low}"
-        for name, low in (("width", 2), ("depth", 1), ("out_width", 1), ("expansion", 1))
+        for name, low in (
+            ("width", 2),
+            ("depth", 1),
+            ("out_width", 1),
+            ("expansion", 1),
+            ("attention_heads", 0),
+        )
         if m[name] < low
     ]
     if m.width % 2:
@@ -140,7 +146,7 @@ def need_same_featuriser(workdir: pathlib.Path, *, features: bool) -> None:
     path = workdir / FEATURISER_FILE
     if not path.exists():
         return
-    kept = json.loads(path.read_text())
+    kept = _read_featuriser(path)
     differing = [kept["graphs"]] if kept["graphs"] != GRAPH_FEATURISER_VERSION else []
     # Runs that do not say had features of the first version, by the RDKit of their graphs.
     was = kept.get("features", kept["graphs"])
@@ -164,7 +170,14 @@ def check_featuriser(run: pathlib.Path) -> int:
     if folder is None:
         raise PretrainedError(f"{run / FEATURISER_FILE} is missing: was an encoder trained here?")
     need_same_featuriser(folder, features=False)
-    return int(json.loads((folder / FEATURISER_FILE).read_text())["max_atoms"])
+    return _read_featuriser(folder / FEATURISER_FILE)["max_atoms"]
+
+
+def _read_featuriser(path: pathlib.Path) -> dict[str, Any]:
+    kept = read_json(path)
+    if not (isinstance(kept.get("graphs"), str) and isinstance(kept.get("max_atoms"), int)):
+        raise PretrainedError(f"{path} is damaged: train anew in another --workdir")
+    return kept
 
 
 def load_encoder(

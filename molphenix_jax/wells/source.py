@@ -29,7 +29,7 @@ from molphenix_jax.tables.columns import (
     normal,
     short,
 )
-from molphenix_jax.tables.files import TableFile, describe_styles, open_file
+from molphenix_jax.tables.files import TableFile, describe_dialects, describe_styles, open_file
 from molphenix_jax.tables.matching import (
     Pairs,
     average_repeats,
@@ -186,7 +186,8 @@ def open_wells(
     tables = [open_file(file) for file in sources.tables]
     joins = [open_file(file) for file in sources.join]
     holders = [open_file(file) for file in sources.embeddings] or tables
-    notes = describe_styles([*tables, *joins, *holders])
+    files = [*tables, *joins, *(holders if holders is not tables else ())]
+    notes = [*describe_dialects(files), *describe_styles(files)]
     schema = _common(tables, notes)
     holder_schema = _common(holders, notes) if sources.embeddings else schema
     pairs: Pairs = []

@@ -1,6 +1,8 @@
 import json
 
-from molphenix_jax.runtime.metrics import MetricsFile, read_metrics
+import pytest
+
+from molphenix_jax.runtime.metrics import MetricsError, MetricsFile, read_metrics
 
 
 def write(path, restored, entries):
@@ -49,3 +51,13 @@ def test_a_new_run_begins_with_an_empty_file(tmp_path):
 def test_undefined_metrics_are_null(tmp_path):
     write(tmp_path / "m.jsonl", None, STREAM[-1:])
     assert json.loads((tmp_path / "m.jsonl").read_text())["x"] is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"{nonsense", b"[1]", b'{"kind": "train"}', b"\xff\xfe", b"[" * 9000]
+)
+def test_a_damaged_line_is_named(tmp_path, line):
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"kind": "train", "step": 1}\n' + line + b"\n")
+    with pytest.raises(MetricsError, match=r"m\.jsonl: line 2 is damaged: remove that line"):
+        list(read_metrics(path))

@@ -287,7 +287,10 @@ def validate(c: Config) -> None:
     within("data.butina_cutoff", d.butina_cutoff, 0, 1, open_low=True)
     check(d.clip >= 0, f"data.clip={d.clip!r}: must be 0 (off) or positive")
     check(d.folds >= 1, f"data.folds={d.folds!r}: must be 1 (a single split) or more")
-    check(d.n_null >= 100, f"data.n_null={d.n_null!r}: below 100 no p-value can reach 0.01")
+    check(
+        100 <= d.n_null <= 1_000_000,
+        f"data.n_null={d.n_null!r}: from 100, below which no p-value reaches 0.01, to 1,000,000",
+    )
     choice("data.placement", d.placement, PLACEMENTS)
     check(
         d.device_memory_gib >= 0,
@@ -356,8 +359,17 @@ def validate(c: Config) -> None:
     check(h.dim >= 1, f"model.dim={h.dim!r}: must be positive")
     check(h.scale_init > 0, f"model.scale_init={h.scale_init!r}: must be positive")
     check(
-        len(set(e.psi)) == len(e.psi) and all(0 < p <= 1 for p in e.psi),
+        len(set(e.psi)) == len(e.psi)
+        and all(isinstance(p, int | float) and 0 < p <= 1 for p in e.psi),
         f"eval.psi={tuple(e.psi)}: distinct values in (0, 1]",
+    )
+    check(
+        1 <= e.n_bootstrap <= 100_000,
+        f"eval.n_bootstrap={e.n_bootstrap!r}: from 1 to 100,000",
+    )
+    check(
+        all(isinstance(dose, int | float) and dose > 0 for dose in e.heldout_concentrations),
+        f"eval.heldout_concentrations={tuple(e.heldout_concentrations)}: must be positive, in µM",
     )
     for b in listed(e.baselines):
         choice("eval.baselines", b, tuple(BASELINES))

@@ -8,7 +8,7 @@ import ml_collections
 from molphenix_jax.evaluation import PROPERTY_BASELINES
 from molphenix_jax.models.mpnn import BASE_WIDTH, LAYER_RULE, mup_lr_rules, property_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS
-from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.config import Config, ConfigError, pair_problems
 from molphenix_jax.runtime.optimizer import train_fields, train_problems
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_problems
@@ -86,6 +86,10 @@ def validate(c: Config) -> None:
         ConfigError: Names every field that is wrong, and the remedy.
     """
     d, h, e = c.data, c.model, c.eval
+    wrong = pair_problems("data.losses", d.losses, str)
+    wrong += pair_problems("train.lr_rules", c.train.lr_rules, (int, float))
+    if wrong:
+        raise ConfigError("the config cannot be used:\n  " + "\n  ".join(wrong))
     wrong = [*encoder_problems("model.encoder", h.encoder), *train_problems(c.train)]
 
     def check(holds: bool, message: str) -> None:

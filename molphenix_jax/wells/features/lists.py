@@ -39,6 +39,8 @@ def as_lists(column: pa.ChunkedArray) -> pa.Array:
         if not is_list(column.type):
             parsed = [_parsed(texts) for texts in column.to_pylist()]
             return pa.array(parsed, pa.list_(pa.float64()))
+    elif pa.types.is_nested(column.type) and not is_list(column.type):
+        return pa.nulls(len(column), pa.list_(pa.float64()))
     elif not is_list(column.type):
         parsed = [_parse_list(text) for text in as_text(column)]
         return pa.array(parsed, pa.list_(pa.float64()))

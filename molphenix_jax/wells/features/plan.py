@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float
 
-from molphenix_jax.tables.columns import WellsError, as_number, as_text, is_list, is_number, near
+from molphenix_jax.tables.columns import WellsError, as_number, is_number, near
 from molphenix_jax.wells.features.lists import as_lists, as_matrix, usual_length
 
 
@@ -50,13 +50,13 @@ def plan_features(
     """Settles the features of a table from its first rows; lists are as long as most of these are.
 
     Raises:
-        WellsError: a required feature is not there.
+        WellsError: a required feature is not there, or a column of lists holds none.
     """
     width, names = 0, list(chosen)
     if len(chosen) == 1 and not is_number(first_rows.schema.field(chosen[0]).type):
         width = usual_length(as_lists(first_rows.column(chosen[0])))
         if not width:
-            raise WellsError(_no_lists(path, chosen[0], first_rows))
+            raise WellsError(_why_no_list(path, chosen[0], first_rows))
         names = [f"feature_{j}" for j in range(width)]
     wanted = list(required) or names
     at = {name: j for j, name in enumerate(names)}
@@ -69,13 +69,13 @@ def plan_features(
     return FeaturePlan(tuple(chosen), tuple(wanted), width, tuple(at[name] for name in wanted))
 
 
-def _no_lists(path: str, column: str, first_rows: pa.Table) -> str:
-    cells = first_rows.column(column)
-    said = "" if is_list(cells.type) else next((text for text in as_text(cells) if text), "")
-    text = f"{said[:40]}…" if len(said) > 40 else said
-    if "..." in said:
+def _why_no_list(path: str, name: str, rows: pa.Table) -> str:
+    cells = [cell for cell in rows.column(name).slice(0, 1000).to_pylist() if cell is not None]
+    remedy = "write it as a column of lists in a Parquet file, or one column for each feature"
+    if any(isinstance(cell, str) and "..." in cell for cell in cells):
         return (
-            f"{path}: column {column!r}: lists are abbreviated by '...' ({text!r} first): write "
-            "the table again with whole lists, as Parquet"
+            f"{path}: column {name!r}: lists are abbreviated by '...', their numbers are lost "
+            f"({str(cells[0])[:40]!r} first): {remedy}"
         )
-    return f"{path}: column {column!r} holds no list of numbers ({text!r} first): name another one"
+    first = f"{str(cells[0])[:40]!r} first" if cells else "it is empty"
+    return f"{path}: column {name!r} holds no list of numbers ({first}): {remedy}"

@@ -1,0 +1,60 @@
+"""Values that no config may hold are refused before any work, each with its field."""
+
+import math
+
+import ml_collections
+import pytest
+
+from molphenix_jax import tasks
+from molphenix_jax.runtime.config import ConfigError
+from molphenix_jax.tasks import config_module
+
+TASKS = ("align", "align_images", "mae_pretraining", "property_pretraining")
+WRONG = (math.nan, math.inf, 2**40, -(2**40), None, b"x", {"a": 1}, [(1, 2, 3)], ("x",), (-1,))
+
+
+def leaves(config, before=""):
+    for name, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            yield from leaves(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_value_of_any_field_ends_in_another_error(task):
+    default = config_module(task).default_config()
+    refused = 0
+    for field in leaves(default):
+        for value in WRONG:
+            config = default.copy_and_resolve_references()
+            section = config
+            *path, name = field.split(".")
+            for part in path:
+                section = section[part]
+            with config.ignore_type():
+                section[name] = value
+            try:
+                tasks.validate(config)
+            except ConfigError as error:
+                refused += name in str(error)
+            else:
+                assert isinstance(value, int | tuple | list), (field, value)
+    assert refused > 6 * len(list(leaves(default)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("seed", -1), ("data.folds", 0), ("data.psi", 0.0), ("data.n_null", 10**7)],
+        *[("eval.n_bootstrap", 0), ("eval.n_bootstrap", 10**6), ("eval.psi", (0.0,))],
+        *[("eval.heldout_concentrations", (-1.0,)), ("train.batch_size", 1)],
+        *[("train.steps", 0), ("train.learning_rate", 0.0), ("train.learning_rate", math.nan)],
+        *[("train.devices", -1), ("train.warmup_steps", -1), ("data.split", "x")],
+    ],
+)
+def test_values_out_of_range_name_their_field(field, value):
+    config = config_module("align").default_config()
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ConfigError, match=rf"{field}="):
+        tasks.validate(config)

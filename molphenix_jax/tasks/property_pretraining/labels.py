@@ -8,6 +8,7 @@ layouts of graphium's collections (docs/method.md §10): ToyMix (QM9, Tox21, ZIN
 """
 
 import collections
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -229,12 +230,18 @@ def _table(path: pathlib.Path) -> pd.DataFrame:
         elif file and file.kind != "csv":
             raise LabelsError(f"{path}: label tables are CSV or Parquet, this is {file.kind}")
         else:
-            with warnings.catch_warnings():
+            dialect = file.dialect if file else None
+            options: Any = {"sep": ",", "encoding": "utf-8-sig"}
+            if dialect:
+                options = {"sep": dialect.separator, "header": 0, "names": dialect.names}
+            with (
+                dialect.open() if dialect else contextlib.nullcontext(path) as text,
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("error", pd.errors.ParserWarning)
-                table = pd.read_csv(
-                    path,
-                    sep=file.separator if file else ",",
-                    encoding="utf-8-sig",
+                table: Any = pd.read_csv(
+                    text,
+                    **options,
                     index_col=False,
                     keep_default_na=False,
                     na_values=[""],

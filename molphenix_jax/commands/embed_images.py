@@ -99,6 +99,13 @@ def add_parser(commands) -> None:
         help="image: stretch each channel of each field to 8 bits between its percentiles 0.1 and "
         "99.9; auto (default): only where it is not 8-bit; none: take the upper 8 of 16 bits",
     )
+    parser.add_argument(
+        "--max-image-mib",
+        type=positive,
+        default=256,
+        metavar="N",
+        help="images that would be larger once decoded are rejected, by their header (default 256)",
+    )
     parser.add_argument("--batch-size", type=positive, default=64, help="crops (default 64)")
     parser.add_argument(
         "--part-fields",
@@ -125,6 +132,7 @@ def _run(arguments: argparse.Namespace) -> int:
         channels=tuple(c.strip() for c in arguments.channels.split(",") if c.strip()),
         columns=arguments.columns,
         concentration_unit=arguments.concentration_unit,
+        max_image_mib=arguments.max_image_mib,
     )
     crop = CropConfig(arguments.crop, arguments.core, arguments.downsample, arguments.standardise)
     config = EmbedConfig(crop, arguments.batch_size, arguments.part_fields, arguments.threads)

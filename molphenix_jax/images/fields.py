@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Num
 
 from molphenix_jax.errors import InputError
-from molphenix_jax.images.files import ImageError, Source, SourceReader
+from molphenix_jax.images.files import MAX_IMAGE_MIB, ImageError, Source, SourceReader
 from molphenix_jax.storage import new_file
 
 # Fields whose sizes decide which size is the usual one.
@@ -144,13 +144,15 @@ def check_channels(wanted: Sequence[str], known: Sequence[str], *, where: str) -
 class FieldReader:
     """Reads fields as [c, h, w]; all have to be of one shape. Shared among threads."""
 
-    def __init__(self, channels: Sequence[int] = ()):
+    def __init__(self, channels: Sequence[int] = (), max_mib: float = MAX_IMAGE_MIB):
         """Makes a reader of fields of any shape.
 
         Args:
             channels: Positions of the channels to take from stacked fields; none means all.
+            max_mib: MiB that one image may have once it is decoded.
         """
-        self._read, self.channels = SourceReader(), tuple(channels)
+        self.max_mib = max_mib
+        self._read, self.channels = SourceReader(max_mib), tuple(channels)
         self.shape: tuple[int, ...] = ()
 
     def expect_usual_shape(self, fields: Sequence[Field]) -> tuple[int, ...]:

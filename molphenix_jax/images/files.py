@@ -5,29 +5,34 @@ import dataclasses
 import functools
 import io
 import logging
+import math
 import pathlib
+import stat
 import threading
 import zipfile
-import zlib
 from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Num
 
 from molphenix_jax import extras
+from molphenix_jax.images.decoded_size import (
+    JPEG,
+    JPEG2000,
+    NUMPY,
+    PNG,
+    TIFF,
+    array_header,
+    decoded_bytes,
+    tiff_bytes,
+)
 
 # Row groups of Parquet shards, or arrays of many images, that are kept for the next fields.
 KEPT = 4
-
-_JPEG2000 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
-# What the decoders raise on a damaged file; imagecodecs derives its errors from RuntimeError.
-_DAMAGE = (
-    *(OSError, ValueError, RuntimeError, LookupError, TypeError, EOFError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, pa.ArrowException),
-)
+# MiB that one image may have once it is decoded; every reading thread holds one.
+MAX_IMAGE_MIB = 256
 
 
 class ImageError(Exception):
@@ -61,50 +66,72 @@ class Source:
         return f"{self.path}[{place}]" if place >= 0 else str(self.path)
 
 
-def decode(data: bytes, *, key: str = "") -> Num[np.ndarray, "..."]:
+def decode(data: bytes, *, key: str = "", max_mib: float = MAX_IMAGE_MIB) -> Num[np.ndarray, "..."]:
     """Decodes an image from its bytes.
 
     Args:
         data: The whole file.
         key: Array within an .npz file; empty takes the only one.
+        max_mib: MiB that the decoded image may have, by its header.
 
     Raises:
-        ImageError: Unknown format, or a damaged file.
+        ImageError: Unknown format, a damaged file, or too large an image.
         MissingExtraError: What decodes TIFF, PNG and JPEG is not installed.
     """
-    decoder = _decoder(data, key)
+    decoder = _decoder(data, key, max_mib)
     try:
+        _check_size(decoded_bytes(data, key=key), max_mib)
         image = decoder(data)
-    except _DAMAGE as error:
-        raise ImageError(f"unreadable: {error}") from error
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise anything on damage: SystemError, struct.error, ...
+        raise ImageError(f"unreadable: {str(error) or type(error).__name__}") from error
     if not image.size:
         raise ImageError("unreadable: it holds no pixels")
     return image
 
 
-def _decoder(data: bytes, key: str) -> Callable[[bytes], np.ndarray]:
+def _check_size(n_bytes: int, max_mib: float) -> None:
+    """Fails on an image that would be too large.
+
+    Raises:
+        ImageError: It would.
+    """
+    if n_bytes > max_mib * 2**20:
+        raise ImageError(
+            f"it would have {n_bytes / 2**20:,.0f} MiB once decoded, more than {max_mib:,.0f}: if "
+            "it is an image after all, raise the limit with --max-image-mib (images.max_image_mib)"
+        )
+
+
+def _decoder(data: bytes, key: str, max_mib: float) -> Callable[[bytes], np.ndarray]:
     """What decodes a file that begins like this one."""
     if not data:
         raise ImageError("the file is empty")
-    if data.startswith((b"II", b"MM")):
+    if data.startswith(TIFF):
         # What it logs of a damaged file is in the error too, which `rejected.csv` gets.
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
         _codecs("imagecodecs")  # which tifffile needs for most compressions, and asks for late
-        tifffile = _codecs("tifffile")
-        return lambda data: tifffile.imread(io.BytesIO(data))
-    if data.startswith(b"\x89PNG"):
+        return functools.partial(_tiff, _codecs("tifffile"), max_mib)
+    if data.startswith(PNG):
         return _codecs("imagecodecs").png_decode
-    if data.startswith(_JPEG2000):
+    if data.startswith(JPEG2000):
         return _codecs("imagecodecs").jpeg2k_decode
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(JPEG):
         return _codecs("imagecodecs").jpeg_decode
-    if data.startswith((b"PK", b"\x93NUMPY")):
+    if data.startswith(NUMPY):
         return functools.partial(_numpy, key=key)
     raise ImageError("neither TIFF, PNG, JPEG, JPEG-2000 nor NumPy")
 
 
 def _codecs(module: str) -> Any:
     return extras.load(module, extra="images", what="reading TIFF, PNG and JPEG images")
+
+
+def _tiff(tifffile: Any, max_mib: float, data: bytes) -> np.ndarray:
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        _check_size(tiff_bytes(file), max_mib)
+        return file.asarray()
 
 
 def _numpy(data: bytes, key: str) -> np.ndarray:
@@ -139,7 +166,9 @@ class _Newest:
 class SourceReader:
     """Reads sources; keeps what the next ones are likely to need. Shared among threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_mib: float = MAX_IMAGE_MIB) -> None:
+        """Makes a reader of images of at most so many MiB each, once decoded."""
+        self.max_mib = max_mib
         self._arrays, self._groups, self._starts = _Newest(1), _Newest(KEPT), _Newest(10_000)
 
     def __call__(self, source: Source) -> Num[np.ndarray, "..."]:
@@ -149,15 +178,25 @@ class SourceReader:
             ImageError: It is missing, damaged or of an unknown format.
         """
         if source.row >= 0:
-            return decode(self._parquet_bytes(source))
+            return decode(self._parquet_bytes(source), max_mib=self.max_mib)
         if source.index >= 0:
             array = self._arrays.get(
-                (source.path, source.key), lambda: decode(_bytes(source.path), key=source.key)
+                (source.path, source.key), lambda: self._array(source.path, source.key)
             )
             if source.index >= len(array):
                 raise ImageError(f"the array holds {len(array)} images")
             return array[source.index]
-        return decode(_bytes(source.path), key=source.key)
+        data = _bytes(source.path, self.max_mib)
+        return decode(data, key=source.key, max_mib=self.max_mib)
+
+    def _array(self, path: pathlib.Path, key: str) -> np.ndarray:
+        """An array of many images, each of which may have so many MiB."""
+        try:
+            shape, dtype = array_header(path, key)
+            _check_size(math.prod(shape[1:]) * dtype.itemsize, self.max_mib)
+        except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+            raise ImageError(f"unreadable: {error}") from error
+        return decode(_bytes(path), key=key, max_mib=math.inf)
 
     def _parquet_bytes(self, source: Source) -> bytes:
         try:
@@ -172,7 +211,7 @@ class SourceReader:
                 ),
             )
             value = column[source.row - int(starts[group])].as_py()
-        except _DAMAGE as error:
+        except Exception as error:  # whatever a damaged shard makes the reader raise
             raise ImageError(f"unreadable: {error}") from error
         # Hugging Face's image columns are {bytes, path}.
         value = value.get("bytes") if isinstance(value, dict) else value
@@ -187,8 +226,12 @@ def row_group_starts(path: pathlib.Path) -> np.ndarray:
     return np.cumsum([0, *(meta.row_group(i).num_rows for i in range(meta.num_row_groups))])
 
 
-def _bytes(path: pathlib.Path) -> bytes:
+def _bytes(path: pathlib.Path, max_mib: float = math.inf) -> bytes:
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would never end
+            raise ImageError("cannot be read: it is no file")
+        _check_size(found.st_size, max_mib)  # none becomes smaller
         return path.read_bytes()
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error

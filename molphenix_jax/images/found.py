@@ -11,6 +11,7 @@ from molphenix_jax.images.fields import (
     Rejection,
     reject,
 )
+from molphenix_jax.images.files import MAX_IMAGE_MIB
 from molphenix_jax.images.layouts import LAYOUTS
 from molphenix_jax.images.metadata import Metadata, find_metadata
 
@@ -28,6 +29,7 @@ class ImageSource:
             means all.
         columns: Our name of a metadata column → the table's.
         concentration_unit: Of concentrations whose cell names none; "" asks the column.
+        max_image_mib: MiB that one image may have once it is decoded; larger ones are rejected.
     """
 
     layout: str
@@ -37,6 +39,7 @@ class ImageSource:
     channels: tuple[str, ...] = ()
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     concentration_unit: str = ""
+    max_image_mib: int = MAX_IMAGE_MIB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +83,7 @@ def find_fields(source: ImageSource) -> FoundFields:
         if field.place not in known
     ]
     fields = tuple(field for field in table.fields if field.place in known)
-    read = FieldReader(() if table.channels else _positions(source.channels))
+    read = FieldReader(() if table.channels else _positions(source.channels), source.max_image_mib)
     shape = read.expect_usual_shape(fields)
     channels = table.channels or source.channels or tuple(str(i + 1) for i in range(shape[0]))
     notes = (

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from molphenix_jax.images.embedding import in_order
 from molphenix_jax.images.fields import ImagesError, Rejection, reject
-from molphenix_jax.images.files import ImageError
+from molphenix_jax.images.files import MAX_IMAGE_MIB, ImageError
 from molphenix_jax.images.found import FoundFields
 from molphenix_jax.images.wells_table import hash_fields
 from molphenix_jax.phenomics import CropConfig, CropError, field_image
@@ -55,6 +55,8 @@ def stack_images(
     """
     parameters = json.dumps(dataclasses.asdict(dataclasses.replace(crop, size=0)))
     text = f"1 {hash_fields(found.fields)} {found.read.channels} {parameters}"
+    if found.read.max_mib != MAX_IMAGE_MIB:
+        text += f" {found.read.max_mib}"
     folder = cache / f"images-{digest([text])[:16]}"
 
     def make(private: pathlib.Path) -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from molphenix_jax.images.embedding import EmbedConfig, Encode, FieldEmbeddings, embed_fields
 from molphenix_jax.images.fields import Field, ImagesError, write_rejected
+from molphenix_jax.images.files import MAX_IMAGE_MIB
 from molphenix_jax.images.found import FoundFields, ImageSource, find_fields
 from molphenix_jax.phenomics import CropError, aggregate, crops_shape
 from molphenix_jax.storage import digest, new_file, waiting_lock, write_json
@@ -118,7 +119,7 @@ def _embed(
 
 def _manifest(job: EmbedJob, found: FoundFields) -> dict[str, Any]:
     """Everything that the numbers depend on; batch and part sizes among them."""
-    return {
+    manifest = {
         "version": VERSION,
         "images": hash_fields(found.fields),
         "metadata": digest([found.metadata.table.to_csv(index=False)]),
@@ -130,6 +131,9 @@ def _manifest(job: EmbedJob, found: FoundFields) -> dict[str, Any]:
         "part_fields": job.config.part_fields,
         "level": job.level,
     }
+    if job.source.max_image_mib != MAX_IMAGE_MIB:  # jobs of earlier versions do not name it
+        manifest["max_image_mib"] = job.source.max_image_mib
+    return manifest
 
 
 def hash_fields(fields: tuple[Field, ...]) -> str:
@@ -178,7 +182,7 @@ def _made_from(out: pathlib.Path) -> dict[str, Any]:
 
 
 def _refuse_another(path: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    changed = [key for key in ours if theirs.get(key) != ours[key]]
+    changed = [key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
     if changed:
         raise ImagesError(
             f"{path} exists and was made with other {', '.join(changed)}; "

@@ -24,6 +24,7 @@ EVERY_OPTION = """
     molphenix embed-images --layout=table --images=FILE.npz --index=FILE_meta.csv --threads=1 \\
         --metadata=platemap.csv --columns=smiles=smiles --concentration-unit=nM --level=field \\
         --encoder=intensity --channels=1 --downsample=2 --part-fields=64 --standardise=none \\
+        --max-image-mib=64 \\
         --out=fields.parquet
     molphenix train --help
     molphenix --version

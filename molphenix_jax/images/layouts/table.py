@@ -8,11 +8,12 @@ columns (smiles, concentration, controls) go into the wells table.
 import collections
 import dataclasses
 import pathlib
+import zipfile
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
+from molphenix_jax.images.decoded_size import array_header, array_names
 from molphenix_jax.images.fields import (
     Field,
     FieldTable,
@@ -21,7 +22,7 @@ from molphenix_jax.images.fields import (
     join_channels,
     number_key,
 )
-from molphenix_jax.images.files import ImageError, Source, decode
+from molphenix_jax.images.files import ImageError, Source
 from molphenix_jax.images.layouts.listing import Places, find_column, read_listing
 
 _PATH = ("path", "file", "filename", "filepath", "image", "imagepath", "url")
@@ -90,17 +91,20 @@ def _from_array(
 
 def _largest_array(path: pathlib.Path) -> tuple[str, int]:
     """Name and length of the only array, or of the one called images."""
-    if path.suffix.lower() == ".npy":
-        return "", len(decode(path.read_bytes()))
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names = arrays.files
+        key = ""
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                names = array_names(archive.namelist())
             key = "images" if "images" in names else names[0] if len(names) == 1 else ""
             if not key:
                 raise ImageError(f"several arrays ({', '.join(names)}) and none called images")
-            return key, len(arrays[key])
-    except ValueError as error:
+        shape, _ = array_header(path, key)
+    except (ValueError, LookupError, zipfile.BadZipFile) as error:
         raise ImageError(f"unreadable: {error}") from error
+    if not shape:
+        raise ImageError("the array is a single number")
+    return key, shape[0]
 
 
 def _stacked(sources: Sequence[Source], places: Places) -> FieldTable:

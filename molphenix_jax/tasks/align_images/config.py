@@ -6,6 +6,7 @@ from typing import Any
 import ml_collections
 
 from molphenix_jax.images import LAYOUTS
+from molphenix_jax.images.files import MAX_IMAGE_MIB
 from molphenix_jax.models.resnet import RESNETS
 from molphenix_jax.phenomics import STANDARDISE
 from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
@@ -75,6 +76,7 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
     i.downsample = 1  # block mean of so many pixels a side (the paper: 8, 2048 to 256)
     i.core = 0  # side of the central square after that; 0 takes the whole field
     i.standardise = "auto"  # auto | image | none: how more than 8 bits become 8
+    i.max_image_mib = MAX_IMAGE_MIB  # larger images, once decoded, are rejected by their header
     i.augment = True  # mirrors and right angles, at random in each step
     i.placement = "auto"  # device | stream | auto (device where the images fit)
     return c
@@ -113,6 +115,8 @@ def validate(c: Config) -> None:
     ):
         if value not in options:
             wrong.append(f"{field}={value!r}: choose one of {', '.join(options)}")
+    if i.max_image_mib < 1:
+        wrong.append(f"images.max_image_mib={i.max_image_mib!r}: must be at least 1")
     if i.downsample < 1:
         wrong.append(f"images.downsample={i.downsample!r}: must be at least 1")
     if i.core < 0:

@@ -82,6 +82,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
             images=pathlib.Path(i.path),
             index=pathlib.Path(i.index) if i.index else None,
             channels=listed(i.channels),
+            max_image_mib=i.max_image_mib,
         )
     )
     for note in found.notes:

@@ -1,0 +1,136 @@
+"""How many bytes an image file becomes, told by its header: a small file may hold gigabytes."""
+
+import io
+import struct
+import zipfile
+from typing import Any
+
+import numpy as np
+
+JPEG2000 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
+JPEG = b"\xff\xd8\xff"
+PNG = b"\x89PNG"
+TIFF = (b"II", b"MM")
+NUMPY = (b"PK", b"\x93NUMPY")
+# Samples of a pixel by PNG's colour type; a palette becomes colours, with transparency at most 4.
+_PNG_SAMPLES = {0: 1, 2: 4, 3: 4, 4: 2, 6: 4}
+
+
+def decoded_bytes(data: bytes, *, key: str = "") -> int:
+    """Bytes of the array that a file decodes to, at most; 0 where the header does not tell.
+
+    Args:
+        data: The whole file.
+        key: Array within an .npz file; empty takes the only one.
+
+    Raises:
+        Exception: A header that is cut off or damaged, whatever the parser raises.
+    """
+    if data.startswith(PNG):
+        width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+        return width * height * _PNG_SAMPLES.get(colour, 4) * (2 if depth > 8 else 1)
+    if data.startswith(JPEG):
+        return _jpeg(data)
+    if data.startswith(JPEG2000):
+        return _jpeg2000(data)
+    if data.startswith(NUMPY):
+        shape, dtype = array_header(io.BytesIO(data), key)
+        return _product(shape) * dtype.itemsize
+    return 0
+
+
+def tiff_bytes(tiff: Any) -> int:
+    """The same of an open TIFF: of its first series, or of the largest image within a page."""
+    series = tiff.series[0]
+    largest = _product(series.shape) * np.dtype(series.dtype).itemsize
+    read = tiff.filehandle.read_segments
+    for page in series.pages:
+        if page is None or page.keyframe.compression not in (
+            6,
+            7,
+            34712,
+            33003,
+            33004,
+            33005,
+            34933,
+        ):
+            continue
+        # Compressed as images of their own, whose size need not be that of the page.
+        for segment, *_ in read(page.dataoffsets, page.databytecounts):
+            largest = max(largest, decoded_bytes(bytes(segment or b"")))
+    return largest
+
+
+def array_header(file: Any, key: str = "") -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array in an .npy or .npz file.
+
+    Args:
+        file: Open, or its path.
+        key: Array within an .npz file; empty takes the only one.
+
+    Raises:
+        KeyError: There is no such array.
+        ValueError: The header is none of an array's.
+    """
+    if not zipfile.is_zipfile(file):
+        if hasattr(file, "seek"):
+            file.seek(0)
+            return _npy_header(file)
+        with open(file, "rb") as opened:
+            return _npy_header(opened)
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        name = f"{key}.npy" if key else names[0] if len(names) == 1 else ""
+        if name not in names:
+            raise KeyError(f"no array {key!r}; there are {', '.join(array_names(names))}")
+        with archive.open(name) as member:
+            return _npy_header(member)
+
+
+def array_names(names: list[str]) -> list[str]:
+    """Names of arrays from those of the files in an .npz."""
+    return [name.removesuffix(".npy") for name in names]
+
+
+def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    total = 1
+    for side in shape:
+        total *= int(side)  # Python's: no overflow
+    return total
+
+
+def _jpeg(data: bytes) -> int:
+    """From the frame header (SOF) that follows the tables."""
+    at = 2
+    while at + 9 < len(data):
+        if data[at] != 0xFF:
+            at += 1
+            continue
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            depth, height, width, samples = struct.unpack_from(">BHHB", data, at + 4)
+            return width * height * samples * (2 if depth > 8 else 1)
+        if marker in (0xFF, 0x00, 0x01) or 0xD0 <= marker <= 0xD8:
+            at += 1 if marker == 0xFF else 2
+            continue
+        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    return 0
+
+
+def _jpeg2000(data: bytes) -> int:
+    """From the SIZ segment that begins the code stream."""
+    at = data.find(JPEG2000[1])
+    if at < 0:
+        return 0
+    right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
+    samples, depth = struct.unpack_from(">HB", data, at + 40)
+    return (right - left) * (bottom - top) * samples * (2 if (depth & 0x7F) > 7 else 1)

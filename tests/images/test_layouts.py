@@ -59,7 +59,7 @@ def test_gallery_takes_the_first_focal_plane(tmp_path):
         (path.parent / path.name.replace("p01", "p02")).write_bytes(b"not read")
     found = find_fields(ImageSource("gallery", root))
     assert len(by_place(found)) == 12
-    assert any("2 focal planes" in note for note in found.notes)
+    assert any("36 files of other planes are left out" in note for note in found.notes)
 
 
 def test_load_data_names_the_files_of_any_microscope(tmp_path):

@@ -7,7 +7,14 @@ Mito, ERSyto, ERSytoBleed, Ph_golgi, Hoechst.
 import pathlib
 from collections.abc import Sequence
 
-from molphenix_jax.images.fields import Field, FieldTable, ImagesError, number_key
+from molphenix_jax.images.fields import (
+    Field,
+    FieldTable,
+    ImagesError,
+    Rejection,
+    number_key,
+    reject,
+)
 from molphenix_jax.images.files import Source
 from molphenix_jax.images.layouts.gallery import files_below
 from molphenix_jax.images.layouts.listing import Places, find_column, read_listing
@@ -23,7 +30,13 @@ def find_bray2017(
         ImagesError: No image, or an index without SAMPLE_KEY.
     """
     del channels  # positions in the array: whoever reads picks them
-    files = {p.stem: p for p in files_below(images) if p.suffix.lower() == ".npz"}
+    files: dict[str, pathlib.Path] = {}
+    rejected = []
+    for path in files_below(images):
+        if path.suffix.lower() == ".npz" and files.setdefault(path.stem, path) != path:
+            reason = f"{path.name} lies in {files[path.stem].parent} too, which is taken"
+            plate, well, site = split_key(path.stem)
+            rejected.append(Rejection(str(path), "", plate, well, site, reason))
     metadata = None
     keys = sorted(files, key=number_key)
     if index is not None:
@@ -40,15 +53,19 @@ def find_bray2017(
         metadata = places.metadata(frame)
     if not keys:
         raise ImagesError(f"{images}: no .npz file; --images names the folder of Bray2017's images")
-    fields = []
+    fields: dict[tuple[str, ...], Field] = {}
     for key in keys:
         # A listed file that is nowhere is rejected when it is read.
         path = files.get(key, images / f"{key}.npz")
         plate, well, site = split_key(key)
         source = Source(path, key="sample")
-        fields.append(Field("", plate, well, site, (source,), stacked=True))
-    fields.sort(key=lambda f: tuple(map(number_key, (*f.place, f.field))))
-    return FieldTable(tuple(fields), (), metadata=metadata)
+        field = Field("", plate, well, site, (source,), stacked=True)
+        taken = fields.setdefault((plate, well, site), field)
+        if taken is not field:
+            reason = f"{taken.sources[0].path.name} is the same field, and is taken"
+            rejected.append(reject(field, reason))
+    ordered = sorted(fields.values(), key=lambda f: tuple(map(number_key, (*f.place, f.field))))
+    return FieldTable(tuple(ordered), (), tuple(rejected), metadata)
 
 
 def split_key(key: str) -> tuple[str, str, str]:

@@ -2,27 +2,38 @@
 
     <...>/images/<batch>/images/<plate>__<time>-Measurement1/Images/r01c01f01p01-ch1sk1fk1fl1.tiff
 
-r row, c column, f field, p focal plane, ch channel. A load_data.csv (what CellProfiler is given)
-names the files of any other microscope: FileName_Orig<channel>, PathName_Orig<channel> and
+r row, c column, f field, p focal plane, ch channel, sk time point. A load_data.csv (what CellProfiler is
+given) names the files of any other microscope: FileName_Orig<channel>, PathName_Orig<channel> and
 Metadata_ columns.
 """
 
 import collections
+import dataclasses
+import itertools
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from molphenix_jax.images.fields import FieldTable, ImagesError, join_channels
+from molphenix_jax.images.fields import (
+    FieldTable,
+    ImagesError,
+    Rejection,
+    join_channels,
+    number_key,
+)
 from molphenix_jax.images.files import Source
 from molphenix_jax.images.layouts.listing import Places, read_listing
 from molphenix_jax.tables.names import row_column_name
 
 _PHENIX = re.compile(
-    r"r(\d+)c(\d+)f(\d+)p(\d+)-ch(\d+)(?:sk\d+)?(?:fk\d+)?(?:fl\d+)?\.(?:tiff?|png|jp2|jxr)",
+    r"r(\d+)c(\d+)f(\d+)p(\d+)-ch(\d+)(?:sk(\d+))?(?:fk\d+)?(?:fl\d+)?\.(?:tiff?|png|jp2|jxr)",
     re.IGNORECASE,
 )
 _FILE = re.compile(r"FileName_(?:Orig)?(.+)")
+_Place = tuple[str, str, str, str]
+# What one measurement has of a field at one time: channel → its focal planes and their files.
+_Take = dict[str, list[tuple[int, pathlib.Path]]]
 
 
 def find_gallery(
@@ -40,25 +51,71 @@ def find_gallery(
     """
     if index is not None:
         return _from_load_data(images, index, channels)
-    found: dict[tuple[str, str, str, str], dict[str, Source]] = collections.defaultdict(dict)
-    planes: dict[tuple[tuple[str, str, str, str], str], int] = {}
-    n_planes: set[int] = set()
+    takes: dict[_Place, dict[tuple[str, int], _Take]] = collections.defaultdict(dict)
     for path in files_below(images):
         if not (match := _PHENIX.fullmatch(path.name)):
             continue
-        row, column, field, plane, channel = map(int, match.groups())
+        row, column, field, plane, channel, time = (int(part or 1) for part in match.groups())
         batch, plate = _batch_and_plate(path)
         place = (batch, plate, row_column_name(row, column), str(field))
-        # Of several focal planes the first counts.
-        n_planes.add(plane)
-        if plane <= planes.get((place, str(channel)), plane):
-            planes[place, str(channel)] = plane
-            found[place][str(channel)] = Source(path)
+        take = takes[place].setdefault((str(path.parent), time), {})
+        take.setdefault(str(channel), []).append((plane, path))
+    found, rejected, notes = _one_take(takes)
     table = join_channels(found, channels, where=str(images))
-    if len(n_planes) < 2:
-        return table
-    note = f"files of {len(n_planes)} focal planes: the first plane of each field is taken"
-    return FieldTable(table.fields, table.channels, table.rejected, notes=(note,))
+    return dataclasses.replace(
+        table, rejected=(*table.rejected, *rejected), notes=(*table.notes, *notes)
+    )
+
+
+def _one_take(
+    takes: Mapping[_Place, Mapping[tuple[str, int], _Take]],
+) -> tuple[dict[_Place, dict[str, Source]], list[Rejection], list[str]]:
+    """Of several measurements and time points of a field the first of those with most channels.
+
+    Channels of several are never mixed. Of several focal planes each channel has its first.
+
+    Returns:
+        The file of each channel, a rejection for every other take of a field, and notes.
+    """
+    found: dict[_Place, dict[str, Source]] = {}
+    rejected: list[Rejection] = []
+    left_out = collections.Counter[str]()
+    n_planes = n_apart = 0
+    for place, of_place in takes.items():
+        order = sorted(of_place, key=lambda t: (-len(of_place[t]), number_key(t[0]), t[1]))
+        (folder, time), *others = order
+        for other, other_time in others:
+            files = of_place[other, other_time]
+            first = min(path for of_channel in files.values() for _, path in of_channel)
+            what = f"time point {other_time}" if other == folder else other
+            left_out[what] += 1
+            reason = f"the field is imaged again: taken is time point {time} of {folder}"
+            rejected.append(Rejection(str(first), *place, reason))
+        chosen = {}
+        for channel, files in of_place[folder, time].items():
+            (plane, path), *further = sorted(files)
+            chosen[channel] = (plane, path)
+            n_planes += sum(p != plane for p, _ in further)
+            reason = f"channel {channel} of this field is there twice: taken is {path.name}"
+            rejected += [Rejection(str(f), *place, reason) for p, f in further if p == plane]
+        n_apart += len({plane for plane, _ in chosen.values()}) > 1
+        found[place] = {channel: Source(path) for channel, (_, path) in chosen.items()}
+    notes = []
+    if left_out:
+        told = ", ".join(f"{what} ({n:,})" for what, n in left_out.items())
+        notes.append(
+            f"fields that are imaged several times count once, by the first measurement and time "
+            f"point with most channels; left out, with fields: {told}; --images=FOLDER of one "
+            "measurement takes it"
+        )
+    if n_planes:
+        notes.append(
+            f"several focal planes: the first of each channel is taken, {n_planes:,} files of "
+            "other planes are left out"
+        )
+    if n_apart:
+        notes.append(f"in {n_apart:,} fields the channels lie on different focal planes")
+    return found, rejected, notes
 
 
 def files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -98,21 +155,41 @@ def _from_load_data(
     # folder and name.
     places = Places.of(frame, index)
     here = _ByName(images)
-    found: dict[tuple[str, str, str, str], dict[str, Source]] = {}
+    found: dict[_Place, dict[str, Source]] = {}
+    rejected: list[Rejection] = []
+    used: dict[pathlib.Path, _Place] = {}
     for i in range(len(frame)):
         place = places.row(i)
-        found[place] = {}
+        row: dict[str, Source] = {}
+        reason, blamed = "", ""
         for channel, column in files.items():
             name = frame[column].iat[i]
             if not name:
                 continue
             folder_column = column.replace("FileName", "PathName")
             folder = frame[folder_column].iat[i] if folder_column in frame else ""
-            found[place][channel] = Source(here.find(folder, name, place[1]))
+            path, *others = here.find(folder, name, place[1])
+            row[channel] = Source(path)
+            if others:
+                blamed = str(path)
+                reason = (
+                    f"{name} lies in several folders ({path.parent}, {others[0].parent}): name the "
+                    "plate's with --images"
+                )
+            elif used.setdefault(path, place) != place:
+                blamed = str(path)
+                reason = f"the file is that of {' '.join(filter(None, used[path]))} too"
+        if twice := sorted(row.keys() & found.get(place, {}).keys()):
+            blamed = str(row[twice[0]])
+            reason = f"data row {i + 1}: this field is listed twice, the first row is taken"
+        if reason:
+            rejected.append(Rejection(blamed, *place, reason))
+        else:
+            found.setdefault(place, {}).update(row)
     table = join_channels(found, channels, where=str(index))
     skip = {*files.values(), *(c.replace("FileName", "PathName") for c in files.values())}
     metadata = places.metadata(frame.drop(columns=[c for c in skip if c in frame]))
-    return FieldTable(table.fields, table.channels, table.rejected, metadata)
+    return FieldTable(table.fields, table.channels, (*table.rejected, *rejected), metadata)
 
 
 class _ByName:
@@ -122,15 +199,33 @@ class _ByName:
         self._root = root
         self._index: dict[str, list[pathlib.Path]] | None = None
 
-    def find(self, folder: str, name: str, plate: str) -> pathlib.Path:
+    def find(self, folder: str, name: str, plate: str) -> list[pathlib.Path]:
+        """The file, or several among which nothing tells."""
         given = pathlib.Path(folder, name)
         if folder and given.exists():
-            return given
+            return [given]
         if self._index is None:
             self._index = collections.defaultdict(list)
             for path in files_below(self._root):
                 self._index[path.name].append(path)
         candidates = self._index.get(name, [])
-        of_plate = [p for p in candidates if any(part.startswith(plate) for part in p.parts)]
+        if len(candidates) > 1:
+            # By as much of the folder's end as is the same, then by the plate's folder.
+            wanted = pathlib.PurePath(folder).parts[::-1]
+            scores = [(_common(wanted, p.parts[-2::-1]), _of_plate(p, plate)) for p in candidates]
+            best = max(scores)
+            candidates = [p for p, s in zip(candidates, scores, strict=True) if s == best]
         # A file that is nowhere stays in the table, and is rejected when it is read.
-        return (of_plate or candidates or [given])[0]
+        return candidates or [given]
+
+
+def _common(a: Sequence[str], b: Sequence[str]) -> int:
+    """How many first parts are the same."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))
+    return sum(1 for _ in same)
+
+
+def _of_plate(path: pathlib.Path, plate: str) -> int:
+    """2 where a folder is the plate's, 1 where its name begins so, 0 otherwise."""
+    names = [part.split("__")[0] for part in path.parts[:-1]]
+    return 2 if plate in names else int(bool(plate) and any(n.startswith(plate) for n in names))

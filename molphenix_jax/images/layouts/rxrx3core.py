@@ -63,7 +63,11 @@ def find_rxrx3core(
                 rejected.append(Rejection(str(source), "", "", "", "", reason))
                 continue
             place = (match["batch"], match["plate"], well_name(match["well"]), match["site"])
-            found[place][match["channel"]] = source
+            if (channel := match["channel"]) in found[place]:
+                reason = f"channel {channel} is in {found[place][channel]} already, which is taken"
+                rejected.append(Rejection(str(source), *place, reason))
+                continue
+            found[place][channel] = source
     if not found:
         first = f"; the first problem: {rejected[0].file}: {rejected[0].reason}" if rejected else ""
         raise ImagesError(f"{images}: no Parquet shard with keys of RxRx3-core's images{first}")

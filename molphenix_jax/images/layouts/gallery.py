@@ -2,9 +2,9 @@
 
     <...>/images/<batch>/images/<plate>__<time>-Measurement1/Images/r01c01f01p01-ch1sk1fk1fl1.tiff
 
-r row, c column, f field, p focal plane, ch channel, sk time point. A load_data.csv (what CellProfiler is
-given) names the files of any other microscope: FileName_Orig<channel>, PathName_Orig<channel> and
-Metadata_ columns.
+r row, c column, f field, p focal plane, ch channel, sk time point. A load_data.csv (what
+CellProfiler is given) names the files of any other microscope: FileName_Orig<channel>,
+PathName_Orig<channel> and Metadata_ columns.
 """
 
 import collections

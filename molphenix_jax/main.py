@@ -41,6 +41,7 @@ from molphenix_jax.tasks.stored import placed_config
 
 _CONFIG_HELP = "Config file or name, e.g. configs/s2l.py:wells=F or s2l, or config.json of a run."
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+flags.register_validator("workdir", bool, "is empty: name the folder of the run")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do.")
 _CHECKPOINT = flags.DEFINE_integer(
     "checkpoint", None, "With --mode=evaluate: step of the checkpoint; the newest if not given."

@@ -38,7 +38,7 @@ from molphenix_jax.runtime.step import (
 )
 from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder
 from molphenix_jax.storage import claim
-from molphenix_jax.tasks.stored import find_run
+from molphenix_jax.tasks.stored import find_run, need_own_folder
 
 
 class NonFiniteError(InputError):
@@ -113,6 +113,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
         InputError: Data that cannot be used.
     """
     tasks.validate(config)
+    need_own_folder(workdir, config)
     # A finished run is only read; of a job of several processes the first claims for all.
     claims = not (workdir / EVALUATION_FILE).exists() and jax.process_index() == 0
     words = {"doing": "trained", "remedy": "wait for it or take another --workdir"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import pathlib
 
+from molphenix_jax.commands.arguments import need_other_output
+
 
 def add_parser(commands) -> None:
     """Adds the command."""
@@ -25,6 +27,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from molphenix_jax.models.vit.folder import save_folder
     from molphenix_jax.runtime.progress import say
 
+    need_other_output(arguments.out, arguments.file)
     state = openphenom.read_state(arguments.file)
     config, params, unused = openphenom.convert(state)
     save_folder(arguments.out, config, params, source=f"OpenPhenom weights of {arguments.file}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from molphenix_jax.commands.arguments import positive
+from molphenix_jax.commands.arguments import need_other_output, positive
 
 
 def add_parser(commands) -> None:
@@ -36,6 +36,7 @@ def _embed(arguments: argparse.Namespace) -> int:
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.tasks.embed_molecules import embed_file
 
+    need_other_output(arguments.out, arguments.molecules, arguments.encoder)
     layers = tuple(part.strip() for part in arguments.layers.split(",") if part.strip())
     n, width, rejected = embed_file(
         arguments.molecules,

@@ -7,7 +7,7 @@ import itertools
 import os
 import pathlib
 
-from molphenix_jax.commands.arguments import positive
+from molphenix_jax.commands.arguments import need_other_output, positive
 
 # Layouts by name: molphenix_jax.images.LAYOUTS, whose import would make --help slow.
 _LAYOUTS = ("gallery", "rxrx3-core", "bray2017", "table")
@@ -124,6 +124,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from molphenix_jax.phenomics import CropConfig
     from molphenix_jax.runtime.progress import say
 
+    given = (arguments.images, arguments.index, arguments.metadata)
+    need_other_output(arguments.out, *given, arguments.encoder)
     source = ImageSource(
         layout=arguments.layout,
         images=arguments.images,

@@ -7,7 +7,7 @@ import dataclasses
 import glob
 import pathlib
 
-from molphenix_jax.commands.arguments import positive
+from molphenix_jax.commands.arguments import need_other_output, positive
 
 SIMULATED = "simulated"
 _EPILOG = """
@@ -108,6 +108,10 @@ def _run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         concentration_unit=arguments.concentration_unit,
     )
+    if arguments.layout != SIMULATED:
+        sources = _sources(arguments)
+        embedded = arguments.molecule_embeddings.values()
+        need_other_output(arguments.out, *sources.files, *embedded, arguments.reference)
     if beam_options := [f"--{o}" for o in arguments.beam_pipeline_options.split(",") if o]:
         load_beam()  # before any work
     if arguments.dry_run:

@@ -1,7 +1,6 @@
 """A field of view: where its channels lie, and how they become one array."""
 
 import collections
-import csv
 import dataclasses
 import pathlib
 import re
@@ -14,7 +13,7 @@ from jaxtyping import Num
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.images.files import MAX_IMAGE_MIB, ImageError, Source, SourceReader
-from molphenix_jax.storage import new_file
+from molphenix_jax.storage import write_csv
 
 # Fields whose sizes decide which size is the usual one.
 PROBES = 9
@@ -69,10 +68,7 @@ def reject(field: Field, reason: str, source: Source | None = None) -> Rejection
 
 def write_rejected(path: pathlib.Path, rejected: Sequence[Rejection]) -> None:
     """Writes rejections as CSV, one row each."""
-    with new_file(path) as private, private.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Rejection._fields)
-        writer.writerows(rejected)
+    write_csv(path, pd.DataFrame(rejected, columns=list(Rejection._fields)))
 
 
 @dataclasses.dataclass(frozen=True)

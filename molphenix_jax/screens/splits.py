@@ -20,6 +20,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import cluster_butina, tanimoto
 from molphenix_jax.screens.screen import unpacked_rows
 from molphenix_jax.screens.streamed import AnyScreen
+from molphenix_jax.storage import read_csv
 
 # Relative tolerance of a held-out concentration.
 SAME_DOSE = 0.05
@@ -196,7 +197,13 @@ def need_same_split(path: pathlib.Path, table: pd.DataFrame) -> None:
     """
     if not path.exists():
         return
-    kept = pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        kept = read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise SplitError(
+            f"{path} is damaged, and with it which molecules were held back: train in a new "
+            "--workdir"
+        ) from error
     if not kept.equals(table.reindex(columns=kept.columns).astype(str)):
         raise SplitError(
             f"the molecules are not split as {path} says, since the data or the program changed: "

@@ -44,7 +44,7 @@ from molphenix_jax.screens.builders import (
     write_screen,
 )
 from molphenix_jax.screens.screen import PackedBlock, Screen, ScreenError
-from molphenix_jax.storage import new_folder
+from molphenix_jax.storage import new_folder, read_csv
 from molphenix_jax.wells.conditions.values import Conditions
 
 _CHUNK = 4096  # records read at once
@@ -206,7 +206,7 @@ class ScreenStore:
             ScreenError: The file is missing or damaged.
         """
         try:
-            return pd.read_csv(self.folder / "rejected.csv")
+            return read_csv(self.folder / "rejected.csv")
         except _DAMAGE as error:
             raise _unreadable(self.folder, error) from error
 

@@ -7,15 +7,17 @@ writes into that folder removes it, for its name tells that its owner is dead.
 """
 
 import contextlib
+import csv
 import errno
 import json
 import os
 import pathlib
+import re
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ from molphenix_jax.storage.owners import Owner, find_label, is_dead
 # Leftovers of owners that this host cannot see go after a day without a change.
 FOREIGN_AFTER_S = 24 * 3600.0
 _LONGEST_NAME = 120  # bytes
+# What a spreadsheet runs, also behind marks of text; a number begins so too.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf", re.IGNORECASE)
 _REMEDY = {
     errno.ENOSPC: "free some space on that disk, or choose another folder",
     errno.EDQUOT: "your quota there is used up: free some space, or choose another folder",
@@ -215,13 +220,48 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def write_csv(path: pathlib.Path, table: pd.DataFrame) -> None:
-    """Writes a table as CSV, without its index.
+    """Writes a table as CSV, without its index; no cell of text is a formula to a spreadsheet.
+
+    Such cells get an apostrophe in front, as spreadsheets mark text; `read_csv` takes it away.
 
     Raises:
         StorageError: It cannot be written.
     """
     with new_file(path) as private:
-        table.to_csv(private, index=False)
+        # Python leaves a carriage return unquoted, and readers take it for the end of the row.
+        returns = any(
+            "\r" in cell for _, of in table.items() for cell in of if isinstance(cell, str)
+        )
+        quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+        _each_text(table, _as_text).to_csv(private, index=False, quoting=quoting)
+
+
+def read_csv(path: pathlib.Path, **options: Any) -> pd.DataFrame:
+    """Reads what `write_csv` wrote, also before it marked text; `options` are pandas'.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no table.
+    """
+    return _each_text(pd.read_csv(path, **options), _as_meant)
+
+
+def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """The table with each cell of text changed; numbers and gaps stay."""
+    columns = {
+        name: [change(cell) if isinstance(cell, str) else cell for cell in column]
+        for name, column in table.items()
+        if not pd.api.types.is_numeric_dtype(column)
+    }
+    return table.assign(**{str(name): cells for name, cells in columns.items()})
+
+
+def _as_text(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+
+
+def _as_meant(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def write_npz(path: pathlib.Path, **arrays: Any) -> None:

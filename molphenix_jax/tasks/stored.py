@@ -16,6 +16,7 @@ from molphenix_jax.runtime.workdir import (
     read_header,
     write_claim,
 )
+from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.storage import set_aside
 
 # What a run meant that lacks a field, where that is not the field's default: task → field → value.
@@ -79,6 +80,30 @@ def _placed(text: str, kind: str, began: pathlib.Path) -> str:
         return ",".join(_placed(entry, "path", began) for entry in entries)
     named = [entry.partition("=") for entry in entries]
     return ",".join(f"{name}={_placed(file, 'path', began)}" for name, _, file in named)
+
+
+def need_own_folder(workdir: pathlib.Path, config: Config) -> None:
+    """Stops where the folder of a run is, or lies in, what the run reads.
+
+    Raises:
+        ConfigError: It is a file or folder that a field names, or in a prepared screen.
+    """
+    place = workdir.resolve()
+    for folder in (place, *place.parents):
+        if (folder / "index.npz").exists() and (folder / HEADER).exists():
+            raise ConfigError(
+                f"--workdir={workdir} is a prepared screen, or lies in one ({folder}): give a "
+                "folder of its own"
+            )
+    for field, kind in tasks.config_module(config.task).PATHS.items():
+        section, name = field.split(".")
+        entries = [config[section][name]] if kind == "path" else config[section][name].split(",")
+        for entry in filter(None, entries):
+            path = entry.partition("=")[2] if kind == "named" else entry.strip()
+            if path and pathlib.Path(path).resolve() == place:
+                raise ConfigError(
+                    f"--workdir={workdir} is what {field} names: give a folder of its own"
+                )
 
 
 def anew_command(workdir: pathlib.Path) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
@@ -229,6 +230,24 @@ def _tower(width: int, n_blocks: int, components: int) -> Config:
 def listed(text: str) -> tuple[str, ...]:
     """The entries of a comma-separated field."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def distinct_names(paths: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names of files, those that recur behind as many of their folders as tell them apart.
+
+    Args:
+        paths: Of the files, no two the same.
+        names: What they are called.
+    """
+    folders = [pathlib.Path(path).resolve().parent.parts for path in paths]
+    found, depth = list(names), 0
+    while len(set(found)) < len(found) and depth < max(map(len, folders)):
+        depth += 1
+        found = [
+            "/".join([*of[-depth:], name]) if names.count(name) > 1 else name
+            for of, name in zip(folders, names, strict=True)
+        ]
+    return found
 
 
 def named_files(text: str) -> dict[str, str]:

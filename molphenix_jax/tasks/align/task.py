@@ -40,7 +40,7 @@ from molphenix_jax.screens.store import ScreenStore
 from molphenix_jax.screens.streamed import AnyScreen, StreamedScreen
 from molphenix_jax.screens.versions import Trained, need_same
 from molphenix_jax.simulated.screen import SimulationConfig
-from molphenix_jax.tasks.align.config import listed, named_files, validate
+from molphenix_jax.tasks.align.config import distinct_names, listed, named_files, validate
 from molphenix_jax.tasks.align.encoder import EncoderAlignRun
 from molphenix_jax.tasks.align.evaluation import (
     condition_counts,
@@ -243,14 +243,17 @@ def _task(
     _describe(screen)
     d = config.data
     cache = cache_folder(d.cache)
-    unseen = {}
-    for path in listed(config.eval.unseen_screens):
+    unseen, paths = {}, list(dict.fromkeys(listed(config.eval.unseen_screens)))
+    names: list[str] = []
+    for path in paths:
         other = prepare(path, options, cache=cache, reference=cast(Any, screen), say=say)
         for note in other.screen.notes:
             say(f"- {other.screen.name}: {note}")
         for sentence in other_conditions(screen, other.screen):
             say(f"- {other.screen.name}: {sentence}")
-        unseen[other.screen.name] = other.screen
+        unseen[path] = other.screen
+        names.append(other.screen.name)
+    unseen = dict(zip(distinct_names(paths, names), unseen.values(), strict=True))
     groups = molecule_groups(screen.molecules, method=d.split, butina_cutoff=d.butina_cutoff)
     return AlignTask(config, screen, rejected, unseen, groups, mesh)
 

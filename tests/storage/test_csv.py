@@ -1,0 +1,34 @@
+"""Tables for people: no cell runs in a spreadsheet, and all come back as they were."""
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from molphenix_jax.storage import read_csv, write_csv
+
+CELLS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\tx", "\r=1", "'=x", "''+x", "'x", "=O"]
+
+
+def test_text_that_a_spreadsheet_would_run_is_marked_and_comes_back(tmp_path):
+    path = tmp_path / "rejected.csv"
+    table = pd.DataFrame({"value": CELLS, "row": range(len(CELLS)), "x": np.linspace(-1, 1, 10)})
+    write_csv(path, table)
+    with path.open(newline="") as file:
+        written = [row["value"] for row in csv.DictReader(file)]
+    assert not [cell for cell in written if cell[0] in "=+-@\t\r"]
+    pd.testing.assert_frame_equal(read_csv(path), table)
+
+
+@pytest.mark.parametrize("cell", ["-1.5", "+3", "-1e-4", "-inf", "C=O", "[Na+]", "", "A'=", None])
+def test_numbers_and_other_text_stay(tmp_path, cell):
+    path = tmp_path / "t.csv"
+    write_csv(path, pd.DataFrame({"value": [cell], "n": [-1]}))
+    assert "'" not in path.read_text().replace("A'=", "")
+
+
+def test_tables_of_before_are_read(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("value\n=1+1\nC=O\n'quoted'\n")
+    assert read_csv(path)["value"].tolist() == ["=1+1", "C=O", "'quoted'"]

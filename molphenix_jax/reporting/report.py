@@ -11,11 +11,12 @@ from molphenix_jax.reporting import curves, rows
 from molphenix_jax.reporting.page import html_page, picture
 from molphenix_jax.storage import write_text
 
-_HEADLINE = ("setting", "model", "queries", "gallery", "top-1%", "top-5%", "median rank")
+_HEADLINE = ("setting", "model", "queries", "gallery", *rows.METRICS.values(), "median rank")
 _FULL = (
     *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
-    *("top_1pct", "top_1pct_low", "top_1pct_high", "top_5pct", "top_5pct_low", "top_5pct_high"),
-    *("median_rank_pct", "chance_1pct", "chance_5pct"),
+    *(f"{metric}{end}" for metric in rows.METRICS for end in ("", "_low", "_high")),
+    "median_rank_pct",
+    *map(rows.chance_field, rows.METRICS),
 )
 
 
@@ -85,7 +86,11 @@ def results_markdown(evaluation: Mapping, *, title: str) -> str:
             "Profile to molecule, % of queries [95% interval over molecules], "
             "median rank in % of the gallery."
         )
-        lines += ["", f"| {' | '.join(_HEADLINE)} |", f"|{'---|' * 2}{'---:|' * 5}"]
+        lines += [
+            "",
+            f"| {' | '.join(_HEADLINE)} |",
+            f"|{'---|' * 2}{'---:|' * (len(_HEADLINE) - 2)}",
+        ]
         for cells, best in _headline_rows(evaluation, split):
             shown = [
                 f"**{_markdown(cell)}**" if column in best else _markdown(cell)

@@ -37,6 +37,11 @@ class Setting:
         return f"active p ≤ {self.psi:g}, {gallery} gallery"
 
 
+def chance_field(metric: str) -> str:
+    """The field with what chance would reach, beside that of a metric."""
+    return metric.replace("top", "chance")
+
+
 def setting_of(row: Mapping) -> Setting:
     """The setting of a row.
 

@@ -67,8 +67,8 @@ def full_table(evaluation: Mapping) -> rich.table.Table:
         table.add_column(column)
     for column in ("queries", "gallery size", *rows.METRICS.values(), "median rank"):
         table.add_column(column, justify="right")
-    for column in ("chance 1%", "chance 5%"):
-        table.add_column(column, justify="right")
+    for metric in rows.METRICS.values():
+        table.add_column(metric.replace("top-", "chance "), justify="right")
     for row in evaluation["results"]:
         subset = row["subset"] if row["psi"] is None else f"{row['subset']}, p ≤ {row['psi']:g}"
         table.add_row(
@@ -81,8 +81,7 @@ def full_table(evaluation: Mapping) -> rich.table.Table:
             str(row["n_gallery"]),
             *(rows.with_interval(row, metric) for metric in rows.METRICS),
             f"{row['median_rank_pct']:.1f}",
-            rows.share(row["chance_1pct"]),
-            rows.share(row["chance_5pct"]),
+            *(rows.share(row[rows.chance_field(metric)]) for metric in rows.METRICS),
         )
     return table
 

@@ -150,6 +150,10 @@ class FieldReader:
         self.max_mib = max_mib
         self._read, self.channels = SourceReader(max_mib), tuple(channels)
         self.shape: tuple[int, ...] = ()
+        # Of the fields that `expect_usual_shape` looks at: how many have which pixels.
+        self.pixels: dict[str, int] = {}
+        self.highest = 0.0
+        self.only_8_bits = False  # other fields are errors
 
     def expect_usual_shape(self, fields: Sequence[Field]) -> tuple[int, ...]:
         """Looks at some fields; from now on another shape than most of them have is an error.
@@ -165,7 +169,11 @@ class FieldReader:
             if len(shapes) and i not in at:
                 break
             try:
-                shapes.append(self(fields[i]).shape)
+                image = self(fields[i])
+                shapes.append(image.shape)
+                kind = str(image.dtype)
+                self.pixels[kind] = self.pixels.get(kind, 0) + 1
+                self.highest = max(self.highest, float(image.max()))
             except ImageError as error:
                 first = first or f"{error.source or fields[i].sources[0]}: {error}"
         if not shapes:
@@ -189,6 +197,11 @@ class FieldReader:
             image = np.stack(parts)
         if image.dtype.kind not in "uif":
             raise ImageError(f"pixels are {image.dtype}, not numbers")
+        if self.only_8_bits and image.dtype != np.uint8:
+            raise ImageError(
+                f"pixels are {image.dtype} where the fields looked at first have 8 bits; "
+                "--standardise=image treats both alike"
+            )
         if self.shape and image.shape != self.shape:
             raise ImageError(
                 f"{_words([image.shape])} where most fields are {_words([self.shape])}"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import UInt8
 
+from molphenix_jax.images.depth import crop_for, is_mixed
 from molphenix_jax.images.embedding import in_order
 from molphenix_jax.images.fields import ImagesError, Rejection, reject
 from molphenix_jax.images.files import MAX_IMAGE_MIB, ImageError
@@ -57,6 +58,10 @@ def stack_images(
     text = f"1 {hash_fields(found.fields)} {found.read.channels} {parameters}"
     if found.read.max_mib != MAX_IMAGE_MIB:
         text += f" {found.read.max_mib}"
+    crop, note = crop_for(found.read, crop)
+    say(f"- {note}")
+    if is_mixed(found.read):
+        text += " mixed"
     folder = cache / f"images-{digest([text])[:16]}"
 
     def make(private: pathlib.Path) -> None:

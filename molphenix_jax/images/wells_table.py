@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from molphenix_jax.images.depth import crop_for, is_mixed
 from molphenix_jax.images.embedding import EmbedConfig, Encode, FieldEmbeddings, embed_fields
 from molphenix_jax.images.fields import Field, ImagesError, write_rejected
 from molphenix_jax.images.files import MAX_IMAGE_MIB
@@ -78,7 +79,10 @@ def embed_images(job: EmbedJob, *, say: Callable[[str], None] = lambda _: None) 
         crops_shape(found.shape, job.config.crop)
     except CropError as error:
         raise ImagesError(f"{job.source.images}: {error}; see --crop and --core") from error
+    crop, note = crop_for(found.read, job.config.crop)
+    say(f"- {note}")
     manifest = _manifest(job, found)
+    job = dataclasses.replace(job, config=dataclasses.replace(job.config, crop=crop))
     if _is_finished(job, manifest, say):
         return
     with waiting_lock(job.out, doing="made", say=say):
@@ -133,6 +137,8 @@ def _manifest(job: EmbedJob, found: FoundFields) -> dict[str, Any]:
     }
     if job.source.max_image_mib != MAX_IMAGE_MIB:  # jobs of earlier versions do not name it
         manifest["max_image_mib"] = job.source.max_image_mib
+    if is_mixed(found.read):
+        manifest["pixels"] = sorted(found.read.pixels)
     return manifest
 
 

@@ -257,3 +257,54 @@ def test_the_manifest_stays_with_the_table(screen):
     embed_images(job(screen, Means().encoder()))
     metadata = pq.read_schema(screen.images / "wells.parquet").metadata
     assert json.loads(metadata[b"molphenix.embed_images"])["encoder"] == "means"
+
+
+def depths(folder: pathlib.Path, wells: dict[str, np.dtype]) -> ImageSource:
+    """A well for each name, all with the same picture, of 8 bits or of 16 (times 257)."""
+    folder.mkdir()
+    x = np.random.default_rng(0).integers(0, 256, (2, 24, 24)).astype(np.uint8)
+    for well, dtype in wells.items():
+        scale = 257 if dtype == np.uint16 else 1
+        (folder / f"{well}.npz").write_bytes(screens.npz(image=x.astype(dtype) * dtype(scale)))
+    rows = {
+        "path": [f"{well}.npz" for well in wells],
+        "plate": "P",
+        "well": list(wells),
+        "field": 1,
+    }
+    pd.DataFrame(rows).to_csv(folder / "index.csv", index=False)
+    return ImageSource("table", folder, folder / "index.csv")
+
+
+@pytest.mark.parametrize("standardise", ["auto", "image", "none"])
+def test_one_picture_of_8_and_of_16_bits_in_a_screen_embeds_alike(tmp_path, standardise):
+    source = depths(tmp_path / "x", {"A01": np.uint8, "A02": np.uint16})
+    config = EmbedConfig(CropConfig(16, standardise=standardise), 8, part_fields=4, threads=2)
+    said = []
+    embed_images(job(source, Means().encoder(), config=config), say=said.append)
+    a, b = embeddings(source.images / "wells.parquet")
+    np.testing.assert_allclose(a, b, atol=0.05)
+    assert any("differ in their pixels (uint8 in 1, uint16 in 1)" in note for note in said)
+
+
+@pytest.mark.parametrize("standardise", ["image", "none"])
+def test_screens_of_8_and_of_16_bits_compare_where_the_same_is_done_to_both(tmp_path, standardise):
+    config = EmbedConfig(CropConfig(16, standardise=standardise), 8, part_fields=4, threads=2)
+    out = []
+    for dtype in (np.uint8, np.uint16):
+        source = depths(tmp_path / np.dtype(dtype).name, {"A01": dtype})
+        embed_images(job(source, Means().encoder(), config=config))
+        out.append(embeddings(source.images / "wells.parquet"))
+    np.testing.assert_allclose(*out, atol=0.05)
+
+
+def test_what_auto_does_is_said_and_a_late_field_of_16_bits_is_rejected(tmp_path):
+    wells = {f"A{i + 1:02d}": np.uint8 for i in range(20)}
+    source, said = depths(tmp_path / "x", {**wells, "A02": np.uint16}), []
+    embed_images(job(source, Means().encoder()), say=said.append)
+    assert any("pixels have 8 bits and are taken as they are" in note for note in said)
+    assert list(rejected(source)) == ["A02.npz"]
+    assert "uint16 where the fields looked at first have 8 bits" in rejected(source)["A02.npz"]
+    source, said = depths(tmp_path / "y", {"A01": np.uint16}), []
+    embed_images(job(source, Means().encoder()), say=said.append)
+    assert any("pixels are uint16: each channel" in note for note in said)

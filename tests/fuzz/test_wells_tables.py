@@ -22,7 +22,7 @@ KEY = ["plate", "well", "smiles", "concentration_um", "is_control"]
 
 
 def truth(rng: np.random.Generator) -> pd.DataFrame:
-    """Two plates of 12 treated wells and 4 controls."""
+    """Two plates of 12 treated wells and 4 controls, none of which is far out by chance."""
     molecules = rng.permutation(["CCO", "C#N", "c1ccccc1", "CC(=O)O", "C[N+](C)C", "CC/C=C/C"])
     control = np.tile(np.arange(16) >= 12, 2)
     frame = pd.DataFrame(
@@ -34,7 +34,7 @@ def truth(rng: np.random.Generator) -> pd.DataFrame:
             "is_control": control,
         }
     )
-    return frame.assign(**{name: np.round(rng.normal(size=32), 4) for name in FEATURES})
+    return frame.assign(**{name: np.round(rng.uniform(-1, 1, 32), 4) for name in FEATURES})
 
 
 def rewritten(frame: pd.DataFrame, rng: np.random.Generator) -> tuple[pd.DataFrame, dict]:

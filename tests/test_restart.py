@@ -158,7 +158,11 @@ def test_readers_beside_a_training_disturb_nothing(whole, cache, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "moment"), [(signal.SIGTERM, "training"), (signal.SIGINT, "saving")]
+    ("number", "moment"),
+    [
+        (signal.SIGTERM, "training"),
+        pytest.param(signal.SIGINT, "saving", marks=pytest.mark.soak),
+    ],
 )
 def test_a_run_that_is_told_to_end_saves_and_goes_on_with_the_same_bits(
     number, moment, whole, cache, tmp_path

@@ -21,10 +21,11 @@ from molphenix_jax.runtime.checkpointing import (
 from molphenix_jax.runtime.config import Config, ConfigError, plain
 from molphenix_jax.runtime.optimizer import make_optimizer
 from molphenix_jax.runtime.progress import say
+from molphenix_jax.runtime.run import Run
 from molphenix_jax.runtime.step import Params, make_init
 from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder, read_json
 from molphenix_jax.tasks.stored import changes_of_training, placed_config, stored_config
-from molphenix_jax.train import Run, abstract_state
+from molphenix_jax.train import abstract_state
 
 EVALUATIONS, REQUEST_FILE = "evaluations", "request.json"
 

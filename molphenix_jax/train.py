@@ -9,7 +9,7 @@ and comes out bit for bit the same.
 
 import contextlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from time import perf_counter as clock
 from typing import Any, Protocol
 
@@ -24,11 +24,10 @@ from molphenix_jax.runtime.loader import Loader
 from molphenix_jax.runtime.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
 from molphenix_jax.runtime.optimizer import make_optimizer
 from molphenix_jax.runtime.progress import Progress, say
+from molphenix_jax.runtime.run import Params, Run
 from molphenix_jax.runtime.step import (
     ROOM_STEPS,
-    Differentiable,
     Dispatch,
-    Params,
     State,
     count_parameters,
     finite_names,
@@ -43,35 +42,6 @@ from molphenix_jax.tasks.stored import find_run, need_own_folder
 
 class NonFiniteError(InputError):
     """A value of a training step is NaN or infinite; names the step and the first culprit."""
-
-
-class Run(Differentiable, Protocol):
-    """One model to train: what the loop asks for.
-
-    A run may have three things more. `place_tables(mesh)` gives the tables as arrays on the mesh;
-    without it every device holds them whole. `batch_rows`, the rows of a global batch, says that
-    `batch(step, rows)` computes only those that it is asked for; without it every process makes
-    the whole batch and keeps its rows. `bounded(params)` takes parameters back to where they belong
-    after each update (see `make_step`).
-    """
-
-    tables: Any  # arrays that live on the device for the whole run, passed to every loss call
-    assets: Any  # what makes the model usable without its data; saved in each checkpoint
-
-    def adopt(self, assets: Any) -> None:
-        """Takes the assets of a checkpoint; raises ConfigError if they are of other data."""
-        ...
-
-    def batch(self, step: int) -> Any:
-        """The batch of a step, as numpy arrays whose first axis is the batch.
-
-        A function of the step alone; threads call it for several steps at once.
-        """
-        ...
-
-    def validate(self, params: Params) -> Mapping[str, float]:
-        """Metrics on held-back data of the ensemble (parameters with a leading member axis)."""
-        ...
 
 
 class Task(Protocol):
@@ -268,7 +238,7 @@ def fit(
         state, start = restored.state, restored.step
         say(f"{label}continuing after update {start:,}")
     step_fn = make_step(run, tx, members=t.members, seed=config.seed)
-    dispatch = Dispatch(make_steps(step_fn), mesh, _placed_tables(run, mesh))
+    dispatch = Dispatch(make_steps(step_fn), mesh, run.place_tables(mesh))
     writes = jax.process_index() == 0
     metrics_file = MetricsFile(
         workdir / METRICS_FILE,
@@ -339,12 +309,6 @@ def _until_due(step: int, t: Config) -> int:
         t.validate_every - step % t.validate_every,
         t.checkpoint_every - step % t.checkpoint_every,
     )
-
-
-def _placed_tables(run: Any, mesh: jax.sharding.Mesh) -> Any:
-    if hasattr(run, "place_tables"):
-        return run.place_tables(mesh)
-    return jax.device_put(run.tables, meshes.replicated(mesh))
 
 
 def _on_this_host(params: Params) -> Params:

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 from molphenix_jax.runtime import mesh as meshes
+from molphenix_jax.runtime.run import Run
 from molphenix_jax.runtime.step import room
 
 
@@ -36,14 +37,11 @@ class _Steps(grain.sources.RandomAccessDataSource):
 class Loader:
     """Hands out the batches of a run, several steps at a time."""
 
-    def __init__(self, run: Any, mesh: Mesh, *, n_steps: int, prefetch: int):
+    def __init__(self, run: Run, mesh: Mesh, *, n_steps: int, prefetch: int):
         """Makes a loader at step 0.
 
         Args:
-            run: Has `batch(step)`: numpy arrays whose first axis is the global batch. With a
-                second argument, `batch(step, rows)`, a run computes some rows only; it says that
-                it can by `batch_rows`, the length of that axis. Other runs' batches are made whole
-                by every process, which then takes its rows.
+            run: Gives the batches; see there for what each process asks it for.
             mesh: Devices that the rows are spread over.
             n_steps: Steps of the whole training.
             prefetch: Batches that are read ahead in threads; 0 reads when asked.
@@ -106,11 +104,11 @@ def process_rows(mesh: Mesh, n_rows: int) -> Int[np.ndarray, " k"]:
     return np.concatenate([np.arange(start, stop) for start, stop in parts])
 
 
-def _of_this_process(run: Any, mesh: Mesh) -> Callable[[int], Any]:
+def _of_this_process(run: Run, mesh: Mesh) -> Callable[[int], Any]:
     """The run's batch of a step, the rows of this process only."""
     if jax.process_count() == 1:
         return run.batch
-    if hasattr(run, "batch_rows"):
+    if run.batch_rows is not None:
         rows = process_rows(mesh, run.batch_rows)
         return lambda step: run.batch(step, rows)
     return lambda step: jax.tree.map(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from time import perf_counter as clock
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,7 @@ from jax.sharding import Mesh
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.optimizer import global_norm, square
 from molphenix_jax.runtime.random import unrolled
-
-Params = Any
+from molphenix_jax.runtime.run import Params, Run
 
 # Named random streams: one id each, never reused.
 _INIT, _LOSS = 0, 1
@@ -23,20 +22,6 @@ _INIT, _LOSS = 0, 1
 # so many steps, and its batches beside the device's memory.
 ROOM_STEPS = 16
 ROOM_BYTES = 64 * 2**20
-
-
-class Differentiable(Protocol):
-    """The two functions of a run that the train step is made of."""
-
-    def init(self, key: jax.Array) -> Params:
-        """Initial parameters of one member."""
-        ...
-
-    def loss(
-        self, params: Params, batch: Any, tables: Any, key: jax.Array
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Loss and scalar metrics of one member; jitted."""
-        ...
 
 
 class State(NamedTuple):
@@ -48,7 +33,7 @@ class State(NamedTuple):
 
 
 def make_init(
-    run: Differentiable, tx: optax.GradientTransformation, *, members: int, seed: int
+    run: Run, tx: optax.GradientTransformation, *, members: int, seed: int
 ) -> Callable[[], State]:
     """The function () → initial state; pure, to be jitted or evaluated for its shapes."""
 
@@ -61,22 +46,20 @@ def make_init(
 
 
 def make_step(
-    run: Differentiable, tx: optax.GradientTransformation, *, members: int, seed: int
+    run: Run, tx: optax.GradientTransformation, *, members: int, seed: int
 ) -> Callable[[State, Any, Any], tuple[State, dict[str, jax.Array]]]:
     """The train step (state, batch, tables) → (state, metrics); pure, to be jitted.
 
-    Each member is a run of its own: own initialisation, own dropout, own gradient clip. A run may
-    have `bounded(params)`, which takes parameters back to where they belong after an update. The
-    metric `finite` is a vector of flags in the order of `finite_names`.
+    Each member is a run of its own: own initialisation, own dropout, own gradient clip. The metric
+    `finite` is a vector of flags in the order of `finite_names`.
     """
-    bounded = getattr(run, "bounded", lambda params: params)
 
     def member_step(params, opt_state, key, batch, tables):
         (loss, metrics), grads = jax.value_and_grad(run.loss, has_aux=True)(
             params, batch, tables, key
         )
         updates, opt_state = tx.update(grads, opt_state, params)
-        params = bounded(optax.apply_updates(params, updates))
+        params = run.bounded(optax.apply_updates(params, updates))
         flags = [jnp.isfinite(loss), *(jnp.isfinite(square(g)) for g in jax.tree.leaves(grads))]
         metrics = {**metrics, "loss": loss, "grad_norm": global_norm(grads)}
         return params, opt_state, metrics, jnp.stack(flags)

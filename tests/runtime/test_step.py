@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from molphenix_jax.runtime.optimizer import make_optimizer, train_fields
+from molphenix_jax.runtime.run import Run
 from molphenix_jax.runtime.step import finite_names, make_init, make_step
 
 
-class Regression:
+class Regression(Run):
     """y = x·kernel + bias; the smallest thing with an init and a loss."""
 
     def init(self, key):

@@ -55,7 +55,7 @@ class EncoderAlignRun(AlignRun):
     def __init__(self, config: Config, screen: AnyScreen, split: Split, mesh: jax.sharding.Mesh):
         super().__init__(config, screen, split, mesh)
         # Graphs are packed by device, not by row: every process packs the whole batch.
-        del self.batch_rows
+        self.batch_rows = None
         self._graphs: dict[str, list[MolecularGraph]] = {}
         own = self.graphs(screen)
         self._n_devices = mesh.devices.size
@@ -70,6 +70,9 @@ class EncoderAlignRun(AlignRun):
         self.encoder = MoleculeEncoder(mpnn, jnp.dtype(config.train.compute_dtype))
         example = packing.pack([own[trained[0]]], self._budgets)
         self._example = jax.tree.map(jnp.asarray, example)
+        self._embed_encoded = jax.jit(
+            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_molecules"), (0, 0))
+        )
         self._pretrained = None
         if config.molecules.pretrained:
             source = pathlib.Path(config.molecules.pretrained)
@@ -180,12 +183,6 @@ class EncoderAlignRun(AlignRun):
             return joint_embedding(self._embed_encoded(params, jnp.concatenate(both, axis=2)))
 
         return in_chunks(embed, np.arange(len(ids)))
-
-    @property
-    def _embed_encoded(self) -> Any:
-        return jax.jit(
-            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_molecules"), (0, 0))
-        )
 
 
 def _row_norm(x: Float[Array, "*n k"]) -> Float[Array, "*n k"]:

@@ -21,6 +21,7 @@ from molphenix_jax.models import (
     joint_embedding,
 )
 from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.run import Run
 from molphenix_jax.screens.sampling import Batch, Sampler, undersample
 from molphenix_jax.screens.screen import ScreenError, unpacked_rows
 from molphenix_jax.screens.splits import Split
@@ -53,7 +54,7 @@ class Assets(NamedTuple):
     null_constant: np.ndarray
 
 
-class AlignRun:
+class AlignRun(Run):
     """One model on one split; what `train.fit` asks for, and embeddings for the evaluation."""
 
     def __init__(

@@ -20,6 +20,7 @@ from molphenix_jax.models.vit import (
 )
 from molphenix_jax.models.vit.folder import save_folder
 from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.run import Run
 from molphenix_jax.runtime.step import make_init
 from molphenix_jax.tasks.mae_pretraining.config import model_config
 from molphenix_jax.tasks.mae_pretraining.images import grid_crops, random_crops
@@ -38,10 +39,8 @@ class Assets(NamedTuple):
     pixel_sum: np.ndarray
 
 
-class MAERun:
+class MAERun(Run):
     """A masked autoencoder on the images of one fold."""
-
-    tables: tuple = ()  # crops come with the batches
 
     def __init__(
         self,

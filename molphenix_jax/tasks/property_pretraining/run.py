@@ -13,6 +13,7 @@ from molphenix_jax.losses import PROPERTY_LOSSES
 from molphenix_jax.models.mpnn import HeadConfig, PropertyModel
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.run import Run
 from molphenix_jax.screens.sampling import permute
 from molphenix_jax.tasks.align.inputs import InputScaling, fit_scaling
 from molphenix_jax.tasks.molecule_encoder import encoder_config
@@ -48,10 +49,8 @@ class Assets(NamedTuple):
     blocks: InputScaling
 
 
-class PropertyRun:
+class PropertyRun(Run):
     """One model on one split; what `train.fit` asks for, and predictions for the evaluation."""
-
-    tables = ()
 
     def __init__(
         self,

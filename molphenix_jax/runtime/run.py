@@ -1,0 +1,69 @@
+"""What the training loop asks of a run; a task's runs are subclasses."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Int
+
+from molphenix_jax.runtime import mesh as meshes
+
+Params = Any
+
+
+class Run:
+    """One model to train.
+
+    Attributes:
+        tables: Arrays that live on the devices for the whole run, passed to every loss call.
+        assets: What makes the model usable without its data; saved in each checkpoint.
+        batch_rows: Rows of a global batch, where `batch(step, rows)` can make some of them alone.
+            With None every process makes the whole batch and keeps its rows.
+    """
+
+    tables: Any = ()
+    assets: Any = ()
+    batch_rows: int | None = None
+
+    def init(self, key: jax.Array) -> Params:
+        """Initial parameters of one member."""
+        raise NotImplementedError
+
+    def loss(
+        self, params: Params, batch: Any, tables: Any, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Loss and scalar metrics of one member; jitted."""
+        raise NotImplementedError
+
+    def bounded(self, params: Params) -> Params:
+        """Parameters of one member, back where they belong after an update; jitted."""
+        return params
+
+    def batch(self, step: int, rows: Int[np.ndarray, " k"] | None = None) -> Any:
+        """The batch of a step, as numpy arrays whose first axis is the batch.
+
+        A function of the step alone; threads call it for several steps at once.
+
+        Args:
+            step: Which.
+            rows: These rows of it alone; asked for where `batch_rows` is a number.
+        """
+        raise NotImplementedError
+
+    def place_tables(self, mesh: Mesh) -> Any:
+        """The tables on the devices: here every device holds them whole."""
+        return jax.device_put(self.tables, meshes.replicated(mesh))
+
+    def adopt(self, assets: Any) -> None:
+        """Takes the assets of a checkpoint.
+
+        Raises:
+            ConfigError: They are of other data.
+        """
+        self.assets = assets
+
+    def validate(self, params: Params) -> Mapping[str, float]:
+        """Metrics on held-back data of the ensemble (parameters with a leading member axis)."""
+        raise NotImplementedError

@@ -60,6 +60,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from molphenix_jax import molecules
+from molphenix_jax.errors import InputError
 from molphenix_jax.simulated.effects import BiologyConfig, draw_biology, effects, stream
 from molphenix_jax.simulated.targets import BASIC_AMINE
 
@@ -107,11 +108,11 @@ class SimulationConfig(BiologyConfig):
 
     def __post_init__(self):
         if self.n_molecules < 1 or self.n_experiments < 1:
-            raise ValueError("a simulated screen needs at least one molecule and one experiment")
+            raise InputError("a simulated screen needs at least one molecule and one experiment")
         if not self.concentrations_um or min(self.concentrations_um) <= 0:
-            raise ValueError(f"concentrations must be positive (µM): {self.concentrations_um}")
+            raise InputError(f"concentrations must be positive (µM): {self.concentrations_um}")
         if not 1 <= self.controls_per_plate < _WELLS:
-            raise ValueError(f"controls_per_plate must be 1 to {_WELLS - 1}")
+            raise InputError(f"controls_per_plate must be 1 to {_WELLS - 1}")
 
 
 # Two experiments of 60 molecules at two doses: seconds, for tests.
@@ -137,7 +138,7 @@ def simulate_wells(
         expectation given its treatment and its experiment (equation 7).
 
     Raises:
-        ValueError: more molecules are asked for than the package has.
+        InputError: more molecules are asked for than the package has.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,9 +166,10 @@ def _choose_molecules(config: SimulationConfig) -> pd.DataFrame:
         found = pd.concat([found, more]).drop_duplicates("inchikey", ignore_index=True)
         start, block = start + block, max(config.n_molecules // 4, 50)
     if len(found) < config.n_molecules:
-        raise ValueError(
-            f"{config.n_molecules} molecules asked for, but only {len(found)} of the built-in "
-            f"ones have {config.min_heavy_atoms} to {config.max_heavy_atoms} heavy atoms"
+        raise InputError(
+            f"n_molecules={config.n_molecules}: only {len(found)} of the built-in ones have "
+            f"{config.min_heavy_atoms} to {config.max_heavy_atoms} heavy atoms; ask for fewer, or "
+            "widen min_heavy_atoms and max_heavy_atoms"
         )
     return found.head(config.n_molecules)
 

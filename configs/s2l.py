@@ -5,7 +5,7 @@
 
 Arguments, after a colon and separated by commas:
     wells=FILE   wells table (Parquet or CSV) or prepared screen; without it the built-in simulated
-                 screen of 3,000 molecules
+                 screen of 3,500 molecules
     size=NAME    small (the default) serves screens of a hundred to some thousand molecules; paper
                  has heads of the paper's size (38.7M parameters); tiny makes six updates of a model
                  that learns nothing, without wells on 60 built-in molecules, to see within seconds

@@ -78,7 +78,7 @@ class SimulationConfig(BiologyConfig):
 
     # Choice of molecules, layout, experiments, noise.
     seed: int = 0
-    n_molecules: int = 3000
+    n_molecules: int = 3500
     concentrations_um: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     # A perturbation has one replicate in each experiment (= batch).
     n_experiments: int = 4

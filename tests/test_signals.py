@@ -78,7 +78,7 @@ def test_while_xla_compiles(number, cache, tmp_path):
         "JAX_LOG_COMPILES": "1",
         "JAX_ENABLE_COMPILATION_CACHE": "0",
     }
-    command = tiny.command(tmp_path / "run", cache, model__phenomics__n_blocks=100)
+    command = tiny.command(tmp_path / "run", cache, model__phenomics__n_blocks=60)
     conversion = r"Finished jaxpr to MLIR module conversion jit\(steps\)"
     ended = stop(command, environment, number=number, when=conversion, wait_s=1)
     assert_ended(ended, number)

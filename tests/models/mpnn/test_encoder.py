@@ -59,13 +59,15 @@ def test_a_molecules_embedding_is_its_own(variant, graphs):
     rng = np.random.default_rng(7)
     shuffled = embed(variant, [reordered(g, rng) for g in graphs], nodes=40, edges=80, n_graphs=8)
     assert set(together) == set(layer_names(config(**VARIANTS[variant])))
+    # Sums over another shape, and a norm over few atoms, cost some of float32's digits.
+    same = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=2e-5)
     for name, value in together.items():
         assert np.ptp(value, axis=0).max() > 0.05  # molecules differ
-        np.testing.assert_allclose(padded[name][::-1], value, atol=2e-5)
-        np.testing.assert_allclose(shuffled[name], value, atol=2e-5)
+        same(padded[name][::-1], value)
+        same(shuffled[name], value)
         for i, graph in enumerate(graphs):
             alone = embed(variant, [graph], nodes=64, edges=96, n_graphs=12)
-            np.testing.assert_allclose(alone[name][0], value[i], atol=2e-5)
+            same(alone[name][0], value[i])
 
 
 def test_padding_gets_no_gradient_and_gives_none(graphs):

@@ -27,6 +27,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_a_wrong_shape_is_found():
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, cwd=tiny.REPOSITORY)
 

@@ -14,6 +14,8 @@ from molphenix_jax.screens.screen import ScreenError
 from molphenix_jax.wells.table import WellsError
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def wells(cache) -> pd.DataFrame:

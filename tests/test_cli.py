@@ -10,6 +10,8 @@ import pytest
 import molphenix_jax
 from molphenix_jax import cli
 
+pytestmark = pytest.mark.slow
+
 
 def molphenix(*arguments: str, **options) -> subprocess.CompletedProcess:
     # A process of its own: absl's flags are those of a process.

@@ -13,6 +13,8 @@ from molphenix_jax.runtime.progress import console
 from molphenix_jax.tasks.align.run import AlignRun
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 # Neither the validations nor the checkpoints nor the end are at multiples of 4 or 5.
 STEPS = {"train__steps": 12, "train__validate_every": 5, "train__checkpoint_every": 6}
 

@@ -16,6 +16,8 @@ from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 # docs/architecture.md, "Run": the fields of every row of evaluation.json.
 FIELDS = {
     *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),

@@ -13,6 +13,8 @@ from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
 from tests import tiny
 from tests.commands.stopping import Ended, listens, stop
 
+pytestmark = pytest.mark.slow
+
 slow = pytest.mark.slow
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 

@@ -27,6 +27,8 @@ from molphenix_jax.tasks.embed_molecules import embed_file
 from molphenix_jax.tasks.stored import placed_config, stored_config
 from tests.golden.versions import folders
 
+pytestmark = pytest.mark.slow
+
 # Fields and groups of fields that came after the first runs; the golden ones happen to have them.
 LATER = ("data.placement", "data.device_memory_gib", "eval.validation_pairs", "train.prefetch")
 LATER_GROUPS = ("model.encoder", "loss.options.cloome")

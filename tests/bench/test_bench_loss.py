@@ -10,6 +10,8 @@ import pytest
 from molphenix_jax import cli
 from molphenix_jax.bench import loss, measure, torch_losses
 
+pytestmark = pytest.mark.slow
+
 
 def test_medians_are_taken_in_turn(monkeypatch):
     order, now = [], [0.0]

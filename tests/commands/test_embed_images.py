@@ -21,6 +21,8 @@ from molphenix_jax.phenomics import CropConfig, field_crops
 from molphenix_jax.wells.table import read_wells
 from tests.images import screens
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 

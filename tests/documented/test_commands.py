@@ -6,7 +6,6 @@ that it reads in `files.py` under the name that the text gives it, or give its s
 """
 
 import itertools
-import re
 
 import pytest
 
@@ -30,8 +29,6 @@ EVERY_OPTION = """
     molphenix --version
 """
 TEXTS = [*collect.texts(), collect.Text("every option", EVERY_OPTION)]
-# Encoders of images and graphs, and benchmarks, take some 10 s to compile.
-SLOW = re.compile(r"configs/(cloome_images|mae|molgps)|molphenix bench \w")
 # Of ml_collections, which loads config files so.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
@@ -133,16 +130,7 @@ def test_every_option_is_in_a_command():
     assert not {option for option in missing if not option.endswith("--help")}
 
 
-def _is_slow(text):
-    return any(SLOW.search(" ".join(words)) for words in collect.commands(text.body))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param(text, id=text.name, marks=[pytest.mark.slow] if _is_slow(text) else [])
-        for text in TEXTS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("text", TEXTS, ids=[text.name for text in TEXTS])
 def test_every_command_runs(text, folder):
     run.Reader(collect.commands(text.body)).type_all()

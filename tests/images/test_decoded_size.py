@@ -17,6 +17,8 @@ from molphenix_jax.images.decoded_size import decoded_bytes
 from molphenix_jax.images.files import ImageError, Source, SourceReader, decode
 from tests.images import screens
 
+pytestmark = pytest.mark.slow
+
 SIDE = 30_000  # 900 MB of 8 bits
 
 

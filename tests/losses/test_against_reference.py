@@ -6,6 +6,8 @@ import pytest
 
 from tests.losses import cases
 
+pytestmark = pytest.mark.slow
+
 EXECUTIONS = {
     "dense": {"execution": "dense"},
     "chunked-divides": {"execution": "chunked", "chunk_size": 8},

@@ -11,6 +11,8 @@ from molphenix_jax.losses.similarity import Identity
 from molphenix_jax.losses.softmax import SoftmaxKernel
 from tests.losses import cases
 
+pytestmark = pytest.mark.slow
+
 
 def evaluate(name, z_x, z_m, *, profile=None, scale=cases.SCALE, bias=cases.BIAS, **options):
     value, _ = make_loss(name, **options)(

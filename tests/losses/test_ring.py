@@ -17,6 +17,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from molphenix_jax.losses import make_loss
 from tests.losses import cases
 
+pytestmark = pytest.mark.slow
+
 
 def compile_step(case, n, *, width=8, masked=True, **execution):
     """Value and gradient for n rows, compiled; sharded where there is a mesh."""

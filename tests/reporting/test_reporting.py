@@ -9,6 +9,8 @@ import pytest
 
 from molphenix_jax.reporting import curves, report, rows, table
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("oracle", "chance", "physchem", "knn", "ridge", "molphenix")
 
 

@@ -15,6 +15,8 @@ from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.simulated.screen import TINY
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 SALTY = dataclasses.replace(TINY, salt_rate=1.0)
 
 

@@ -9,6 +9,8 @@ from molphenix_jax.molecules import check_smiles, standardise
 from molphenix_jax.simulated import screen as simulated
 from molphenix_jax.simulated.screen import TINY, SimulationConfig, simulate_wells
 
+pytestmark = pytest.mark.slow
+
 # Smaller than the default, same biology and layout.
 SMALL = SimulationConfig(n_molecules=150, concentrations_um=(0.1, 1.0, 30.0))
 

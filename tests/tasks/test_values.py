@@ -9,6 +9,8 @@ from molphenix_jax import tasks
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.tasks import config_module
 
+pytestmark = pytest.mark.slow
+
 TASKS = ("align", "align_images", "mae_pretraining", "property_pretraining")
 WRONG = (math.nan, math.inf, 2**40, -(2**40), None, b"x", {"a": 1}, [(1, 2, 3)], ("x",), (-1,))
 

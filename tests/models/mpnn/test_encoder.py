@@ -10,7 +10,7 @@ from molphenix_jax.models.mpnn import SIZES, MoleculeEncoder, layer_names
 from tests.models.mpnn.molecules import batch, config, molecule, reordered
 
 # Nearly all time is XLA's: see the fixture.
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
 
 VARIANTS = {
     "plain": {"virtual_node": False},

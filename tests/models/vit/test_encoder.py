@@ -17,7 +17,7 @@ from molphenix_jax.models.vit import (
 from molphenix_jax.models.vit.tokens import position_encoding, token_positions
 
 # Nearly all time here is XLA's, so it compiles with little effort.
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
 
 CONFIG = EncoderConfig(width=32, depth=2, heads=2, patch=8)
 

@@ -20,6 +20,8 @@ from molphenix_jax.models.vit.tokens import standardise
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.tasks.mae_pretraining.encoder import load_encoder
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "golden" / "openphenom"
 
 

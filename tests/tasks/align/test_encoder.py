@@ -11,6 +11,8 @@ from molphenix_jax.tasks.molecule_encoder import PretrainedError, encoder_fields
 from tests import tiny
 from tests.tasks.property_pretraining import tiny_labels
 
+pytestmark = pytest.mark.slow
+
 ENCODER = {
     "molecules__encoder": "mpnn",
     "model__encoder__width": 16,

@@ -17,6 +17,8 @@ from molphenix_jax.screens.store import save_screen
 from molphenix_jax.tasks.align.tables import choose_placement, gather
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 
 def make_run(cache, folder, *, wells="", **changes):
     config = tiny.config(cache, data__wells=wells, molecules__blocks="maccs,physchem", **changes)

@@ -20,6 +20,8 @@ from molphenix_jax.tasks.mae_pretraining import run as mae_run
 from molphenix_jax.tasks.mae_pretraining.config import default_config
 from molphenix_jax.tasks.mae_pretraining.encoder import load_encoder
 
+pytestmark = pytest.mark.slow
+
 N, CHANNELS, SIDE = 16, 2, 16
 
 

@@ -18,6 +18,8 @@ from molphenix_jax.tasks.property_pretraining.run import PropertyRun
 from tests import tiny
 from tests.tasks.property_pretraining.tiny_labels import config, table
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory):

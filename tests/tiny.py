@@ -76,7 +76,8 @@ def prepare_config(**changes) -> PrepareConfig:
 
 def wells(cache: pathlib.Path, *, seed: int = 0) -> pd.DataFrame:
     """The tiny wells table; another seed is another screen of the same biology."""
-    folder = cache / f"wells-{seed}"
+    # The cache belongs to all workers: each writes a table of its own.
+    folder = cache / f"wells-{seed}-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
     if not folder.exists():
         folder.mkdir(parents=True)
         simulate_wells(dataclasses.replace(TINY, seed=seed), folder)

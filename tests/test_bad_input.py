@@ -164,7 +164,6 @@ def test_single_replicates_as_inactive_leave_nothing_to_train_on(load, wells):
         task.run(0, workdir)
 
 
-@pytest.mark.slow
 def test_single_replicates_as_active_train_and_the_missing_subset_is_said(wells, cache, tmp_path):
     path = tmp_path / "single.csv"
     controls = wells[wells["is_control"]]
@@ -199,7 +198,6 @@ def finished(cache, tmp_path_factory):
 @pytest.mark.filterwarnings(
     "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
 )
-@pytest.mark.slow
 def test_a_truncated_checkpoint_falls_back_and_ends_the_same(finished, cache, tmp_path):
     config, workdir = tiny.config(cache), tmp_path / "run"
     shutil.copytree(finished, workdir)

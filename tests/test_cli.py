@@ -37,7 +37,6 @@ def test_version(capsys):
         molphenix_jax.__versions__  # noqa: B018
 
 
-@pytest.mark.slow
 def test_train_and_evaluate_by_name_from_any_folder(tmp_path):
     here = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     options = {"cwd": tmp_path, "env": {**here, "MOLPHENIX_CACHE": str(tmp_path / "cache")}}

@@ -64,7 +64,6 @@ def whole(cache, tmp_path_factory):
     return folder / "run", config
 
 
-@pytest.mark.slow
 class TestWholeRun:
     def test_files(self, whole):
         workdir, _ = whole
@@ -137,7 +136,6 @@ class TestWholeRun:
         assert tiny.files(workdir, but=out) == before
 
 
-@pytest.mark.slow
 def test_no_training_pair_has_a_heldout_concentration(cache, tmp_path):
     config = tiny.config(
         cache, eval__heldout_concentrations=(10.0,), model__concentration="log", train__steps=2
@@ -174,7 +172,6 @@ def test_every_concentration_encoding_trains(kind, cache, tmp_path):
     assert all(math.isfinite(line["loss"]) for line in lines)
 
 
-@pytest.mark.slow
 def test_bfloat16_stays_near_float32(cache, tmp_path):
     losses = [
         [line["loss"] for line in fit(cache, tmp_path / d, train__compute_dtype=d)]

@@ -87,7 +87,6 @@ def test_while_xla_compiles(number, cache, tmp_path):
     assert "Finished XLA compilation of jit(steps)" not in ended.said
 
 
-@slow
 def test_during_the_evaluation(cache, tmp_path):
     workdir = tmp_path / "run"
     changes = {"eval__n_bootstrap": 20_000, "eval__baselines": "knn"}
@@ -105,7 +104,6 @@ def test_during_the_evaluation(cache, tmp_path):
     assert "continuing after update 4" in done.stdout
 
 
-@slow
 def test_a_command_of_molphenix(cache, tmp_path):
     out = tmp_path / "screen"
     command = [sys.executable, "-m", "molphenix_jax.cli", "prepare", "--layout=simulated"]

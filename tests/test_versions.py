@@ -92,7 +92,6 @@ def make(workdir: str):
 # They do what they did.
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run", "folds", "from_wells"])
 def test_an_evaluation_gives_the_rows_of_then(name, copy):
     folder = copy(name, "screen", "wells.csv")
@@ -104,7 +103,6 @@ def test_an_evaluation_gives_the_rows_of_then(name, copy):
     folders.assert_same_rows(evaluated(name), old)
 
 
-@pytest.mark.slow
 def test_a_finished_run_trains_on(copy):
     folder = copy("run", "screen")
     old = list(read_metrics(folder / "run" / METRICS_FILE))
@@ -121,7 +119,6 @@ def test_a_finished_run_trains_on(copy):
     assert stored_config(folder / "run").train.steps == 6
 
 
-@pytest.mark.slow
 def test_training_continues_from_an_earlier_checkpoint(copy):
     folder = copy("run", "screen")
     old = list(read_metrics(folder / "run" / METRICS_FILE))

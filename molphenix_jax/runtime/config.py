@@ -143,6 +143,7 @@ def complete(
 
 
 _LARGEST = 2**31 - 1
+_SECTION = (Mapping, ml_collections.ConfigDict)
 
 
 def value_problems(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
@@ -157,11 +158,11 @@ def value_problems(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> lis
 
 def _problems(value: Any, default: Any, name: str) -> Iterator[str]:
     shown = name.removeprefix(".")
-    if isinstance(value, Mapping | ml_collections.ConfigDict):
+    if isinstance(value, _SECTION):
         for key, part in value.items():
-            known = isinstance(default, Mapping | ml_collections.ConfigDict) and key in default
+            known = isinstance(default, _SECTION) and key in default
             yield from _problems(part, default[key] if known else None, f"{name}.{key}")
-        if default is not None and not isinstance(default, Mapping | ml_collections.ConfigDict):
+        if default is not None and not isinstance(default, _SECTION):
             yield f"{shown}: must be of type {type(default).__name__}, as {default!r}"
         return
     for part in value if isinstance(value, list | tuple) else (value,):
@@ -173,7 +174,7 @@ def _problems(value: Any, default: Any, name: str) -> Iterator[str]:
             yield f"{shown}={value!r}: must be within ±{_LARGEST:,}"
     if default is None or isinstance(value, _types_of(default)):
         return
-    if isinstance(default, Mapping | ml_collections.ConfigDict):
+    if isinstance(default, _SECTION):
         yield f"{shown}={value!r}: must be a section with {', '.join(default)}"
         return
     yield f"{shown}={value!r}: must be of type {type(default).__name__}, as {default!r}"
@@ -198,8 +199,6 @@ def _types_of(default: Any) -> tuple[type, ...]:
         return (list, tuple)
     if isinstance(default, float):
         return (int, float)
-    if isinstance(default, Mapping | ml_collections.ConfigDict):
-        return (Mapping, ml_collections.ConfigDict)
     return (type(default),)
 
 

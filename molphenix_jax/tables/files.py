@@ -30,14 +30,13 @@ from molphenix_jax.tables.columns import (
     short,
 )
 from molphenix_jax.tables.csv_text import GZIP, Dialect, dialect_of, unpacked_head
-from molphenix_jax.tables.numbers import Style, are_codes, numbers_of, style_of
+from molphenix_jax.tables.numbers import Style, are_codes, numbers_of, sample, style_of
 
 # Values of one batch: 32 MiB as float32.
 BATCH_VALUES = 1 << 23
 # Parquet row groups are bundled to parts of at least so many rows, which Beam hands out.
 PART_ROWS = 1 << 16
 _HEAD_ROWS = 20_000
-_SAMPLE = 500  # values of a column of text that tell whether it holds numbers
 
 _NAMES = ("names", "well_id", "keys")  # what arrays of keys are called in npz and HDF5
 
@@ -239,7 +238,7 @@ def _open_parquet(path: pathlib.Path) -> TableFile:
     if not text:
         return file
     head = file.head(text)
-    texts = {name: _sample([t for t in as_text(head.column(name)) if t]) for name in text}
+    texts = {name: sample([t for t in as_text(head.column(name)) if t]) for name in text}
     codes = [name for name in text if are_codes(texts[name])]
     if not any(is_number(field.type) or is_list(field.type) for field in schema):
         codes = []  # all is text, numbers too
@@ -277,7 +276,7 @@ def _open_csv(path: pathlib.Path, head: bytes) -> TableFile:
         if not is_text(name) and not pd.api.types.is_numeric_dtype(frame[name])
     ]
     # A feature with a stray word in it is still a feature; the word is a gap.
-    styles = _styles({n: _sample(frame[n].dropna().astype(str).tolist()) for n in words})
+    styles = _styles({n: sample(frame[n].dropna().astype(str).tolist()) for n in words})
     kinds = [
         pa.float64() if styles.get(name, "?") != "?" else _kind_of(cast(pd.Series, frame[name]))
         for name in frame.columns
@@ -300,10 +299,6 @@ def _styles(texts: Mapping[str, Sequence[str]]) -> dict[str, Style]:
         (one,) = told
         return {name: one if style == "?" else style for name, style in found.items()}
     return found
-
-
-def _sample(texts: list[str]) -> list[str]:
-    return texts[:: len(texts) // _SAMPLE + 1]
 
 
 def _is_string(kind: pa.DataType) -> bool:

@@ -1,7 +1,7 @@
 """Numbers that a table holds as text: which columns do, and what "1,5" and "1.234,5" are there."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ MISSING = frozenset(
     ("", "nan", "na", "n/a", "n.a.", "none", "null", "-", "--", "#n/a", "<na>", "nd", "n.d.")
     + ("missing", "not determined", "not tested")
 )
+_SAMPLE = 500  # cells that tell how a column writes its numbers
 _SHARE = 0.9  # of what a column says are numbers, if it is a column of numbers
 _END = r"(e[+-]?\d+)?\s*%?"
 _POINT = re.compile(rf"[+-]?((\d+\.?\d*|\.\d+){_END}|inf(inity)?)", re.IGNORECASE)
@@ -31,6 +32,11 @@ _POINT_OR_GROUP = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
 # A minus sign, and what else groups thousands: blanks that break no line, apostrophes.
 _SIGNS = str.maketrans({"\u2212": "-", "\u00a0": "", "\u202f": "", "'": "", "\u2019": ""})
 _CODE = re.compile(r"\d+")
+
+
+def sample(texts: Sequence[str]) -> Sequence[str]:
+    """As many of the cells of a column, from all its length, as tell how it is written."""
+    return texts[:: len(texts) // _SAMPLE + 1]
 
 
 def style_of(texts: Iterable[str]) -> Style | None:

@@ -104,7 +104,6 @@ def test_an_unknown_loss_is_an_error_that_names_the_known(capsys):
     assert "no loss named 'sigclip'; there are clip" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_the_command_writes_table_and_json(tmp_path):
     out = tmp_path / "loss.json"
     command = [sys.executable, "-m", "molphenix_jax.cli", "bench", "loss"]

@@ -61,13 +61,11 @@ def test_the_paper_has_its_size_and_targets():
     assert SMALL.target(0.75) is None
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
 def test_both_sides_give_the_same_losses():
     step.check_same_losses(SMALL, updates=4)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
 def test_another_loss_is_an_error(monkeypatch):
     monkeypatch.setattr(step.Ours, "__call__", lambda self: 1e9)
@@ -84,7 +82,6 @@ def test_a_missing_pytorch_is_said(small):
     )
 
 
-@pytest.mark.slow
 def test_the_command_writes_table_and_json(tmp_path, monkeypatch, capsys):
     """Without torch.compile, which takes a minute."""
     monkeypatch.setattr(

@@ -102,7 +102,6 @@ def test_a_masked_autoencoder_embeds(tmp_path, capsys):
     assert "patches of 8 pixels" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_continues(tmp_path):
     root = screens.gallery(tmp_path / "images")
     metadata = screens.treatments(tmp_path / "treatments.csv")

@@ -46,7 +46,6 @@ def compile_step(case, n, *, width=8, masked=True, **execution):
     return jax.jit(step).lower(z, z, z, mask).compile(compiler_options=cases.QUICK)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", cases.CASES)
 def test_a_ring_passes_blocks_on_and_gathers_nothing(case):
     n, devices = 1024, 8
@@ -70,7 +69,6 @@ def test_chunked_memory_is_linear_in_the_batch(case):
     assert memory(8192) >= 20 * large  # dense
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", ["cloome", "hopfield_clip"])
 def test_retrieved_patterns_are_not_held_more_often_than_needed(case):
     """Two recalls, the pulls on them, and two more: of fifteen [n, d] that autodiff would hold."""
@@ -121,7 +119,6 @@ print(json.dumps(result))
 """
 
 
-@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one():
     with socket.socket() as probe:
         probe.bind(("localhost", 0))

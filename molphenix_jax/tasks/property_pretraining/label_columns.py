@@ -6,7 +6,6 @@ takes for these (`tables.numbers`, `wells.features`).
 
 import collections
 import re
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from jaxtyping import Float
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.tables.columns import short
-from molphenix_jax.tables.numbers import MISSING, Style, numbers_of, style_of
+from molphenix_jax.tables.numbers import MISSING, Style, numbers_of, sample, style_of
 from molphenix_jax.wells.controls.words import truth_of
 from molphenix_jax.wells.features.choice import (
     DOSES,
@@ -40,7 +39,6 @@ _TASK = re.compile(r"(chembl|pubchem|aid)\W*_?\d+", re.IGNORECASE)
 # What people write for "not measured", beside -1.
 _SENTINELS = (*(-666, 99, 999, 9_999, 99_999, 999_999), *(-99, -999, -9_999, -99_999, -999_999))
 _BIT = re.compile(r"[01](\.0*)?")
-_SAMPLE = 500  # cells that tell how a column writes its numbers
 
 _TOLD = {
     "censored": "bounds (>, <, ~) are gaps",
@@ -147,7 +145,7 @@ def _of_text(where: str, name: str, column: pd.Series, notes: ColumnNotes) -> np
         notes.tell("boolean", name, "/".join(words[:4]))
         values = np.array([truths.get(t, np.nan) for t in unique.tolist()], np.float64)
     else:
-        style = style_of(_sample(text[said[code]]))
+        style = style_of(sample(text[said[code]].tolist()))
         if style is None:
             return TEXT
         if style == "?":
@@ -177,10 +175,6 @@ def _of_text(where: str, name: str, column: pd.Series, notes: ColumnNotes) -> np
 
 def _parsed(texts: np.ndarray, style: Style) -> np.ndarray:
     return numbers_of(pa.chunked_array([pa.array(texts.tolist(), pa.string())]), style)
-
-
-def _sample(texts: Sequence[str] | np.ndarray) -> Sequence[str]:
-    return list(texts[:: len(texts) // _SAMPLE + 1])
 
 
 def _truth(word: str) -> float | None:

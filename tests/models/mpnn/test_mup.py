@@ -59,7 +59,6 @@ def coordinates(width, *, mup):
     return size, moved
 
 
-@pytest.mark.slow
 def test_activations_and_their_updates_keep_their_size_across_widths():
     narrow, wide = (coordinates(width, mup=True) for width in WIDTHS)
     for size, other in zip(narrow, wide, strict=True):

@@ -33,7 +33,6 @@ def first_and_last(config, workdir):
     return jax.tree.leaves(before), jax.tree.leaves(load_encoder(workdir)[1]["params"])
 
 
-@pytest.mark.slow
 def test_the_contrastive_loss_trains_the_encoder(cache, tmp_path):
     config = tiny.config(cache, **ENCODER, molecules__blocks="")
     before, after = first_and_last(config, tmp_path)
@@ -42,7 +41,6 @@ def test_the_contrastive_loss_trains_the_encoder(cache, tmp_path):
     assert (tmp_path / "evaluation.json").exists()
 
 
-@pytest.mark.slow
 def test_it_starts_from_a_pretrained_run(cache, tmp_path):
     labels = tiny_labels.table(tmp_path / "labels.parquet", with_atoms=False)
     pretrained = tmp_path / "pretrained"

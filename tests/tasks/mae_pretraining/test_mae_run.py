@@ -168,7 +168,6 @@ def test_a_repeat_holds_the_same_part_back_and_draws_anew(finished, tmp_path):
     assert any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs)
 
 
-@pytest.mark.slow
 def test_a_stopped_run_continues_bit_for_bit(finished, tmp_path):
     folder, _ = finished
     c = config(folder / "blobs.npz", data__folds=1, train__steps=20, train__checkpoint_every=10)

@@ -94,7 +94,6 @@ def test_a_killed_run_continues_bit_for_bit(finished, labels, cache, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.slow
 def test_it_learns_what_follows_from_the_structure(labels, cache, tmp_path):
     c = config(
         labels,

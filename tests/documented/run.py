@@ -197,7 +197,8 @@ class Reader:
     def _make(self, target: str, number: int) -> None:
         """The recipe of a target: trainings run, tools exist; what installs is not repeated."""
         recipe = subprocess.run(
-            ["make", "--dry-run", "--no-print-directory", target],
+            # All of it, also what is up to date here.
+            ["make", "--dry-run", "--always-make", "--no-print-directory", target],
             cwd=collect.ROOT,
             capture_output=True,
             text=True,

@@ -24,7 +24,12 @@ from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.run import Run
 from molphenix_jax.runtime.step import Params, make_init
 from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder, read_json
-from molphenix_jax.tasks.stored import changes_of_training, placed_config, stored_config
+from molphenix_jax.tasks.stored import (
+    changes_of_training,
+    need_own_folder,
+    placed_config,
+    stored_config,
+)
 from molphenix_jax.train import abstract_state
 
 EVALUATIONS, REQUEST_FILE = "evaluations", "request.json"
@@ -59,6 +64,7 @@ def evaluate(
     if name and not re.fullmatch(r"[\w+=-][\w.+=-]*", name):
         raise ConfigError(f"--name={name!r}: letters, digits and . _ - + = make a name")
     tasks.validate(chosen)
+    need_own_folder(workdir, chosen)
     mesh = meshes.make_mesh(chosen.train.devices)
     task = tasks.make(chosen, mesh, workdir)
     loaded = []

@@ -13,6 +13,7 @@ DATA_ROOMS = {"wells", "screens", "images", "simulated"}
 # Room → the rooms it may import besides itself.
 ALLOWED = {
     **dict.fromkeys(ARRAY_ROOMS, BASE),
+    "molecules": {"tables"} | BASE,
     "errors": set(),
     "extras": {"errors"},
     "signals": set(),

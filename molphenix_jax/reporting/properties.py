@@ -5,13 +5,14 @@ import io
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from molphenix_jax.reporting.page import picture
 from molphenix_jax.reporting.rows import interval_of
-from molphenix_jax.storage import write_text
+from molphenix_jax.storage import write_csv, write_text
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
@@ -62,9 +63,8 @@ def write_property_report(
         Path of `report/index.html`.
     """
     folder = pathlib.Path(workdir) / "report"
-    lines = [",".join(_COLUMNS)]
-    lines += [",".join(f'"{cell}"' for cell in _cells(row)) for row in evaluation["results"]]
-    write_text(folder / "results.csv", "\n".join(lines) + "\n")
+    cells = [_cells(row) for row in evaluation["results"]]
+    write_csv(folder / "results.csv", pd.DataFrame(cells, columns=list(_COLUMNS), dtype=object))
     picture(folder, "training.png", _training(metrics), "")
     body = [f"<h1>{html.escape(title)}</h1>"]
     body.append("<p class='note'>Molecules of scaffolds that training did not see.</p>")

@@ -1,15 +1,15 @@
 """The page of a finished run: ``report/index.html`` with its pictures, CSV and Markdown."""
 
-import csv
 import html
-import io
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+
 from molphenix_jax.reporting import curves, rows
 from molphenix_jax.reporting.page import html_page, picture
-from molphenix_jax.storage import write_text
+from molphenix_jax.storage import write_csv, write_text
 
 _HEADLINE = ("setting", "model", "queries", "gallery", *rows.METRICS.values(), "median rank")
 _FULL = (
@@ -45,7 +45,7 @@ def write_report(
         Path of ``report/index.html``. Beside it: PNGs, ``results.csv`` and ``results.md``.
     """
     folder = pathlib.Path(workdir) / "report"
-    write_text(folder / "results.csv", results_csv(evaluation))
+    write_csv(folder / "results.csv", results_table(evaluation))
     write_text(folder / "results.md", results_markdown(evaluation, title=title))
 
     body = [f"<h1>{html.escape(title)}</h1>"]
@@ -68,13 +68,9 @@ def write_report(
     return index
 
 
-def results_csv(evaluation: Mapping) -> str:
+def results_table(evaluation: Mapping) -> pd.DataFrame:
     """Every row of ``evaluation.json``; intervals are two columns each, empty without one."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_FULL)
-    writer.writerows(_full_rows(evaluation))
-    return text.getvalue()
+    return pd.DataFrame(_full_rows(evaluation), columns=list(_FULL), dtype=object)
 
 
 def results_markdown(evaluation: Mapping, *, title: str) -> str:

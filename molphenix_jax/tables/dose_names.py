@@ -72,7 +72,7 @@ class DoseName:
         kind: a dose; perhaps one (in `doubt`); the unit of one.
         unit: of a dose, None where the name says none.
         log: 1 or -1 for a logarithm whose unit the name does not say.
-        stem: the words that a dose and its unit column share.
+        stem: the words that a dose and its unit column share; none where no word means a dose.
         doubt: what speaks against it.
     """
 
@@ -101,7 +101,8 @@ def dose_name(name: str) -> DoseName | None:
     if not _UNIT_WORDS.isdisjoint(words) and (has_stem or len(words) == 1):
         return DoseName("unit", stem=shared)
     if has_stem and (_MASS.search(lower) or _PERCENT.search(lower)):
-        return DoseName("doubt", doubt="its unit needs the molar mass of each compound")
+        why = "its unit needs the molar mass of each compound"
+        return DoseName("doubt", stem=shared, doubt=why)
     prefix, rest = _unit_of(words)
     log = _log_of(bare, rest)
     others = [word for word in rest if word not in _STEMS | _PLAIN | _LOG | _NEGATIVE]
@@ -110,7 +111,8 @@ def dose_name(name: str) -> DoseName | None:
     unit = _unit(prefix, log) if prefix is not None else None
     if has_stem:
         if others or any(word in _NEGATIVE for word in rest) and not log:
-            return DoseName("doubt", unit, doubt=f"its name says {' '.join(words)!r}")
+            why = f"its name says {' '.join(words)!r}"
+            return DoseName("doubt", unit, stem=shared, doubt=why)
         return DoseName("dose", unit, log, frozenset(rest))
     if not _DOUBTFUL_STEMS.isdisjoint(words):
         return DoseName("doubt", unit, doubt=f"its name says {' '.join(words)!r}")

@@ -11,15 +11,11 @@ import pyarrow.compute as pc
 from jaxtyping import Float
 
 from molphenix_jax.tables.columns import as_text
+from molphenix_jax.tables.missing import MISSING
 
 # Decimal point; decimal point, and commas that group thousands; decimal comma; not to be told.
 Style = Literal[".", ".,", ",", "?"]
 
-# What stands in a cell for a missing number.
-MISSING = frozenset(
-    ("", "nan", "na", "n/a", "n.a.", "none", "null", "-", "--", "#n/a", "<na>", "nd", "n.d.")
-    + ("missing", "not determined", "not tested")
-)
 _SAMPLE = 500  # cells that tell how a column writes its numbers
 _SHARE = 0.9  # of what a column says are numbers, if it is a column of numbers
 _END = r"(e[+-]?\d+)?\s*%?"

@@ -4,10 +4,12 @@ import numpy as np
 
 from molphenix_jax.molecules import standardise
 from molphenix_jax.tables.columns import as_text, second_compound
+from molphenix_jax.tables.missing import NOTHING
 from molphenix_jax.wells.checked import CheckedRows
 from molphenix_jax.wells.controls.words import POSITIVE, TREATED, kind_of, solvents_among
 
-_NOTHING = frozenset(("", "nan", "none", "null", "na", "n/a", "-", "--", "0", "false", "single"))
+# A compound that nobody knows is one all the same.
+_NONE = NOTHING | {"0", "false", "single"}
 
 
 def reject_combinations(rows: CheckedRows) -> None:
@@ -45,4 +47,4 @@ def reject_combinations(rows: CheckedRows) -> None:
 
 
 def _is_compound(text: str) -> bool:
-    return text.casefold() not in _NOTHING and kind_of(text) in ("", POSITIVE, TREATED)
+    return text.casefold() not in _NONE and kind_of(text) in ("", POSITIVE, TREATED)

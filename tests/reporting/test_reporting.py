@@ -1,13 +1,12 @@
 """Every row reaches the reader, nothing is taken for markup, words match the numbers."""
 
-import csv
 import html.parser
-import io
 
 import numpy as np
 import pytest
 
-from molphenix_jax.reporting import curves, report, rows, table
+from molphenix_jax.reporting import curves, report, rows, table, write_property_report
+from molphenix_jax.storage import read_csv
 
 pytestmark = pytest.mark.slow
 
@@ -148,13 +147,33 @@ def test_names_are_never_markup(tmp_path):
 
 def test_csv_holds_every_number():
     evaluation = make_evaluation()
-    found = list(csv.DictReader(io.StringIO(report.results_csv(evaluation))))
+    found = report.results_table(evaluation).to_dict("records")
     assert len(found) == len(evaluation["results"])
     for line, row in zip(found, evaluation["results"], strict=True):
         assert line["model"] == row["model"]
         assert line["psi"] == ("" if row["psi"] is None else f"{row['psi']:g}")
         assert float(line["top_1pct_high"]) == pytest.approx(row["top_1pct_ci"][1], rel=1e-5)
         assert float(line["median_rank_pct"]) == pytest.approx(row["median_rank_pct"], rel=1e-5)
+
+
+def test_cells_that_a_spreadsheet_would_run_are_marked(tmp_path):
+    evaluation = make_evaluation(models=("=1+1", "molphenix"))
+    report.write_report(tmp_path, evaluation, make_metrics())
+    path = tmp_path / "report" / "results.csv"
+    assert ",'=1+1," in path.read_text()
+    found = read_csv(path)
+    assert set(found["model"]) == {"=1+1", "molphenix"}
+    assert found["median_rank_pct"].notna().all()
+
+    target = '=HYPERLINK("http://x")'
+    row = {"target": target, "metric": "r2", "model": "knn", "value": -0.5, "ci": [-0.6, -0.4]}
+    row |= {"n": 12, "n_positive": None}
+    metrics = [{"kind": "train", "step": 1, "loss": 1.0}]
+    properties = {"results": [row], "comparisons": []}
+    write_property_report(tmp_path / "labels", properties, metrics, title="labels")
+    path = tmp_path / "labels" / "report" / "results.csv"
+    assert path.read_text().splitlines()[1].startswith("\"'=HYPER")
+    assert read_csv(path)["target"].tolist() == [target]
 
 
 def test_the_headline_table_shows_active_and_all_and_marks_the_best():
@@ -215,9 +234,8 @@ def test_a_recall_without_an_interval_is_shown_without():
     for row in evaluation["results"]:
         row.update(top_1pct=0.0, top_1pct_ci=[0.0, 0.0])
     assert rows.with_interval(evaluation["results"][0], "top_1pct") == "0.0 [no interval]"
-    for text in (table.to_text(evaluation, full=True, width=200), report.results_csv(evaluation)):
-        assert "[0.0, 0.0]" not in text
-    line = next(csv.DictReader(io.StringIO(report.results_csv(evaluation))))
+    assert "[0.0, 0.0]" not in table.to_text(evaluation, full=True, width=200)
+    line = report.results_table(evaluation).iloc[0]
     assert (line["top_1pct_low"], line["top_1pct_high"]) == ("", "")
     curves.recall_figure(evaluation, "unseen_molecules")
 

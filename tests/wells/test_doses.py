@@ -170,6 +170,47 @@ def test_what_could_be_misread_stops(columns, message):
     assert "wells.csv" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["concentration_um", "dose", "Metadata_conc", "dose_level"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["low", "high"],
+        [True, False],
+        ["yes", "no"],
+        ["D1", "D2"],
+        [">10", "<1"],
+        ["uM", "nM"],
+        ["low", "1", "high"],
+        ["DMSO", "low", "top"],
+    ],
+)
+def test_a_dose_without_numbers_is_never_the_default(name, cells):
+    """Wells and joined tables: read_doses sees all their columns."""
+    with pytest.raises(WellsError, match=rf"{name}' looks like a dose and holds no numbers \('"):
+        read({name: cells})
+    # Beside a column of numbers it is no dose.
+    doses = read({name: cells, "final_conc_uM": [2.5] * len(cells)})
+    assert (doses.um == 2.5).all()
+    assert f"no dose and no feature: '{name}'" in doses.notes
+    assert read({name: cells}, column="none").notes[0].startswith("no concentration column")
+
+
+@pytest.mark.parametrize("cells", [[None, None], ["", "n/a"], ["DMSO", "-"]])
+def test_an_empty_column_of_doses_is_never_the_default(cells):
+    with pytest.raises(WellsError, match=r"'dose' looks like a dose and (is empty|holds no)"):
+        read({"dose": pa.array(cells, pa.string())})
+
+
+def test_words_for_controls_are_no_doses_and_hide_none():
+    doses = read({"dose": ["DMSO", "DMSO", "untreated", "1", "2.5"]})
+    assert doses.um[3:].tolist() == [1, 2.5]
+
+
+def test_a_word_that_says_nothing_of_doses_is_no_dose():
+    for columns in ({"amount": ["a", "b"]}, {"M": ["f", "m"]}, {"dose_note": ["same", "same"]}):
+        assert read(columns).column == ""
+
+
 def test_the_user_says_which_column_and_which_unit():
     table = {"dose_level": [1, 2], "conc_uM": [3.0, 4.0], "conc_nM": [1.0, 2.0]}
     assert read(table, column="conc_uM").um.tolist() == [3, 4]

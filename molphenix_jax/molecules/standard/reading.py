@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from rdkit import Chem, rdBase
 
+from molphenix_jax.tables.missing import MISSING
+
 MAX_CHARACTERS = 10_000
 MAX_ATOMS = 1_000  # hydrogens not counted
 MAX_FRAGMENTS = 100
@@ -18,10 +20,7 @@ MAX_RINGS = 250
 MAX_NEIGHBOURS = 12
 MAX_BONDS_PER_ATOM = 2.6
 
-_MISSING = frozenset(
-    ("nan", "none", "null", "na", "n/a", "n.a.", "<na>", "nat", "-", "--", "?", ".", "_", "nd")
-    + ("unknown", "missing", "not available", "no structure", "tbd", "undefined")
-)
+_MISSING = MISSING | {"no structure"}
 _SPREADSHEET = frozenset(("#n/a", "#name?", "#value!", "#ref!", "#num!", "#null!", "#div/0!"))
 _INCHIKEY = re.compile(r"[A-Z]{14}-[A-Z]{10}-[A-Z]")
 # ChemAxon writes "SMILES |extension|"; others write "SMILES name" (docs/method.md §7.1).
@@ -92,13 +91,13 @@ def parse_all(smiles: Sequence[str]) -> list[Chem.Mol | None]:
 def _check_text(text: str) -> None:
     if not text:
         raise UnusableError("no SMILES")
-    if text.lower() in _MISSING:
-        raise UnusableError(f"no SMILES, only {text!r}")
     if text.lower() in _SPREADSHEET:
         raise UnusableError(
             f"no SMILES but a spreadsheet's error {text}: a cell that begins with = was taken for "
             "a formula; export the column as text"
         )
+    if text.lower() in _MISSING:
+        raise UnusableError(f"no SMILES, only {text!r}")
     if len(text) > MAX_CHARACTERS:
         raise UnusableError(
             f"{len(text):,} characters, more than the {MAX_CHARACTERS:,} of the largest molecules "

@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.tables.columns import short
-from molphenix_jax.tables.numbers import MISSING, Style, numbers_of, sample, style_of
+from molphenix_jax.tables.missing import MISSING
+from molphenix_jax.tables.numbers import Style, numbers_of, sample, style_of
 from molphenix_jax.wells.controls.words import truth_of
 from molphenix_jax.wells.features.choice import (
     DOSES,

@@ -23,9 +23,13 @@ from molphenix_jax.tables.dose_names import (
     needs_mass,
     parse_unit,
 )
+from molphenix_jax.tables.missing import NOTHING
+from molphenix_jax.wells.controls.words import POSITIVE, TREATED, kind_of
 from molphenix_jax.wells.doses.grid import SAME_DOSE
 
-_MISSING = frozenset(("", "nan", "na", "n/a", "none", "null", "-", "--", ".", "-666"))
+# -666 is the Broad Institute's. A dose that nobody knows is no missing one: a well without SMILES
+# and dose may be a control.
+_NONE = NOTHING | {"-666"}
 _CELL = re.compile(r"([+-]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d+)?)\s*(.*)", re.DOTALL)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 # In µM: doses all above or all below are those of another unit.
@@ -108,21 +112,25 @@ def read_doses(
         said = names.get(column, DoseName("dose"))
         only = _Column(path, table, column, said, names, given_unit)
         return _result([only], [], path)
-    read, doubted = [], []
+    read, doubted, worded = [], [], []
     for name, said in names.items():
         if said.kind == "unit":
             continue
-        if said.kind == "doubt" or not _holds_numbers(table.column(name)):
+        if not _holds_numbers(table.column(name)):
+            if said.kind == "dose" or said.stem and len(_said(table.column(name))) > 1:
+                worded.append(name)
+        elif said.kind == "doubt":
             doubted.append(name)
-            continue
-        read.append(_Column(path, table, name, said, names, given_unit))
-    doubted = [name for name in doubted if _holds_numbers(table.column(name))]
+        else:
+            read.append(_Column(path, table, name, said, names, given_unit))
     if not read:
         if doubted:
             raise WellsError(_doubtful(path, table, doubted[0], names[doubted[0]]))
+        if worded:
+            raise WellsError(_without_numbers(path, table, worded[0], default_um))
         return _default(table.num_rows, default_um, "no column is one")
     read.sort(key=_Column.order)
-    return _result(read, doubted, path)
+    return _result(read, [*doubted, *worded], path)
 
 
 class _Column:
@@ -207,7 +215,7 @@ class _Column:
         codes = np.full(len(labels), -1)
         for i, label in enumerate(labels):
             rows = np.flatnonzero(used & (code == i))
-            missing = label.lower() in _MISSING
+            missing = label.lower() in _NONE
             unit = self.said.unit if missing else parse_unit(label)
             codes[i] = self._code(unit)
             if unit and self.said.unit and unit != self.said.unit and len(rows):
@@ -342,14 +350,36 @@ def _doubtful(path: str, table: pa.Table, name: str, said: DoseName) -> str:
     )
 
 
+def _without_numbers(path: str, table: pa.Table, name: str, default_um: float) -> str:
+    values = [text for text in pd.unique(as_text(table.column(name))) if text][:3]
+    holds = f"holds no numbers ({', '.join(map(repr, values))})" if values else "is empty"
+    return (
+        f"{path}: column {name!r} looks like a dose and {holds}; no other column is one: write "
+        "numbers with their unit there, name the right column with --columns=concentration_um=…, "
+        f"or take all treated wells at {default_um:g} µM with --columns=concentration_um=none"
+    )
+
+
 def _holds_numbers(column: pa.ChunkedArray) -> bool:
-    """Whether half of what a column says begins with a number."""
+    """Whether half of what a column says of treated wells begins with a number."""
     if is_number(column.type):
         return True
     if pa.types.is_nested(column.type) or pa.types.is_boolean(column.type):
         return False
-    said = [text for text in as_text(column) if text.lower() not in _MISSING]
-    return sum(bool(_CELL.match(text)) for text in said) >= 0.5 * max(1, len(said))
+    said = _said(column)
+    return sum(bool(_CELL.match(text)) * n for text, n in said.items()) >= 0.5 * max(
+        1, sum(said.values())
+    )
+
+
+def _said(column: pa.ChunkedArray) -> dict[str, int]:
+    """What a column says, with how often; without gaps and the words for controls."""
+    counts = pd.Series(as_text(column)).value_counts().to_dict()
+    return {
+        text: n
+        for text, n in counts.items()
+        if text.lower() not in _NONE and kind_of(text) in ("", POSITIVE, TREATED)
+    }
 
 
 def _unit_column(
@@ -370,7 +400,7 @@ def _unit_column(
 
 
 def _names_units(column: pa.ChunkedArray) -> bool:
-    said = {text for text in as_text(column) if text.lower() not in _MISSING}
+    said = {text for text in as_text(column) if text.lower() not in _NONE}
     return any(parse_unit(text) or needs_mass(text) for text in said)
 
 
@@ -390,7 +420,7 @@ def _parsed(path: str, name: str, unique: list[str]) -> list[tuple[float, Unit |
 def _cell(
     text: str, match: re.Match[str] | None, thousands: bool
 ) -> tuple[float, Unit | None, str]:
-    if text.lower() in _MISSING:
+    if text.lower() in _NONE:
         return np.nan, None, ""
     bad = (np.nan, None, "concentration is not a number")
     try:

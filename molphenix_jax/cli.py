@@ -16,7 +16,7 @@ from molphenix_jax import signals
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line: a parser with one for each command."""
-    from molphenix_jax import __version__
+    from molphenix_jax import __version__, plugins
     from molphenix_jax.commands import (
         bench,
         convert_openphenom,
@@ -27,6 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     parser = argparse.ArgumentParser(prog="molphenix", description=__doc__)
+    parser.add_argument("--plugin", action="append", help=plugins.HELP)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in (train, prepare, embed, embed_images, convert_openphenom, bench):
@@ -39,15 +40,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # this process is the command
         signals.install()
     # Imported late: a signal during the imports below ends the process with its sentence.
+    from molphenix_jax import plugins
     from molphenix_jax.errors import sentence_of
     from molphenix_jax.runtime.progress import say
 
     parser = make_parser()
-    arguments = parser.parse_args(argv)
-    if not hasattr(arguments, "run"):  # no command
-        parser.print_help()
-        return 0
     try:
+        # Before the other arguments, which may name what they register, and wherever they stand.
+        given, others = plugins.split(sys.argv[1:] if argv is None else argv)
+        for sentence in plugins.load(given):
+            say(sentence)
+        arguments = parser.parse_args(others)
+        if not hasattr(arguments, "run"):  # no command
+            parser.print_help()
+            return 0
         with signals.working():
             return arguments.run(arguments)
     except Exception as error:

@@ -12,6 +12,10 @@ another one (`--checkpoint=STEP`), with other eval fields if they are given, as 
 and nothing else: NAME is `--name`, or else after-STEP, after-STEP-2 and so on. The same request
 again replaces its folder.
 
+`--plugin=FILE.py` or `--plugin=package.module` imports code that registers a loss, an encoding, a
+task … (docs/contributing.md) before the config is read. The run keeps the name, and evaluating it
+finds the plugin again.
+
 Ctrl-C and SIGTERM end it within 5 seconds, at any moment, and the same command continues. A
 training that is told to end saves its state if that takes no longer. Exit status: 0 done, 1 input
 that cannot be used, 2 usage, 130 Ctrl-C, 143 SIGTERM.
@@ -32,10 +36,10 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from molphenix_jax import train
+from molphenix_jax import plugins, train
 from molphenix_jax.errors import InputError, sentence_of
 from molphenix_jax.evaluate import evaluate
-from molphenix_jax.runtime.config import config_file
+from molphenix_jax.runtime.config import Config, config_file
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.tasks.stored import placed_config
 
@@ -49,13 +53,14 @@ _CHECKPOINT = flags.DEFINE_integer(
 _NAME = flags.DEFINE_string(
     "name", "", "With --mode=evaluate: the folder in WORKDIR/evaluations; after-STEP if not given."
 )
+flags.DEFINE_multi_string("plugin", [], plugins.HELP)
 
 
 def main(argv: list[str]) -> None:
     """Runs the mode that the flags ask for; errors of the user's input end without a traceback."""
     del argv
     logging.set_verbosity(logging.WARNING)  # orbax tells of every file it writes
-    workdir, config = pathlib.Path(_WORKDIR.value), flags.FLAGS.config
+    workdir, config = pathlib.Path(_WORKDIR.value), _with_plugins(flags.FLAGS.config)
     try:
         with signals.working():
             if _MODE.value == "evaluate":
@@ -70,16 +75,26 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
+def _with_plugins(config: Config | None) -> Config | None:
+    """The config with the names of this process' plugins, for whoever opens the run."""
+    if config is not None and plugins.names():
+        with config.unlocked():
+            config.plugins = plugins.names()
+    return config
+
+
 def _define_config(argv: list[str]) -> list[str]:
-    """Defines --config; gives the arguments that are left to parse.
+    """Imports plugins, then defines --config; gives the arguments that are left to parse.
 
     The config of a run stands for itself, so that its fields can be given too: of the run that
     --config=RUN/config.json names, or that --mode=evaluate is asked for without --config.
 
     Raises:
         flags.Error: There is no such config file.
-        InputError: The config of the run cannot be used.
+        InputError: A plugin, or the config of the run, cannot be used.
     """
+    for sentence in plugins.load(plugins.split(argv)[0]):
+        say(sentence)
     early = flags.FlagValues()
     for name in ("config", "workdir", "mode"):
         flags.DEFINE_string(name, None, "", flag_values=early)
@@ -124,7 +139,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
         message = "--config is missing, e.g. --config=s2l"
         if left[1:]:
             message = f"unknown arguments: {' '.join(left[1:])}"
-    except (InputError, OSError) as error:  # of a run whose config cannot be used
+    except (InputError, OSError) as error:  # of a plugin, or a run whose config cannot be used
         say(f"error: {sentence_of(error)}")
         sys.exit(1)
     except SyntaxError as error:

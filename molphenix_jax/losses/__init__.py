@@ -22,7 +22,8 @@ pair, all other rows are what it is told from; both sides are L2-normalised.
 clip, dcl, infoloob, siglip, hopfield_clip and cloome tell pairs apart; s2l and cwcl also soften the
 targets of other pairs by how similar frozen vectors of one side are (`profile=`, [n, p]; s2l in
 units of `null_constant`, with the constants of `S2L_PRESETS`). `PROPERTY_LOSSES` are those of
-property prediction with missing labels.
+property prediction with missing labels. A loss of one's own is a `LossSpec` under a name,
+`molphenix_jax.register("loss", name, spec)`: of a `PairSum`, or of any kernel (`losses.blocks`).
 
 `Execution` is a choice of its own, which changes no number beyond rounding:
 
@@ -56,6 +57,7 @@ whose rows are split over the axis, of one process or of many; scale and bias ar
 11.9
 """
 
+from molphenix_jax.losses.pairs import PairSum
 from molphenix_jax.losses.properties import PROPERTY_LOSSES
 from molphenix_jax.losses.registry import LOSSES, S2L_PRESETS, Loss, LossSpec, make_loss
 from molphenix_jax.losses.similarity import null_constant
@@ -68,6 +70,7 @@ __all__ = [
     "Execution",
     "Loss",
     "LossSpec",
+    "PairSum",
     "make_loss",
     "null_constant",
 ]

@@ -1,4 +1,4 @@
-"""The eight losses of the paper's comparison, by name: `make_loss`.
+"""Losses by name, among them the eight of the paper's comparison: `make_loss`.
 
 A loss is chosen by name and given its options; how it is executed (dense, chunked, ring) is a
 separate choice that changes memory and time but, up to rounding, no number.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,11 @@ from jaxtyping import Array, Bool, Float
 from molphenix_jax.losses import blocks, hopfield, similarity, streaming
 from molphenix_jax.losses.sigmoid import Form, SigmoidKernel
 from molphenix_jax.losses.softmax import SoftmaxKernel
+from molphenix_jax.parts import Parts, define, register
 
 Summed = tuple[Float[Array, ""], Float[Array, ""]]
 Evaluate = Callable[[blocks.Side, blocks.Side, blocks.Shared, streaming.Plan], Summed]
+Kernel = streaming.SummedKernel
 
 # γ, ζ and k of S2L. "molgps" and "fingerprint" are the paper's two versions (Table 7 caption: "for
 # non-MolGPS version gamma 2.75, zeta is 1.0"), "cellclip" is the public code of CellCLIP, and with
@@ -44,14 +46,16 @@ class LossSpec:
 
     Attributes:
         summary: one line, with the source.
-        build: options to the function that evaluates the loss, summed over rows.
-        options: the options that exist, with their defaults.
+        build: options, by name, to a kernel (`SummedKernel`; a `PairSum` where pairs stand alone),
+            which runs dense, chunked and as a ring; or, for what is no single walk over pairs, to a
+            function (rows, cols, shared, plan) of the loss summed over rows and the sum of w.
+        options: the options that exist, with their defaults: numbers, strings, booleans.
         uses: of "profile" and "null_constant", those a call must bring.
         compares_w: whether w is more than the identity, so that its mean is worth a metric.
     """
 
     summary: str
-    build: Callable[..., Evaluate]
+    build: Callable[..., Kernel | Evaluate]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     uses: tuple[str, ...] = ()
 
@@ -61,34 +65,23 @@ class LossSpec:
         return "profile" in self.uses
 
 
-def _streamed(kernel: streaming.SummedKernel) -> Evaluate:
-    def evaluate(rows, cols, shared, plan):
-        return streaming.summed(kernel, rows, cols, shared, plan)
-
-    return evaluate
-
-
-def _clip() -> Evaluate:
-    return _streamed(SoftmaxKernel(similarity.Identity()))
-
-
-def _dcl() -> Evaluate:
-    return _streamed(SoftmaxKernel(similarity.Identity(), exclude_positive=True))
+def _spec_problem(spec: Any) -> str:
+    """What a loss from outside got wrong; see `parts.define`."""
+    if not isinstance(spec, LossSpec):
+        return "must be a LossSpec"
+    if not callable(spec.build):
+        return "build must be a function of the options, or a kernel's class"
+    if not isinstance(spec.options, Mapping):
+        return "options must map the names of options to their defaults"
+    if unknown := set(spec.uses) - {"profile", "null_constant"}:
+        return f"uses names {', '.join(sorted(unknown))}; there are profile and null_constant"
+    return ""
 
 
-def _infoloob() -> Evaluate:
-    return _times_temperature(_dcl())
+LOSSES: Parts[LossSpec] = define("loss", _spec_problem)
 
 
-def _cwcl() -> Evaluate:
-    return _streamed(SoftmaxKernel(similarity.Cosine(), columns=False))
-
-
-def _siglip() -> Evaluate:
-    return _streamed(SigmoidKernel(similarity.Identity()))
-
-
-def _s2l(*, form: Form, gamma: float, zeta: float, threshold: float) -> Evaluate:
+def _s2l(*, form: Form, gamma: float, zeta: float, threshold: float) -> SigmoidKernel:
     if form not in get_args(Form):
         raise ValueError(f"s2l: form must be one of {get_args(Form)}, got {form!r}")
     if not 0.0 <= threshold <= 1.0:
@@ -98,27 +91,19 @@ def _s2l(*, form: Form, gamma: float, zeta: float, threshold: float) -> Evaluate
             f"s2l: needs 0 <= zeta <= gamma, got gamma {gamma} and zeta {zeta}; "
             "otherwise a similar pair's weight gamma - zeta·w is negative and the loss unbounded"
         )
-    return _streamed(
-        SigmoidKernel(similarity.ArctanL2(threshold), form=form, gamma=gamma, zeta=zeta)
-    )
+    w = similarity.ArctanL2(threshold)
+    return SigmoidKernel(similarity=w, form=form, gamma=gamma, zeta=zeta)
 
 
-def _hopfield_clip(*, beta: float) -> Evaluate:
-    return _retrieved(SoftmaxKernel(similarity.Identity(), columns=False), beta=beta)
-
-
-def _cloome(*, beta: float) -> Evaluate:
-    one_direction = SoftmaxKernel(similarity.Identity(), exclude_positive=True, columns=False)
-    return _times_temperature(_retrieved(one_direction, beta=beta))
-
-
-def _retrieved(kernel: SoftmaxKernel, *, beta: float) -> Evaluate:
+def _retrieved(kernel: SoftmaxKernel, *, beta: float) -> hopfield.RetrievedLoss:
     if not beta > 0.0:
         raise ValueError(f"beta must be positive, got {beta}")
     return hopfield.RetrievedLoss(kernel, beta)
 
 
-def _times_temperature(evaluate: Evaluate) -> Evaluate:
+def _times_temperature(built: Kernel | Evaluate) -> Evaluate:
+    evaluate = _evaluation(built)
+
     def scaled(rows, cols, shared, plan):
         total, w_sum = evaluate(rows, cols, shared, plan)
         return total / shared.scale, w_sum
@@ -126,32 +111,91 @@ def _times_temperature(evaluate: Evaluate) -> Evaluate:
     return scaled
 
 
+def _evaluation(built: Any) -> Evaluate:
+    """What `LossSpec.build` gave as a function.
+
+    Raises:
+        ValueError: It is neither a function nor a kernel.
+    """
+    if callable(built):
+        return cast(Evaluate, built)
+    methods = (*("separable", "partial", "merge", "empty", "recap", "pullback"), "finish")
+    if missing := [name for name in methods if not hasattr(built, name)]:
+        raise ValueError(
+            f"{built!r} is neither a function nor a kernel: it has no {', '.join(missing)} (see "
+            "SummedKernel in molphenix_jax/losses/streaming.py)"
+        )
+    try:
+        hash(built)
+    except TypeError as error:
+        raise ValueError(
+            f"a kernel has to be hashable ({error}): make {type(built).__name__} a "
+            "dataclass(frozen=True) of numbers and strings"
+        ) from error
+
+    def evaluate(rows, cols, shared, plan):
+        return streaming.summed(built, rows, cols, shared, plan)
+
+    return evaluate
+
+
+_ALONE = similarity.Identity()
+_ONE_WAY = SoftmaxKernel(_ALONE, columns=False)
+_DCL = SoftmaxKernel(_ALONE, exclude_positive=True)
+_DCL_ONE_WAY = SoftmaxKernel(_ALONE, exclude_positive=True, columns=False)
 _BETA = types.MappingProxyType({"beta": HOPFIELD_BETA})
 
-LOSSES: Mapping[str, LossSpec] = types.MappingProxyType(
-    {
-        "clip": LossSpec("InfoNCE, both directions (paper eq. 1)", _clip),
-        "hopfield_clip": LossSpec(
-            "InfoNCE on Hopfield-retrieved patterns (docs/method.md §3)", _hopfield_clip, _BETA
-        ),
-        "infoloob": LossSpec(
-            "leave-one-out bound, times τ, both directions (CLOOME code)", _infoloob
-        ),
-        "cloome": LossSpec(
-            "CLOOB: InfoLOOB on Hopfield-retrieved patterns (CLOOME code)", _cloome, _BETA
-        ),
-        "dcl": LossSpec("InfoNCE without the positive in the denominator", _dcl),
-        "cwcl": LossSpec(
-            "softmax against cosine similarity of profiles (paper eq. 2)", _cwcl, uses=("profile",)
-        ),
-        "siglip": LossSpec("sigmoid loss (paper eq. 3)", _siglip),
-        "s2l": LossSpec(
-            "soft sigmoid loss with arctan-L2 similarity (paper eq. 4, Algorithm 1)",
-            _s2l,
-            types.MappingProxyType({"form": "weighted", **S2L_PRESETS["molgps"]}),
-            uses=("profile", "null_constant"),
-        ),
-    }
+register(
+    "loss",
+    "clip",
+    LossSpec("InfoNCE, both directions (paper eq. 1)", lambda: SoftmaxKernel(_ALONE)),
+)
+register(
+    "loss",
+    "hopfield_clip",
+    LossSpec(
+        "InfoNCE on Hopfield-retrieved patterns (docs/method.md §3)",
+        lambda beta: _retrieved(_ONE_WAY, beta=beta),
+        _BETA,
+    ),
+)
+register(
+    "loss",
+    "infoloob",
+    LossSpec(
+        "leave-one-out bound, times τ, both directions (CLOOME code)",
+        lambda: _times_temperature(_DCL),
+    ),
+)
+register(
+    "loss",
+    "cloome",
+    LossSpec(
+        "CLOOB: InfoLOOB on Hopfield-retrieved patterns (CLOOME code)",
+        lambda beta: _times_temperature(_retrieved(_DCL_ONE_WAY, beta=beta)),
+        _BETA,
+    ),
+)
+register("loss", "dcl", LossSpec("InfoNCE without the positive in the denominator", lambda: _DCL))
+register(
+    "loss",
+    "cwcl",
+    LossSpec(
+        "softmax against cosine similarity of profiles (paper eq. 2)",
+        lambda: SoftmaxKernel(similarity.Cosine(), columns=False),
+        uses=("profile",),
+    ),
+)
+register("loss", "siglip", LossSpec("sigmoid loss (paper eq. 3)", SigmoidKernel))
+register(
+    "loss",
+    "s2l",
+    LossSpec(
+        "soft sigmoid loss with arctan-L2 similarity (paper eq. 4, Algorithm 1)",
+        _s2l,
+        types.MappingProxyType({"form": "weighted", **S2L_PRESETS["molgps"]}),
+        uses=("profile", "null_constant"),
+    ),
 )
 
 
@@ -270,7 +314,7 @@ def make_loss(
         raise ValueError(f"loss {name} has no option {', '.join(unknown)}; its options: {known}")
     plan = streaming.Plan(execution, chunk_size=chunk_size, mesh=mesh, axis=axis)
     options = {**spec.options, **options}
-    return Loss(name, types.MappingProxyType(options), plan, spec.build(**options))
+    return Loss(name, types.MappingProxyType(options), plan, _evaluation(spec.build(**options)))
 
 
 def _check_shapes(name: str, z_x, z_m, profile, mask) -> None:

@@ -7,8 +7,7 @@ With l = α<z_x, z_m> + b and σ the logistic function,
 
 both as docs/method.md §14 rows 1 to 5 read them.
 
-SigLIP is the weighted form with w = I and γ = ζ = 1. Pairs do not depend on each other, so a
-block's statistics are a plain sum.
+SigLIP is the weighted form with w = I and γ = ζ = 1. Pairs do not depend on each other.
 """
 
 from __future__ import annotations
@@ -19,67 +18,30 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from molphenix_jax.losses import blocks
-from molphenix_jax.losses.similarity import Similarity
+from molphenix_jax.losses.pairs import PairSum
 
 Form = Literal["weighted", "mixture"]
 
 
-@dataclasses.dataclass(frozen=True)
-class SigmoidKernel:
-    """Sum over pairs of a sigmoid loss; also the sum of w, for the metrics.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SigmoidKernel(PairSum):
+    """A sigmoid loss.
 
     Attributes:
-        similarity: w of a block.
         form: "weighted" (γ and ζ count) or "mixture".
         gamma: γ, the weight of a pair that is not similar at all.
         zeta: ζ, by how much similarity takes that weight away.
     """
 
-    similarity: Similarity
     form: Form = "weighted"
     gamma: float = 1.0
     zeta: float = 1.0
 
-    @property
-    def separable(self) -> Literal["pairs"]:
-        """Each pair stands alone."""
-        return "pairs"
-
-    def partial(self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared) -> blocks.Stats:
-        """The block's sums of the loss and of w."""
-        logit = blocks.logits(rows, cols, shared)
-        w = self.similarity(rows, cols, shared)
+    def pairs(self, logit: Float[Array, "n m"], w: Float[Array, "n m"]) -> Float[Array, "n m"]:
+        """The loss of each pair."""
         if self.form == "mixture":
-            pairs = mixture_pairs(logit, w)
-        else:
-            pairs = weighted_pairs(logit, w, gamma=self.gamma, zeta=self.zeta)
-        valid = blocks.valid_pairs(rows, cols)
-        return blocks.Stats((), (), (_sum(pairs, valid), _sum(w, valid)))
-
-    def merge(self, a: blocks.Stats, b: blocks.Stats) -> blocks.Stats:
-        """Sums add."""
-        return blocks.Stats((), (), (a.total[0] + b.total[0], a.total[1] + b.total[1]))
-
-    def empty(self, rows: blocks.Side, cols: blocks.Side) -> blocks.Stats:
-        """Zero sums."""
-        del rows, cols
-        return blocks.Stats((), (), (jnp.zeros(()), jnp.zeros(())))
-
-    def recap(self, stats: blocks.Stats, cotangent: blocks.Stats) -> blocks.Stats:
-        """A sum's gradient needs nothing from other blocks; w has none."""
-        del stats
-        return blocks.Stats((), (), cotangent.total[0])
-
-    def pullback(
-        self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared, recap: blocks.Stats
-    ) -> Float[Array, ""]:
-        """The block's sum."""
-        return recap.total * self.partial(rows, cols, shared).total[0]
-
-    def finish(self, stats: blocks.Stats) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The summed loss and the sum of w."""
-        return stats.total
+            return mixture_pairs(logit, w)
+        return weighted_pairs(logit, w, gamma=self.gamma, zeta=self.zeta)
 
 
 def weighted_pairs(
@@ -107,7 +69,3 @@ def mixture_pairs(logit: Float[Array, "n m"], w: Float[Array, "n m"]) -> Float[A
     only_unlikely = likely <= 0.0
     mixed = jnp.where(only_unlikely, 1.0, likely + (1.0 - likely) * e)
     return jnp.log1p(e) - jnp.where(only_unlikely, -magnitude, jnp.log(mixed))
-
-
-def _sum(values: Float[Array, "n m"], valid: Array) -> Float[Array, ""]:
-    return jnp.sum(jnp.where(valid, values, 0.0))

@@ -6,9 +6,10 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from molphenix_jax import tasks
+from molphenix_jax import plugins, tasks
 from molphenix_jax.runtime.config import Config, ConfigError, complete, differences, plain
 from molphenix_jax.runtime.optimizer import learning_rate
+from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import (
     CONFIG_FILE,
     EVALUATION_FILE,
@@ -39,13 +40,20 @@ def stored_config(workdir: pathlib.Path) -> Config:
 
     Raises:
         ConfigError: The folder is no run, or has fields that this version does not know.
+        PluginError: A plugin of the run is gone, or fails.
     """
     stored, path = read_config(workdir), workdir / CONFIG_FILE
+    used = stored.pop("plugins", [])
+    for sentence in plugins.load_again(used, began=_began(workdir), needed_by=str(path)):
+        say(sentence)
     if "task" not in stored:
         raise ConfigError(f"{path} names no task: is this the --workdir of a run?")
     fields = tasks.config_module(stored["task"])
     earlier = _EARLIER.get(stored["task"], {})
-    return complete(stored, fields.default_config(), earlier=earlier, source=str(path))
+    config = complete(stored, fields.default_config(), earlier=earlier, source=str(path))
+    if used:
+        config.plugins = tuple(used)
+    return config
 
 
 def placed_config(workdir: pathlib.Path) -> Config:
@@ -58,7 +66,12 @@ def placed_config(workdir: pathlib.Path) -> Config:
     Raises:
         ConfigError: As `stored_config`.
     """
-    return _place(stored_config(workdir), read_header(workdir).get("cwd", ""))
+    return _place(stored_config(workdir), _began(workdir))
+
+
+def _began(workdir: pathlib.Path) -> str:
+    """The folder that a run was started in; "" where it does not say."""
+    return read_header(workdir).get("cwd", "")
 
 
 def _place(config: Config, began: str) -> Config:
@@ -113,9 +126,11 @@ def anew_command(workdir: pathlib.Path) -> str:
 
 def changes(old: Config, new: Config) -> list[str]:
     """Lines `field: old → new` of what a given config changes in a run's, used fields only."""
-    ignored = tasks.config_module(new.task).unused(new) if new.task == old.task else ()
+    ignored = ("plugins:",)  # what they bring stands in the fields that name it
+    if new.task == old.task:
+        ignored += tuple(tasks.config_module(new.task).unused(new))
     lines = differences(plain(old), plain(new))
-    return [line for line in lines if not line.startswith(tuple(ignored))]
+    return [line for line in lines if not line.startswith(ignored)]
 
 
 def changes_of_training(old: Config, new: Config) -> list[str]:

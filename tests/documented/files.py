@@ -11,6 +11,7 @@ from molphenix_jax.runtime.workdir import write_claim
 from molphenix_jax.simulated.images import simulate_images
 from molphenix_jax.tasks.align import config as align_config
 from tests import tiny
+from tests.documented import parts
 from tests.images import screens
 from tests.models.vit.test_openphenom import weights
 from tests.tasks.property_pretraining import tiny_labels
@@ -30,6 +31,7 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     pd.DataFrame({"smiles": smiles}).to_csv(folder / "molecules.csv", index=False)
     embedded = np.random.default_rng(0).normal(size=(len(smiles), 4)).astype(np.float32)
     pd.DataFrame({"smiles": smiles, "embedding": list(embedded)}).to_parquet(folder / "emb.parquet")
+    parts.write(folder)
     _rxrx3_core(folder)
     _bray2017(folder)
     _pycytominer(wells, folder / "profiles")

@@ -9,6 +9,7 @@ import itertools
 
 import pytest
 
+from molphenix_jax import plugins
 from tests.documented import collect, files, run
 
 # What no text shows: every option of every command, and of evaluating.
@@ -48,6 +49,8 @@ def folder(written, cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "reader")
     monkeypatch.setenv("MOLPHENIX_CACHE", str(cache / "screens"))
     run.small_measures(monkeypatch)
+    yield
+    plugins.unload()
 
 
 def test_they_are_found():

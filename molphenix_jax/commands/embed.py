@@ -11,7 +11,9 @@ from molphenix_jax.commands.arguments import need_other_output, positive
 def add_parser(commands) -> None:
     """Adds `embed`."""
     embed = commands.add_parser("embed", help="embed molecules with a trained encoder")
-    embed.add_argument("molecules", type=pathlib.Path, help="CSV or Parquet with a SMILES column")
+    embed.add_argument(
+        "molecules", type=pathlib.Path, help="CSV or Parquet with a column of SMILES, .smi or .sdf"
+    )
     embed.add_argument(
         "--encoder",
         type=pathlib.Path,

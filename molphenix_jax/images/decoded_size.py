@@ -1,11 +1,13 @@
 """How many bytes an image file becomes, told by its header: a small file may hold gigabytes."""
 
 import io
+import math
 import struct
-import zipfile
 from typing import Any
 
 import numpy as np
+
+from molphenix_jax.tables.formats.arrays import array_header
 
 JPEG2000 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 JPEG = b"\xff\xd8\xff"
@@ -34,15 +36,14 @@ def decoded_bytes(data: bytes, *, key: str = "") -> int:
     if data.startswith(JPEG2000):
         return _jpeg2000(data)
     if data.startswith(NUMPY):
-        shape, dtype = array_header(io.BytesIO(data), key)
-        return _product(shape) * dtype.itemsize
+        return array_header(io.BytesIO(data), key).n_bytes
     return 0
 
 
 def tiff_bytes(tiff: Any) -> int:
     """The same of an open TIFF: of its first series, or of the largest image within a page."""
     series = tiff.series[0]
-    largest = _product(series.shape) * np.dtype(series.dtype).itemsize
+    largest = math.prod(series.shape) * np.dtype(series.dtype).itemsize
     read = tiff.filehandle.read_segments
     for page in series.pages:
         if page is None or page.keyframe.compression not in (
@@ -59,53 +60,6 @@ def tiff_bytes(tiff: Any) -> int:
         for segment, *_ in read(page.dataoffsets, page.databytecounts):
             largest = max(largest, decoded_bytes(bytes(segment or b"")))
     return largest
-
-
-def array_header(file: Any, key: str = "") -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array in an .npy or .npz file.
-
-    Args:
-        file: Open, or its path.
-        key: Array within an .npz file; empty takes the only one.
-
-    Raises:
-        KeyError: There is no such array.
-        ValueError: The header is none of an array's.
-    """
-    if not zipfile.is_zipfile(file):
-        if hasattr(file, "seek"):
-            file.seek(0)
-            return _npy_header(file)
-        with open(file, "rb") as opened:
-            return _npy_header(opened)
-    with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        name = f"{key}.npy" if key else names[0] if len(names) == 1 else ""
-        if name not in names:
-            raise KeyError(f"no array {key!r}; there are {', '.join(array_names(names))}")
-        with archive.open(name) as member:
-            return _npy_header(member)
-
-
-def array_names(names: list[str]) -> list[str]:
-    """Names of arrays from those of the files in an .npz."""
-    return [name.removesuffix(".npy") for name in names]
-
-
-def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0
-    if version != (1, 0):
-        read = np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return shape, dtype
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for side in shape:
-        total *= int(side)  # Python's: no overflow
-    return total
 
 
 def _jpeg(data: bytes) -> int:

@@ -24,10 +24,11 @@ from molphenix_jax.images.decoded_size import (
     NUMPY,
     PNG,
     TIFF,
-    array_header,
     decoded_bytes,
     tiff_bytes,
 )
+from molphenix_jax.tables.formats.arrays import array_header
+from molphenix_jax.tables.formats.unpacked import refuse_exploding
 
 # Row groups of Parquet shards, or arrays of many images, that are kept for the next fields.
 KEPT = 4
@@ -192,8 +193,9 @@ class SourceReader:
     def _array(self, path: pathlib.Path, key: str) -> np.ndarray:
         """An array of many images, each of which may have so many MiB."""
         try:
-            shape, dtype = array_header(path, key)
-            _check_size(math.prod(shape[1:]) * dtype.itemsize, self.max_mib)
+            header = array_header(path, key)
+            refuse_exploding(path, header.n_bytes)
+            _check_size(header.n_bytes // max(1, *header.shape[:1]), self.max_mib)
         except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
             raise ImageError(f"unreadable: {error}") from error
         return decode(_bytes(path), key=key, max_mib=math.inf)

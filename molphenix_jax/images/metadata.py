@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from molphenix_jax.images.fields import Field, ImagesError
-from molphenix_jax.images.layouts.listing import PLACE, as_text, find_column, read_listing
+from molphenix_jax.images.layouts.listing import PLACE, find_column, read_listing
 from molphenix_jax.tables.columns import find_columns
 from molphenix_jax.tables.dose_names import dose_name
 from molphenix_jax.tables.names import well_name
@@ -61,7 +61,7 @@ def find_metadata(
     known = np.ones(len(table), bool)
     notes: list[str] = []
     if listed is not None:
-        table = _plain(table.merge(listed, how="left", on=_KEYS, validate="1:1"))
+        table = table.merge(listed, how="left", on=_KEYS, validate="1:1").fillna("")
     if path is not None:
         table, known, note = _join(table, path, columns)
         notes.append(note)
@@ -117,12 +117,7 @@ def _join(
     note = f"{int(known.sum()):,} of {len(known):,} wells are in {path.name} by {', '.join(keys)}"
     if twice:
         note += f"; {twice:,} rows that repeat another were ignored"
-    return _plain(joined), known, note
-
-
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """All columns as text, "" where the join found nothing."""
-    return pd.DataFrame({name: as_text(frame[name]) for name in frame.columns})
+    return joined.fillna(""), known, note
 
 
 def _in_our_words(

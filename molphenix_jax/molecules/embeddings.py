@@ -11,16 +11,24 @@ import re
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from absl import logging
 from jaxtyping import Float32
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.molecules.standard import standardise
+from molphenix_jax.tables.columns import as_number, as_text, is_list, is_number, short
+from molphenix_jax.tables.files import TableFile, open_file
+from molphenix_jax.tables.formats.arrays import array_header, damage_of
+from molphenix_jax.tables.lists import as_lists, as_matrix, usual_length
+from molphenix_jax.tables.text import read_text
 
 _INCHIKEY = re.compile(r"[A-Z]{14}(-[A-Z]{10}-[A-Z])?")
 _FIRST_BLOCK = 14
 _SHOWN = 5
+
+
+class EmbeddingsError(InputError):
+    """A file of molecule embeddings that cannot be used; names it, the row and the remedy."""
 
 
 def load_embeddings(
@@ -33,40 +41,30 @@ def load_embeddings(
     has several different rows for one key, the first counts, which is logged too.
 
     Args:
-        path: `.parquet` with a column `inchikey` or `smiles` (the first, if both) and one list
-            column, or else its numeric columns in file order; `.npz` with arrays `keys` and
-            `embeddings`; or `.npy` [m, k] beside a `.txt` (one key a line) or `.csv` (a column
-            `inchikey` or `smiles`) of the same name, in the same order. Keys are InChIKeys, their
-            first blocks, or SMILES.
+        path: Parquet or CSV with a column `inchikey` or `smiles` (the first, if both) and one list
+            column, or else its numeric columns in file order; `.npz` or HDF5 with arrays `keys` (or
+            `names`) and `embeddings`; or `.npy` [m, k] beside a `.txt` (one key a line) or `.csv`
+            (a column `inchikey` or `smiles`) of the same name, in the same order. Keys are
+            InChIKeys, their first blocks, or SMILES.
         molecules: n rows with columns `smiles` and `inchikey`, as `standardise` gives them.
 
     Returns:
         [n, k] float32, finite.
 
     Raises:
-        FileNotFoundError: the file, or the keys beside an `.npy`, are missing.
-        ValueError: the file has another layout; molecules lack an embedding (says how many and
-            the first few); an embedding that is needed has NaN or infinite values.
+        InputError: the file, or the keys beside an `.npy`, are missing, damaged or of another
+            layout; molecules lack an embedding (says how many and the first few); an embedding that
+            is needed has NaN or infinite values.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no molecule embeddings at {path}")
-    readers = {".parquet": _read_parquet, ".npz": _read_npz, ".npy": _read_npy}
-    if path.suffix not in readers:
-        raise ValueError(f"{path}: molecule embeddings are read from {', '.join(readers)}")
-    keys, embeddings = readers[path.suffix](path)
-    if embeddings.ndim != 2 or embeddings.dtype.kind not in "fiu" or len(keys) != len(embeddings):
-        raise ValueError(
-            f"{path}: {len(keys)} keys need a numeric array [{len(keys)}, k] of embeddings, "
-            f"found {embeddings.dtype} {embeddings.shape}"
-        )
+    keys, embeddings = _read_npy(path) if path.suffix == ".npy" else _read_table(open_file(path))
     rows = _match(path, _inchikeys(path, keys), embeddings, molecules)
     chosen = embeddings[rows].astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(chosen).all(axis=1))
     if bad.size:
-        raise ValueError(
+        raise EmbeddingsError(
             f"{path}: {bad.size} embeddings have NaN or infinite values, "
-            f"the first for key {keys[rows[bad[0]]]!r} (row {rows[bad[0]]}); recompute them"
+            f"the first for key {keys[rows[bad[0]]]!r} (row {rows[bad[0]] + 1}); recompute them"
         )
     return chosen
 
@@ -96,7 +94,7 @@ def _match(
     missing = [smiles for smiles, row in zip(molecules["smiles"], rows, strict=True) if row is None]
     if missing:
         more = ", ..." if len(missing) > _SHOWN else ""
-        raise ValueError(
+        raise EmbeddingsError(
             f"{path}: {len(missing)} of {len(molecules)} molecules have no embedding: "
             f"{', '.join(missing[:_SHOWN])}{more}; add them to the file"
         )
@@ -125,59 +123,64 @@ def _key_column(path: pathlib.Path, columns: list[str]) -> str:
     for wanted in ("inchikey", "smiles"):
         if wanted in lower:
             return lower[wanted]
-    raise ValueError(f"{path}: needs a column inchikey or smiles; has {', '.join(columns)}")
+    raise EmbeddingsError(f"{path}: needs a column inchikey or smiles; has {short(columns)}")
 
 
-def _read_parquet(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
-    table = pq.read_table(path)
-    key = _key_column(path, table.column_names)
-    keys = [str(value) for value in table[key].to_pylist()]
-    lists = [field.name for field in table.schema if _is_list(field.type)]
+def _read_table(file: TableFile) -> tuple[list[str], np.ndarray]:
+    path, names = file.path, file.schema.names
+    key = names[0] if file.arrays else _key_column(path, names)
+    lists = [field.name for field in file.schema if is_list(field.type)]
+    numeric = [f.name for f in file.schema if is_number(f.type) and f.name != key]
     if len(lists) > 1:
-        raise ValueError(f"{path}: one list column of embeddings is needed, has {', '.join(lists)}")
-    if lists:
-        return keys, _list_column(path, lists[0], table[lists[0]].combine_chunks())
-    numeric = [field.name for field in table.schema if _is_number(field.type)]
-    if not numeric:
-        raise ValueError(f"{path}: has neither a list column nor numeric columns beside {key}")
-    # A null becomes NaN here, which is refused where a molecule needs that row.
-    return keys, table.select(numeric).to_pandas().to_numpy(np.float64)
+        raise EmbeddingsError(
+            f"{path}: one list column of embeddings is needed, has {', '.join(lists)}"
+        )
+    if not (lists or numeric):
+        raise EmbeddingsError(f"{path}: has neither a list column nor numeric columns beside {key}")
+    columns = lists or numeric
+    width = usual_length(as_lists(file.head(lists).column(0))) if lists else 0
+    keys, parts = [], []
+    for part in range(len(file.parts)):
+        for batch in file.batches(part, [key, *columns]):
+            parts.append(_matrix(path, batch, columns, width, row=len(keys)))
+            keys += as_text(batch.column(0)).tolist()
+    return keys, np.concatenate(parts)
 
 
-def _list_column(path: pathlib.Path, name: str, column: pa.Array) -> np.ndarray:
-    lengths = set(pc.call_function("list_value_length", [column]).to_pylist())
-    if len(lengths) != 1 or None in lengths:
-        shown = sorted(lengths, key=str)[:_SHOWN]
-        raise ValueError(f"{path}: lists in {name} must all have one length, found {shown}")
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(column), lengths.pop())
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
-
-
-def _read_npz(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
-        if not {"keys", "embeddings"} <= set(arrays.files):
-            raise ValueError(
-                f"{path}: needs arrays keys and embeddings, has {', '.join(arrays.files)}"
-            )
-        return [str(key) for key in arrays["keys"]], arrays["embeddings"]
+def _matrix(
+    path: pathlib.Path, batch: pa.Table, columns: list[str], width: int, *, row: int
+) -> Float32[np.ndarray, "n k"]:
+    """Embeddings of some rows, the first of which is number `row`; a gap becomes NaN."""
+    if not width:
+        return np.stack([as_number(batch.column(n)) for n in columns], axis=1).astype(np.float32)
+    matrix, fits = as_matrix(batch.column(columns[0]), width)
+    if not fits.all():
+        bad = int(np.flatnonzero(~fits)[0]) + row + 1
+        raise EmbeddingsError(
+            f"{path}: lists in {columns[0]} must all have one length, {width} as most; row {bad:,} "
+            "has another"
+        )
+    return matrix
 
 
 def _read_npy(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
-    embeddings = np.load(path, allow_pickle=False)
     text, table = path.with_suffix(".txt"), path.with_suffix(".csv")
+    if not path.is_file():
+        raise EmbeddingsError(f"no molecule embeddings at {path}")
     if text.is_file():
-        return text.read_text().splitlines(), embeddings
-    if table.is_file():
-        frame = pd.read_csv(table, dtype=str, keep_default_na=False)
-        return frame[_key_column(table, list(frame.columns))].tolist(), embeddings
-    raise FileNotFoundError(f"{path}: its keys are missing, expected {text.name} or {table.name}")
+        with damage_of(text, "text"):
+            keys = text.read_text(encoding="utf-8").splitlines()
+    elif table.is_file():
+        frame = read_text(table)
+        keys = frame[_key_column(table, list(frame.columns))].tolist()
+    else:
+        raise EmbeddingsError(f"{path}: its keys are missing, expected {text.name} or {table.name}")
+    with damage_of(path, "npy"):
+        header = array_header(path)
+        shape = header.shape
+        if len(shape) != 2 or header.dtype.kind not in "fiu" or len(keys) != shape[0]:
+            raise EmbeddingsError(
+                f"{path}: {len(keys)} keys need a numeric array [{len(keys)}, k] of embeddings, "
+                f"found {header.dtype} {shape}"
+            )
+        return keys, np.load(path, allow_pickle=False)

@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from molphenix_jax.tables.columns import WellsError, short
+from molphenix_jax.tables.formats.unpacked import MOST_PACKED
 
 GZIP = b"\x1f\x8b"
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 _BLOCK = 1 << 20
 _LONGEST_LINE = 64 << 20  # bytes
-_MOST_PACKED = 500  # times; tables of numbers pack 3 to 20 times
 _SAMPLE_ROWS = 50
 _STRAY = "bytes of Windows-1252"
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -160,18 +160,16 @@ def dialect_of(path: pathlib.Path, head: bytes) -> Dialect:
     Raises:
         WellsError: It is no text, its header has a name twice, or its rows and header differ.
     """
-    with path.open("rb") as file:
-        gzipped = file.read(2) == GZIP
-    plain = Dialect(path, gzipped, _encoding(head))
+    plain = plain_text(path, head)
+    notes = list(plain.notes)
     with plain.open() as text:
-        notes = _scan(path, gzipped, plain.encoding)
-        start = list(itertools.islice(_lines(text), 200))
+        start = list(itertools.islice(lines_of(text), 200))
         above, given = _above(path, start)
     header = start[above]
     separator = given or _separator(header, start[above + 1 :])
     found = dataclasses.replace(plain, above=above, separator=separator)
     with found.open() as text:
-        reader = csv.reader(_lines(text), delimiter=separator)
+        reader = csv.reader(lines_of(text), delimiter=separator)
         sample = [(row, reader.line_num) for row in itertools.islice(reader, _SAMPLE_ROWS) if row]
     names, rows = sample[0][0], [row for row, _ in sample[1:]]
     if _are_named(names, rows, start[above : above + 2], separator):
@@ -195,6 +193,24 @@ def dialect_of(path: pathlib.Path, head: bytes) -> Dialect:
     return dataclasses.replace(found, names=named, notes=said)
 
 
+def plain_text(path: pathlib.Path, head: bytes) -> Dialect:
+    """How a file of text is packed and encoded; goes through its bytes once.
+
+    Args:
+        path: The file.
+        head: Its first bytes, unpacked if it is compressed.
+
+    Raises:
+        WellsError: It is no text.
+    """
+    with path.open("rb") as file:
+        gzipped = file.read(2) == GZIP
+    plain = Dialect(path, gzipped, _encoding(head))
+    with plain.open():  # whose sentences tell what goes wrong
+        notes = _scan(path, gzipped, plain.encoding)
+    return dataclasses.replace(plain, notes=tuple(notes))
+
+
 def unpacked_head(path: pathlib.Path, size: int) -> bytes:
     """The first bytes of what a gzip file holds.
 
@@ -212,7 +228,7 @@ def _unpacked(path: pathlib.Path, gzipped: bool) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if gzipped else path.open("rb")
 
 
-def _lines(text: IO[str]) -> Iterator[str]:
+def lines_of(text: IO[str]) -> Iterator[str]:
     """Lines of bounded length; `newline=""` keeps line ends of all systems."""
     while line := text.readline(_LONGEST_LINE):
         yield line
@@ -253,11 +269,11 @@ def _scan(path: pathlib.Path, gzipped: bool, encoding: str) -> list[str]:
                 )
             ends = b"\n" in block or b"\r" in block
             run = 0 if ends else run + len(block)
-            exploding = gzipped and total > max(_LONGEST_LINE, _MOST_PACKED * size)
+            exploding = gzipped and total > max(_LONGEST_LINE, MOST_PACKED * size)
             if run > _LONGEST_LINE or exploding:
                 why = f"line {lines:,} is longer than {_LONGEST_LINE >> 20} MiB"
                 if exploding:
-                    why = f"it unpacks to more than {_MOST_PACKED} times its size"
+                    why = f"it unpacks to more than {MOST_PACKED} times its size"
                 raise WellsError(f"{path}: {why}: this is no table; export it again")
             if stray is None:
                 try:

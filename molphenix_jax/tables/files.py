@@ -4,16 +4,12 @@ A file is opened by its content, not by its name. Its schema is known after a lo
 rows; after that it is read in batches, never as a whole.
 """
 
-import contextlib
 import dataclasses
 import pathlib
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
-import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -30,6 +26,8 @@ from molphenix_jax.tables.columns import (
     short,
 )
 from molphenix_jax.tables.csv_text import GZIP, Dialect, dialect_of, unpacked_head
+from molphenix_jax.tables.formats.arrays import NamedArrays, open_named_arrays
+from molphenix_jax.tables.formats.unpacked import refuse_exploding
 from molphenix_jax.tables.numbers import Style, are_codes, numbers_of, sample, style_of
 
 # Values of one batch: 32 MiB as float32.
@@ -37,24 +35,23 @@ BATCH_VALUES = 1 << 23
 # Parquet row groups are bundled to parts of at least so many rows, which Beam hands out.
 PART_ROWS = 1 << 16
 _HEAD_ROWS = 20_000
-
-_NAMES = ("names", "well_id", "keys")  # what arrays of keys are called in npz and HDF5
+_HEAD_BYTES = 4096
 
 # How files begin that are taken for tables, and what to do with them.
-_FOREIGN = (
+_PACKED = (
     (b"PK", "an Excel workbook or another zip archive: save the sheet as CSV, or unpack it"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook: save the sheet as CSV"),
     (b"BZh", "packed by bzip2: unpack it, or pack it by gzip"),
     (b"\xfd7zXZ", "packed by xz: unpack it, or pack it by gzip"),
     (b"\x28\xb5\x2f\xfd", "packed by zstd: unpack it, or pack it by gzip"),
+    (b"ARROW1", "a Feather file: export the table as Parquet or CSV"),
     (b"version https://git-lfs", "a pointer of Git LFS, not the table: run `git lfs pull`"),
+)
+_WRITTEN = (
     (b"<", "a web page or XML, not a table: download or export it again"),
     (b"{", "JSON: export the table as Parquet or CSV"),
     (b"[", "JSON: export the table as Parquet or CSV"),
-    (b"ARROW1", "a Feather file: export the table as Parquet or CSV"),
 )
-# What NumPy and h5py raise on files that are damaged, or hold objects.
-_OF_ARRAYS = (OSError, ValueError, KeyError, EOFError, RuntimeError)
 _AGAIN = "copy it again, or write it anew"
 
 
@@ -71,6 +68,7 @@ class TableFile:
         styles: columns of text that hold numbers, each with how these are written. Batches have
             them as numbers, but for those whose commas may be decimal points or not ("?").
         codes: columns of text that hold whole numbers alone, beside columns of numbers.
+        arrays: reads a file that is neither Parquet nor CSV.
     """
 
     path: pathlib.Path
@@ -80,6 +78,7 @@ class TableFile:
     dialect: Dialect | None = None
     styles: Mapping[str, Style] = dataclasses.field(default_factory=dict)
     codes: tuple[str, ...] = ()
+    arrays: NamedArrays | None = None
 
     def batches(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of a part, a batch at a time; only some columns.
@@ -95,7 +94,8 @@ class TableFile:
         elif self.kind == "csv":
             yield from self._csv(list(columns), size)
         else:
-            yield from self._arrays(list(columns), size)
+            assert self.arrays is not None, "of every other file"
+            yield from self.arrays.batches(columns, size)
 
     def head(self, columns: Sequence[str]) -> pa.Table:
         """The first rows."""
@@ -135,17 +135,6 @@ class TableFile:
             ]
             yield pa.table(arrays, names=columns)
 
-    def _arrays(self, columns: list[str], size: int) -> Iterator[pa.Table]:
-        names, embedding = self.schema.names
-        with _open_arrays(self.path, self.kind) as arrays:
-            for start in range(0, len(arrays[embedding]), size):
-                rows = slice(start, start + size)
-                table = {
-                    names: [_decoded(key) for key in arrays[names][rows]],
-                    embedding: _fixed_lists(np.asarray(arrays[embedding][rows], np.float32)),
-                }
-                yield pa.table({name: table[name] for name in columns})
-
 
 def open_file(path: pathlib.Path) -> TableFile:
     """Opens a table.
@@ -153,32 +142,57 @@ def open_file(path: pathlib.Path) -> TableFile:
     Raises:
         WellsError: the file is missing, empty, or of another format.
     """
+    head = head_of(path)
+    if head.startswith(b"PAR1"):
+        return _open_parquet(path)
+    if path.suffix.lower() in (".parquet", ".pq"):
+        raise WellsError(f"{path}: not a Parquet file, whatever its name; write it again")
+    if head.startswith(b"PK") and path.suffix.lower() == ".npz":
+        return _open_arrays(path, "npz")
+    if head.startswith(b"\x89HDF"):
+        return _open_arrays(path, "HDF5")
+    head = text_head(path, head)
+    for begins, what in _WRITTEN:
+        if head.lstrip().startswith(begins):
+            raise WellsError(f"{path}: {what}")
+    return _open_csv(path, head)
+
+
+def head_of(path: pathlib.Path) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        WellsError: the file is missing or empty.
+    """
     try:
         with path.open("rb") as file:
-            head = file.read(4096)
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise WellsError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise WellsError(f"{str(path)!r} can be no file's name ({error})") from error
     if not head:
         raise WellsError(f"{path}: the file is empty")
-    if head.startswith(b"PAR1"):
-        return _open_parquet(path)
-    if path.suffix.lower() in (".parquet", ".pq"):
-        raise WellsError(f"{path}: not a Parquet file, whatever its name; write it again")
-    if head.startswith(b"PK") and path.suffix.lower() == ".npz":
-        return _open_named_arrays(path, "npz")
-    if head.startswith(b"\x89HDF"):
-        return _open_named_arrays(path, "HDF5")
+    return head
+
+
+def text_head(path: pathlib.Path, head: bytes) -> bytes:
+    """The first bytes of a text, unpacked.
+
+    Raises:
+        WellsError: it is something else.
+    """
     if head.startswith(GZIP):
-        head = unpacked_head(path, 4096)
+        head = unpacked_head(path, _HEAD_BYTES)
         if head.startswith((GZIP, b"PAR1")):
             what = "another gzip file" if head.startswith(GZIP) else "a Parquet file"
             raise WellsError(f"{path}: a gzip file that holds {what}: unpack it once")
-    for begins, what in _FOREIGN:
+        if not head:
+            raise WellsError(f"{path}: a gzip file that holds nothing")
+    for begins, what in _PACKED:
         if head.lstrip().startswith(begins):
             raise WellsError(f"{path}: {what}")
-    return _open_csv(path, head)
+    return head
 
 
 def describe_dialects(files: Iterable[TableFile]) -> list[str]:
@@ -223,8 +237,10 @@ def _open_parquet(path: pathlib.Path) -> TableFile:
         with pq.ParquetFile(path) as file:
             schema, meta = file.schema_arrow, file.metadata
             rows = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+            unpacked = _unpacked_bytes(meta)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise WellsError(f"{path}: damaged Parquet file: {_AGAIN}") from error
+    refuse_exploding(path, unpacked)
     _refuse_columns(path, schema)
     if not sum(rows):
         raise WellsError(f"{path}: the table has columns but no rows")
@@ -248,6 +264,19 @@ def _open_parquet(path: pathlib.Path) -> TableFile:
     return dataclasses.replace(file, schema=schema, styles=styles, codes=tuple(codes))
 
 
+def _unpacked_bytes(meta: pq.FileMetaData) -> int:
+    """Bytes of the decoded table, at least: of text, 4 for the number of each value."""
+    sizes = {"INT64": 8, "DOUBLE": 8, "INT96": 12, "BOOLEAN": 1}
+    total = 0
+    for i in range(meta.num_row_groups):
+        group = meta.row_group(i)
+        for j in range(group.num_columns):
+            column = group.column(j)
+            values = column.num_values * sizes.get(column.physical_type, 4)
+            total += max(values, column.total_uncompressed_size)
+    return total
+
+
 def _refuse_columns(path: pathlib.Path, schema: pa.Schema) -> None:
     """Refuses columns of one name, and lists where words are needed.
 
@@ -263,6 +292,11 @@ def _refuse_columns(path: pathlib.Path, schema: pa.Schema) -> None:
                 f"{path}: column {field.name!r} holds {field.type}, where a text or number is "
                 "needed in each row: write it so, or rename it"
             )
+
+
+def _open_arrays(path: pathlib.Path, kind: Literal["npz", "HDF5"]) -> TableFile:
+    arrays = open_named_arrays(path, kind)
+    return TableFile(path, kind, arrays.schema, ((0, 0),), arrays=arrays)
 
 
 def _open_csv(path: pathlib.Path, head: bytes) -> TableFile:
@@ -346,56 +380,6 @@ def _as_type(column: Any, kind: pa.DataType, style: Style) -> pa.Array:
         return pa.array(column, kind, from_pandas=True)
     text = column.astype(str).where(column.notna(), None)
     return pa.array(text, pa.string(), from_pandas=True)
-
-
-@contextlib.contextmanager
-def _open_arrays(path: pathlib.Path, kind: str) -> Iterator[Any]:
-    try:
-        if kind == "HDF5":
-            with h5py.File(path) as file:
-                yield file
-        else:
-            with np.load(path, allow_pickle=False) as file:
-                yield {name: file[name] for name in file.files}
-    except WellsError:
-        raise
-    except (*_OF_ARRAYS, zipfile.BadZipFile, zlib.error) as error:
-        raise WellsError(f"{path}: damaged {kind} file: {_AGAIN}") from error
-
-
-def _open_named_arrays(path: pathlib.Path, kind: Literal["npz", "HDF5"]) -> TableFile:
-    """CLOOME's and CellCLIP's embedding files: an array of names beside one of embeddings."""
-    with _open_arrays(path, kind) as arrays:
-        found = sorted(arrays.keys())
-        names = next((name for name in _NAMES if name in found), None)
-        if names is None or "embeddings" not in found:
-            raise WellsError(
-                f"{path}: needs an array 'embeddings' and one of {', '.join(_NAMES)}; "
-                f"has {', '.join(found) or 'none'}"
-            )
-        shape = getattr(arrays["embeddings"], "shape", ())
-        n, dtype = getattr(arrays[names], "shape", ()), getattr(arrays["embeddings"], "dtype", None)
-    if (
-        len(shape) != 2
-        or n != shape[:1]
-        or not min(shape)
-        or dtype is None
-        or dtype.kind not in "fiu"
-    ):
-        raise WellsError(
-            f"{path}: embeddings {list(shape)} and {names} {list(n)} do not go together: give "
-            "numbers [n, d] and n names"
-        )
-    schema = pa.schema([(names, pa.string()), ("embeddings", pa.list_(pa.float32(), shape[1]))])
-    return TableFile(path, kind, schema, ((0, 0),))
-
-
-def _fixed_lists(rows: np.ndarray) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
-
-
-def _decoded(key: Any) -> str:
-    return key.decode(errors="replace") if isinstance(key, bytes) else str(key)
 
 
 def _list_width(file: TableFile) -> int:

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 from molphenix_jax.errors import InputError
 from molphenix_jax.models.mpnn import layer_names
 from molphenix_jax.molecules import standardise
+from molphenix_jax.molecules.files import read_molecules
 from molphenix_jax.molecules.graphs import GRAPH_FEATURISER_VERSION, featurise_graphs
+from molphenix_jax.runtime.progress import say
 from molphenix_jax.storage import new_file, write_csv
 from molphenix_jax.tasks.molecule_encoder import (
     GraphEmbedder,
@@ -39,11 +41,11 @@ def embed_file(
     """Embeds the distinct molecules of a file, in their standard form.
 
     Args:
-        path: CSV or Parquet with a SMILES column.
+        path: CSV or Parquet with a column of SMILES, .smi or .sdf (see `molecules.files`).
         encoder: Folder of a run (see `load_encoder`).
         out: Parquet file to write: inchikey, smiles and the list column embedding.
         layers: Which layers, see `layer_names`; several are joined.
-        smiles_column: Empty finds the column whose name ends with "smiles".
+        smiles_column: Of a table; empty finds it.
         checkpoint: Step; None takes the newest.
         batch_size: Molecules embedded at once.
 
@@ -51,7 +53,8 @@ def embed_file(
         Number of molecules, width of an embedding, and where the rejected rows are, if any.
 
     Raises:
-        EmbedError: The file has no SMILES or no usable molecule, or a layer is unknown.
+        WellsError: The file cannot be read, or has no SMILES.
+        EmbedError: It has no usable molecule, or a layer is unknown.
         PretrainedError: The encoder cannot be used.
     """
     if out.suffix != ".parquet":
@@ -63,8 +66,11 @@ def embed_file(
     unknown = [name for name in layers if name not in known]
     if unknown or not layers:
         raise EmbedError(f"--layers={','.join(layers)!r}: this encoder has {', '.join(known)}")
-    smiles = _smiles(path, smiles_column)
-    table = standardise(smiles).assign(row=np.arange(len(smiles)), given=smiles)
+    file, read = read_molecules(path, smiles_column=smiles_column)
+    for note in file.notes:
+        say(f"- {note}")
+    table = standardise(read.smiles).assign(row=read.row, given=read.smiles)
+    table["error"] = read.why(table["error"].tolist())
     usable = pd.DataFrame(table[table["error"].isna()]).drop_duplicates(subset=["inchikey"])
     graphs, without = featurise_graphs(usable["smiles"].tolist(), max_atoms=max_atoms)
     rejected = table.loc[table["error"].notna(), ["row", "given", "error"]]
@@ -84,22 +90,10 @@ def embed_file(
     rejected_path = None
     if len(rejected):
         rejected_path = out.with_suffix(".rejected.csv")
-        write_csv(rejected_path, rejected.rename(columns={"given": "smiles", "error": "reason"}))
+        rejected = rejected.rename(columns={"given": "value", "error": "reason"})
+        rejected.insert(1, "field", file.field)
+        write_csv(rejected_path, rejected.sort_values("row"))
     return len(values), values.shape[1], rejected_path
-
-
-def _smiles(path: pathlib.Path, column: str) -> list[str]:
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise EmbedError(f"{path} cannot be read as a table: {error}") from error
-    name = column or next((c for c in table if str(c).lower().endswith("smiles")), "")
-    if name not in table:
-        raise EmbedError(
-            f"{path}: no column {name or '*smiles'!r}; set --smiles-column to one of "
-            f"{', '.join(map(str, table.columns[:10]))}"
-        )
-    return table[name].tolist()
 
 
 def _write(

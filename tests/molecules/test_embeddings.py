@@ -1,9 +1,11 @@
+import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import load_embeddings, standardise
 
 SMILES = ["CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "C[C@H](N)C(=O)O", "CCO"]
@@ -33,6 +35,15 @@ def write(path, keys, kind, vectors=VECTORS):
     if layout == "npz":
         np.savez(path / "e.npz", keys=np.array(keys[column]), embeddings=vectors)
         return path / "e.npz"
+    if layout == "features":
+        table = pd.DataFrame(vectors, columns=[f"f{i}" for i in range(vectors.shape[1])])
+        table.insert(1, column, keys[column])
+        table.to_csv(path / "e.csv", index=False, sep=";", decimal=",")
+        return path / "e.csv"
+    if layout == "hdf5":
+        with h5py.File(path / "e.h5", "w") as file:
+            file["keys"], file["embeddings"] = keys[column], vectors
+        return path / "e.h5"
     if layout in ("txt", "csv"):
         np.save(path / "e.npy", vectors)
         if layout == "txt":
@@ -54,7 +65,9 @@ def write(path, keys, kind, vectors=VECTORS):
 
 
 @pytest.mark.parametrize("column", ["inchikey", "smiles"])
-@pytest.mark.parametrize("layout", ["list", "upper", "fixed", "wide", "npz", "txt", "csv"])
+@pytest.mark.parametrize(
+    "layout", ["list", "upper", "fixed", "wide", "npz", "txt", "csv", "features", "hdf5"]
+)
 def test_every_layout_in_the_molecules_order(tmp_path, molecules, keys, column, layout):
     path = write(tmp_path, keys, f"{column}-{layout}")
     found = load_embeddings(path, molecules)
@@ -108,24 +121,34 @@ def test_not_finite(tmp_path, molecules, keys, layout):
     vectors = VECTORS.copy()
     vectors[1, 2] = np.nan
     path = write(tmp_path, keys, f"inchikey-{layout}", vectors)
-    with pytest.raises(ValueError, match=r"1 embeddings have NaN.*RYYVLZVUVIJVGH.*row 1"):
+    with pytest.raises(ValueError, match=r"1 embeddings have NaN.*RYYVLZVUVIJVGH.*row 2"):
         load_embeddings(path, molecules)
 
 
 def test_refused_layouts(tmp_path, molecules, keys):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        load_embeddings(tmp_path / "nowhere.npz", molecules)
+    for name in ("nowhere.npz", "nowhere.npy"):
+        with pytest.raises(InputError, match="nowhere"):
+            load_embeddings(tmp_path / name, molecules)
     (tmp_path / "e.pt").touch()
-    with pytest.raises(ValueError, match=r"\.parquet, \.npz, \.npy"):
+    with pytest.raises(InputError, match=r"e\.pt: the file is empty"):
         load_embeddings(tmp_path / "e.pt", molecules)
     np.save(tmp_path / "lonely.npy", VECTORS)
-    with pytest.raises(FileNotFoundError, match=r"lonely\.txt or lonely\.csv"):
+    with pytest.raises(InputError, match=r"lonely\.txt or lonely\.csv"):
         load_embeddings(tmp_path / "lonely.npy", molecules)
     with pytest.raises(ValueError, match="4 keys need a numeric array"):
+        load_embeddings(write(tmp_path, keys, "smiles-txt", VECTORS[:3]), molecules)
+    with pytest.raises(ValueError, match=r"embeddings \[3, 3\] and keys \[4\] do not go together"):
         load_embeddings(write(tmp_path, keys, "smiles-npz", VECTORS[:3]), molecules)
-    np.savez(tmp_path / "e.npz", names=np.array(["a"]), embeddings=VECTORS)
-    with pytest.raises(ValueError, match="needs arrays keys and embeddings, has names"):
+    np.savez(tmp_path / "e.npz", labels=np.array(["a"]), embeddings=VECTORS)
+    with pytest.raises(
+        ValueError, match="needs an array 'embeddings' and one of .*has emb.*labels"
+    ):
         load_embeddings(tmp_path / "e.npz", molecules)
+    for name in ("e.npz", "e.npy"):
+        (tmp_path / name).write_bytes(b"\x93NUMPY garbage" if name == "e.npy" else b"PK\3\4 no zip")
+        (tmp_path / "e.txt").write_text("CCO\n")
+        with pytest.raises(InputError, match=rf"{name}: damaged np[yz] file: copy it again"):
+            load_embeddings(tmp_path / name, molecules)
 
     def parquet(**columns):
         pq.write_table(pa.table(columns), tmp_path / "e.parquet")
@@ -145,5 +168,5 @@ def test_refused_layouts(tmp_path, molecules, keys):
 
 def test_pickled_keys_are_not_loaded(tmp_path, molecules, keys):
     np.savez(tmp_path / "e.npz", keys=np.array(keys["smiles"], dtype=object), embeddings=VECTORS)
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match="keys are object, not text"):
         load_embeddings(tmp_path / "e.npz", molecules)

@@ -4,13 +4,13 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any, cast
 
 import pandas as pd
-import pyarrow as pa
 
 from molphenix_jax.images.fields import ImagesError
+from molphenix_jax.tables.columns import normal
 from molphenix_jax.tables.names import row_column_name, well_name
+from molphenix_jax.tables.text import read_text
 
 PLACE: Mapping[str, tuple[str, ...]] = {
     "batch": ("batch", "batchid", "experiment", "experimentname", "experimentid"),
@@ -22,46 +22,12 @@ _PHENIXPLACE = re.compile(r"r(\d+)c(\d+)f(\d+)")
 
 
 def read_listing(path: pathlib.Path) -> pd.DataFrame:
-    """A CSV (also .gz, tabs or semicolons) or Parquet table, all columns as text, "" for gaps.
+    """A table, all columns as text, "" for gaps; rows from 0.
 
     Raises:
-        ImagesError: The file cannot be read or has no rows.
+        WellsError: The file cannot be read or has no rows.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-        if head == b"PAR1":
-            frame = pd.read_parquet(path)
-        else:
-            frame = pd.read_csv(
-                path,
-                dtype=str,
-                keep_default_na=False,
-                sep=None,
-                engine="python",
-                encoding="utf-8-sig",
-                compression="gzip" if head.startswith(b"\x1f\x8b") else None,
-            )
-    except (OSError, ValueError, pd.errors.ParserError, pa.ArrowException) as error:
-        raise ImagesError(f"{path}: not a readable CSV or Parquet table ({error})") from error
-    if not len(frame):
-        raise ImagesError(f"{path}: the table has no rows")
-    return pd.DataFrame({str(name): as_text(frame[name]) for name in frame.columns})
-
-
-def as_text(column: Any) -> pd.Series:
-    """A column as stripped text; "" where missing; whole numbers without a decimal point."""
-    gap = column.isna()
-    if pd.api.types.is_float_dtype(column):
-        text = column.map(lambda v: f"{v:.15g}")
-    else:
-        text = column.astype(str).str.strip()
-    return cast(pd.Series, text.mask(gap, "").astype(object))
-
-
-def normal(name: str) -> str:
-    """A column name without case, separators and the `Metadata_` prefix."""
-    return re.sub(r"[^a-z0-9]", "", re.sub(r"^(image_)?metadata_", "", name.lower()))
+    return read_text(path).reset_index(drop=True)
 
 
 def find_column(frame: pd.DataFrame, names: tuple[str, ...]) -> str | None:
@@ -90,10 +56,7 @@ class Places:
             ImagesError: There is no well column.
         """
         column = {name: find_column(frame, aliases) for name, aliases in PLACE.items()}
-        text = {
-            name: as_text(frame[c]).tolist() if c else [""] * len(frame)
-            for name, c in column.items()
-        }
+        text = {name: frame[c].tolist() if c else [""] * len(frame) for name, c in column.items()}
         phenix = [_PHENIXPLACE.fullmatch(v) for v in text["field"]]
         if not column["well"] and all(phenix):
             text["well"] = [row_column_name(int(m[1]), int(m[2])) for m in phenix if m]

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from molphenix_jax.images.decoded_size import array_header, array_names
 from molphenix_jax.images.fields import (
     Field,
     FieldTable,
@@ -24,6 +23,7 @@ from molphenix_jax.images.fields import (
 )
 from molphenix_jax.images.files import ImageError, Source
 from molphenix_jax.images.layouts.listing import Places, find_column, read_listing
+from molphenix_jax.tables.formats.arrays import array_header, array_names
 
 _PATH = ("path", "file", "filename", "filepath", "image", "imagepath", "url")
 _CHANNEL = ("channel", "channelname", "stain", "wavelength")
@@ -99,7 +99,7 @@ def _largest_array(path: pathlib.Path) -> tuple[str, int]:
             key = "images" if "images" in names else names[0] if len(names) == 1 else ""
             if not key:
                 raise ImageError(f"several arrays ({', '.join(names)}) and none called images")
-        shape, _ = array_header(path, key)
+        shape = array_header(path, key).shape
     except (ValueError, LookupError, zipfile.BadZipFile) as error:
         raise ImageError(f"unreadable: {error}") from error
     if not shape:

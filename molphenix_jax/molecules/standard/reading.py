@@ -68,7 +68,7 @@ def read(text: str) -> tuple[Chem.Mol, tuple[str, ...]]:
     mol = _parsed(smiles, sanitize=False)
     if mol is None:
         raise UnusableError("not a valid SMILES")
-    _check_size(mol)
+    check_size(mol)
     mol = _parsed(smiles, sanitize=True)
     if mol is None:
         raise UnusableError(_problem(smiles))
@@ -151,7 +151,15 @@ def _check_smiles(smiles: str) -> None:
         )
 
 
-def _check_size(mol: Chem.Mol) -> None:
+def check_size(mol: Chem.Mol) -> None:
+    """Refuses what RDKit would take hours for, or end the process at.
+
+    Args:
+        mol: not sanitised yet.
+
+    Raises:
+        UnusableError: it has too many atoms, bonds, rings or neighbours, or none.
+    """
     heavy = sum(atom.GetAtomicNum() != 1 for atom in mol.GetAtoms())
     if mol.GetNumAtoms() == 0:
         raise UnusableError("no atoms")

@@ -7,21 +7,15 @@ layouts of graphium's collections (docs/method.md §10): ToyMix (QM9, Tox21, ZIN
 (`geneID-*` of L1000, `assayID-*` of PCBA, `graph_*` and `node_*` of PCQM4M).
 """
 
-import collections
-import contextlib
 import dataclasses
 import pathlib
 import re
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import (
     FEATURISER_VERSION,
     FINGERPRINTS,
@@ -30,7 +24,6 @@ from molphenix_jax.molecules import (
     standardise,
 )
 from molphenix_jax.storage import digest_texts, make_file_once
-from molphenix_jax.tables.files import open_file
 from molphenix_jax.tasks.property_pretraining.label_columns import (
     CONSTANT,
     EMPTY,
@@ -38,16 +31,12 @@ from molphenix_jax.tasks.property_pretraining.label_columns import (
     read_numbers,
     why_no_label,
 )
+from molphenix_jax.tasks.property_pretraining.label_tables import LabelsError, read_label_table
 
 LOSSES = ("bce", "mae", "hybrid_ce", "none")
+REJECTED = ["file", "row", "field", "value", "reason"]  # columns of `Labels.rejected`
 # Integers from 0 to at most this are ordered classes; more of them are a quantity.
 _MAX_CLASS = 4
-# Compressions whose first bytes tell nothing of the table inside; pandas opens them by name.
-_PACKED = (".bz2", ".xz", ".zip", ".zst")
-
-
-class LabelsError(InputError):
-    """A label table that cannot be used; names the file, the field and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +67,9 @@ class Labels:
 
     Attributes:
         molecules: Columns smiles, inchikey and scaffold of the standard form; smiles as given where
-            a table has labels of atoms.
+            a table has labels of atoms; file, row and field that each is from.
         groups: Labels by group; none is empty.
-        rejected: Columns file, row, smiles, reason.
+        rejected: Columns file, row (from 1), field, value, reason.
         notes: What was left out and what was read as a gap, one sentence each.
     """
 
@@ -101,8 +90,8 @@ def read_labels(
     """Reads label tables; several are stacked, each with labels of its own.
 
     Args:
-        paths: CSV (may be compressed) or Parquet files.
-        smiles_column: Empty finds the column whose name ends with "smiles".
+        paths: CSV (may be compressed), Parquet or .sdf files, whose properties are the labels.
+        smiles_column: Of tables; empty finds it.
         columns: Regular expression of the label columns; empty takes every column of numbers,
             truth values or lists that neither numbers rows nor names or doses samples.
         losses: (pattern, loss) rules, first match; "none" leaves a column out. Columns that none
@@ -154,7 +143,8 @@ def computed_labels(smiles: Sequence[str], *, blocks: Sequence[str]) -> Labels:
             f"data.computed={','.join(blocks)!r}: choose of {', '.join(FINGERPRINTS)}"
         )
     table = standardise(smiles).assign(given=list(smiles))
-    molecules, rejected = _split_rejected(table, "shipped molecules")
+    rows = range(1, len(table) + 1)
+    molecules, rejected = _split_rejected(table, "shipped molecules", rows, "smiles")
     molecules = molecules.drop_duplicates("inchikey").reset_index(drop=True)
     bits = [b for b in blocks if b != "physchem"]
     groups = []
@@ -178,16 +168,14 @@ def computed_labels(smiles: Sequence[str], *, blocks: Sequence[str]) -> Labels:
 def _read(path, smiles_column, columns, losses, cache):
     if not path.is_file():
         raise LabelsError(f"data.labels: there is no file {path}")
-    table = _table(path)
-    name = smiles_column or next((c for c in table if str(c).lower().endswith("smiles")), "")
-    if name not in table:
-        raise LabelsError(
-            f"{path}: no column {name or '*smiles'!r}; set data.smiles_column to one of "
-            f"{', '.join(map(str, table.columns[:10]))}"
-        )
+    read = read_label_table(path, smiles_column=smiles_column)
+    table, name = read.frame, read.smiles
     standard = _standardised(table[name].tolist(), cache).assign(given=table[name].to_numpy())
+    standard["error"] = [
+        own or error for own, error in zip(read.reasons, standard["error"], strict=True)
+    ]
     usable = np.asarray(standard["error"].isna())
-    molecules, rejected = _split_rejected(standard, path.name)
+    molecules, rejected = _split_rejected(standard, path.name, read.rows, read.field)
     if not len(molecules):
         raise LabelsError(
             f"{path}: none of the {len(table)} molecules in column {name!r} can be used; the "
@@ -216,46 +204,8 @@ def _read(path, smiles_column, columns, losses, cache):
     if any(level == "node" for level, *_ in labels.values()):
         # As given: labels of atoms come in that order, and hold for that form.
         molecules["smiles"] = table.loc[usable, name].to_numpy()
-    sentences = [*notes.sentences(path.name), *_repeats(path.name, molecules, labels)]
+    sentences = [*read.notes, *notes.sentences(path.name), *_repeats(path.name, molecules, labels)]
     return molecules, rejected, labels, sentences
-
-
-def _table(path: pathlib.Path) -> pd.DataFrame:
-    """The whole table; words for a missing value stay, so that they can be said."""
-    try:
-        file = None if path.suffix.lower() in _PACKED else open_file(path)
-        if file and file.kind == "parquet":
-            # With the index that pandas may have made of a column.
-            table = pq.read_table(path).to_pandas(ignore_metadata=True)
-        elif file and file.kind != "csv":
-            raise LabelsError(f"{path}: label tables are CSV or Parquet, this is {file.kind}")
-        else:
-            dialect = file.dialect if file else None
-            options: Any = {"sep": ",", "encoding": "utf-8-sig"}
-            if dialect:
-                options = {"sep": dialect.separator, "header": 0, "names": dialect.names}
-            with (
-                dialect.open() if dialect else contextlib.nullcontext(path) as text,
-                warnings.catch_warnings(),
-            ):
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                table: Any = pd.read_csv(
-                    text,
-                    **options,
-                    index_col=False,
-                    keep_default_na=False,
-                    na_values=[""],
-                    low_memory=False,
-                )
-    except InputError as error:
-        raise LabelsError(str(error)) from error
-    except (ValueError, OSError, EOFError, pd.errors.ParserWarning, pa.ArrowException) as error:
-        raise LabelsError(f"{path} cannot be read as a table: {error}") from error
-    names = [str(name) for name in table]
-    table.columns = names
-    if twice := [name for name, n in collections.Counter(names).items() if n > 1]:
-        raise LabelsError(f"{path}: several columns are called {twice[0]!r}; rename them")
-    return table
 
 
 def _repeats(where: str, molecules: pd.DataFrame, labels: dict[str, Any]) -> list[str]:
@@ -291,18 +241,15 @@ def _standardised(smiles: list[str], cache: pathlib.Path | None) -> pd.DataFrame
     return pd.read_parquet(path).astype(object).where(lambda t: t.notna(), None)
 
 
-def _split_rejected(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _split_rejected(
+    table: pd.DataFrame, source: str, rows: Sequence[int], field: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The molecules that can be used, and the rows that cannot."""
+    table = table.assign(file=source, row=rows, field=field, value=table["given"])
     bad = table["error"].notna()
-    rejected = pd.DataFrame(
-        {
-            "file": source,
-            "row": np.flatnonzero(bad),
-            "smiles": table.loc[bad, "given"].to_numpy(),
-            "reason": table.loc[bad, "error"].to_numpy(),
-        }
-    )
-    molecules = table.loc[~bad, ["smiles", "inchikey", "scaffold"]].reset_index(drop=True)
-    return molecules, rejected
+    rejected = table.loc[bad].rename(columns={"error": "reason"})[REJECTED]
+    molecules = table.loc[~bad, ["smiles", "inchikey", "scaffold", "file", "row", "field"]]
+    return molecules.reset_index(drop=True), rejected.reset_index(drop=True)
 
 
 def _label(path, column, series: pd.Series, usable: np.ndarray, rule, asked: bool, notes):

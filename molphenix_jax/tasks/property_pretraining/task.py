@@ -239,13 +239,9 @@ def _keep(labels: Labels, graphs: Sequence[Any], too_large: pd.DataFrame) -> Lab
     rows = np.array([i for i, graph in enumerate(graphs) if graph is not None], int)
     if len(rows) == len(graphs):
         return labels
-    rejected = pd.DataFrame(
-        {
-            "file": "graphs",
-            "row": too_large["row"],
-            "smiles": too_large["value"],
-            "reason": too_large["reason"],
-        }
+    place = labels.molecules.iloc[too_large["row"].to_numpy(int)][["file", "row", "field"]]
+    rejected = place.assign(
+        value=too_large["value"].to_numpy(), reason=too_large["reason"].to_numpy()
     )
     groups = tuple(
         dataclasses.replace(

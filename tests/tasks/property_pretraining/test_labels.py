@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from rdkit import Chem
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.tasks.property_pretraining.labels import (
@@ -101,7 +102,7 @@ def test_bad_molecules_are_rejected_with_their_row(tmp_path):
         path, index=False
     )
     labels = read_labels([str(path)])
-    assert labels.rejected["row"].tolist() == [1, 2]
+    assert labels.rejected["row"].tolist() == [2, 3]
     assert "not a valid SMILES" in labels.rejected["reason"].iloc[0]
     np.testing.assert_allclose(labels.groups[0].values[:, 0], [0.1, 0.4])
 
@@ -109,7 +110,11 @@ def test_bad_molecules_are_rejected_with_their_row(tmp_path):
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        ({"mol": SMILES, "x": [1.0] * 4}, {}, "smiles_column to one of mol, x"),
+        (
+            {"mol": SMILES, "x": [1.0] * 4},
+            {},
+            "no column of SMILES among mol, x.*data.smiles_column",
+        ),
         ({"smiles": SMILES, "x": list("abcd")}, {}, "no label column"),
         ({"smiles": ["C(", "?"], "x": [1, 2]}, {}, "none of the 2 molecules"),
         ({"smiles": SMILES, "x": [0, 1, 2, 3]}, {"losses": [("x", "bce")]}, "not 0 and 1"),
@@ -251,6 +256,26 @@ def test_compressed_tables_are_read(tmp_path, name):
     np.testing.assert_allclose(
         read_labels([str(tmp_path / name)]).groups[0].values[:, 0], [0.1, 0.2, 0.3, 0.4]
     )
+
+
+def test_properties_of_an_sdf_are_labels_and_a_damaged_record_is_its_own_row(tmp_path):
+    path = tmp_path / "a.sdf"
+    with Chem.SDWriter(str(path)) as out:
+        for smiles, value in zip(SMILES, ["0.5", "1,5", "", "2.5"], strict=True):
+            mol = Chem.MolFromSmiles(smiles)
+            mol.SetProp("potency", value.replace(",", "."))
+            mol.SetProp("_Name", "x")
+            out.write(mol)
+    text = path.read_text()
+    path.write_text("cut\n$$$$\n" + text)
+    labels = read_labels([str(path)])
+    (group,) = labels.groups
+    assert group.columns == ("potency",)
+    np.testing.assert_allclose(group.values[:, 0], [0.5, 1.5, np.nan, 2.5])
+    assert labels.molecules["row"].tolist() == [2, 3, 4, 5]
+    (bad,) = labels.rejected.to_dict("records")
+    assert (bad["row"], bad["field"]) == (1, "record")
+    assert "as where a file is cut short" in bad["reason"]
 
 
 def test_computed_labels_are_descriptors_and_bits():

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from molphenix_jax import tasks
+from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import load_embeddings, standardise
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.metrics import read_metrics
@@ -154,7 +155,7 @@ def test_embed_writes_what_alignment_reads(finished, tmp_path):
     n, width, rejected = embed_file(molecules, layers=("graph", "layer_0"), **options)
     assert (n, width) == (3, 32)
     assert rejected is not None
-    assert pd.read_csv(rejected)["row"].tolist() == [3]
+    assert pd.read_csv(rejected)["row"].tolist() == [4]
     table = standardise(["OCC", "c1ccccc1C(=O)O"])
     both = load_embeddings(out, table)
     # Alone and from another SMILES of the same molecule: the same fingerprint.
@@ -164,8 +165,15 @@ def test_embed_writes_what_alignment_reads(finished, tmp_path):
     assert np.abs(both[0] - both[1]).max() > 1e-3
     with pytest.raises(EmbedError, match="this encoder has layer_0, graph"):
         embed_file(molecules, layers=("layer_7",), **options)
-    with pytest.raises(EmbedError, match="no column"):
+    with pytest.raises(InputError, match="no column"):
         embed_file(molecules, layers=("graph",), smiles_column="x", **options)
+    lines = tmp_path / "molecules.smi"
+    lines.write_text("OCC ethanol\nC1CC ring\n")
+    _, _, rejected = embed_file(lines, layers=("graph", "layer_0"), **options)
+    np.testing.assert_allclose(load_embeddings(out, table[:1]), both[:1], atol=1e-5)
+    assert rejected is not None
+    row = pd.read_csv(rejected).iloc[0]
+    assert (row["row"], row["field"], row["value"]) == (2, "line", "C1CC")
     pd.DataFrame({"SMILES": ["C1CC"]}).to_csv(molecules, index=False)
     with pytest.raises(EmbedError, match="no molecule can be embedded; the first: not a valid"):
         embed_file(molecules, layers=("graph",), **options)

@@ -1,0 +1,19 @@
+"""Files of molecules as people have them: tables with a column of SMILES, .smi, .sdf."""
+
+from molphenix_jax.molecules.files.reading import (
+    MoleculeFile,
+    Molecules,
+    kind_of,
+    open_molecules,
+    read_molecules,
+    smiles_column_of,
+)
+
+__all__ = [
+    "MoleculeFile",
+    "Molecules",
+    "kind_of",
+    "open_molecules",
+    "read_molecules",
+    "smiles_column_of",
+]

@@ -1,0 +1,1 @@
+"""Files that are neither CSV nor Parquet, as streams of Arrow tables."""

@@ -75,6 +75,20 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--level", choices=("well", "field"), default="well", help="a row for each (default well)"
     )
+    parser.add_argument(
+        "--time-point",
+        default="",
+        metavar="N",
+        help="to take where fields have several (default the first): sk in Phenix names, or a "
+        "column time_point of the index",
+    )
+    parser.add_argument(
+        "--plane",
+        default="",
+        metavar="N",
+        help="focal plane to take where fields have several (default the first): p in Phenix "
+        "names, or a column plane of the index",
+    )
     parser.add_argument("--channels", default="", help="comma-separated, in order (default all)")
     parser.add_argument(
         "--crop", type=positive, default=256, help="side of a crop in pixels (default 256)"
@@ -120,7 +134,7 @@ def add_parser(commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from molphenix_jax.images import EmbedConfig, EmbedJob, ImageSource, embed_images
+    from molphenix_jax.images import EmbedConfig, EmbedJob, ImageSource, Take, embed_images
     from molphenix_jax.phenomics import CropConfig
     from molphenix_jax.runtime.progress import say
 
@@ -135,6 +149,7 @@ def _run(arguments: argparse.Namespace) -> int:
         columns=arguments.columns,
         concentration_unit=arguments.concentration_unit,
         max_image_mib=arguments.max_image_mib,
+        take=Take(arguments.time_point, arguments.plane),
     )
     crop = CropConfig(arguments.crop, arguments.core, arguments.downsample, arguments.standardise)
     config = EmbedConfig(crop, arguments.batch_size, arguments.part_fields, arguments.threads)

@@ -1,7 +1,7 @@
 """Microscope images: where people keep them, and how they become a wells table."""
 
 from molphenix_jax.images.embedding import EmbedConfig, Encode
-from molphenix_jax.images.fields import ImagesError
+from molphenix_jax.images.fields import ImagesError, Take
 from molphenix_jax.images.found import FoundFields, ImageSource, find_fields
 from molphenix_jax.images.layouts import LAYOUTS
 from molphenix_jax.images.stack import ImageStack, stack_images
@@ -17,6 +17,7 @@ __all__ = [
     "ImageSource",
     "ImageStack",
     "ImagesError",
+    "Take",
     "embed_images",
     "find_fields",
     "stack_images",

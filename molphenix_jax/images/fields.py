@@ -49,6 +49,31 @@ class Field:
         return self.batch, self.plate, self.well
 
 
+class Take(NamedTuple):
+    """Which of several images of a field are taken; "" leaves it to the layout: the first.
+
+    Attributes:
+        time_point: Number (or text, in a listing) of the time point.
+        plane: Of the focal plane.
+    """
+
+    time_point: str = ""
+    plane: str = ""
+
+    def __str__(self) -> str:
+        told = {"time point": self.time_point, "plane": self.plane}
+        return ", ".join(f"{what} {number}" for what, number in told.items() if number)
+
+    def has(self, time_point: str, plane: str) -> bool:
+        """Whether an image of this time point and plane is one of them."""
+        same = lambda wanted, given: wanted in ("", given) or _number(wanted) == _number(given)  # noqa: E731
+        return same(self.time_point, time_point) and same(self.plane, plane)
+
+
+def _number(text: str) -> str:
+    return re.sub(r"^0+(?=\d)", "", text.strip())
+
+
 class Rejection(NamedTuple):
     """A row of `rejected.csv`."""
 

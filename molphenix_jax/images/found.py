@@ -9,6 +9,7 @@ from molphenix_jax.images.fields import (
     FieldReader,
     ImagesError,
     Rejection,
+    Take,
     reject,
 )
 from molphenix_jax.images.files import MAX_IMAGE_MIB
@@ -30,6 +31,7 @@ class ImageSource:
         columns: Our name of a metadata column → the table's.
         concentration_unit: Of concentrations whose cell names none; "" asks the column.
         max_image_mib: MiB that one image may have once it is decoded; larger ones are rejected.
+        take: Time point and plane, where fields have several.
     """
 
     layout: str
@@ -40,6 +42,7 @@ class ImageSource:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     concentration_unit: str = ""
     max_image_mib: int = MAX_IMAGE_MIB
+    take: Take = Take()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +72,7 @@ def find_fields(source: ImageSource) -> FoundFields:
     Raises:
         ImagesError: No usable field; the message says why.
     """
-    table = LAYOUTS[source.layout](source.images, source.index, source.channels)
+    table = LAYOUTS[source.layout](source.images, source.index, source.channels, source.take)
     if not table.fields:
         first = table.rejected[0]
         raise ImagesError(f"{source.images}: no complete field; {first.file}: {first.reason}")

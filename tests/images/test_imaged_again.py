@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molphenix_jax.images import ImageSource, find_fields
+from molphenix_jax.images import ImagesError, ImageSource, Take, find_fields
 from tests.images import screens
 
 
@@ -62,6 +62,53 @@ def test_of_several_time_points_the_first_is_taken_and_the_others_named(tmp_path
     assert len(found.fields) == 1
     assert len(found.rejected) == 2
     assert any("time point 2 (1), time point 3 (1)" in note for note in found.notes)
+
+
+def test_another_time_point_and_plane_can_be_chosen(tmp_path):
+    plate(tmp_path, f"{FIRST}/Images", 0, BOTH)
+    for well, part, other in ((1, "sk1", "sk2"), (2, "p01", "p03")):
+        plate(tmp_path, f"{FIRST}/Images", well, [n.replace(part, other) for n in BOTH])
+    plate(tmp_path, f"{FIRST}/Images", 0, [n.replace("r01", "r02") for n in BOTH])
+    for take, well in ((Take(), 0), (Take("1", "1"), 0), (Take("02"), 1), (Take(plane="3"), 2)):
+        found = find_fields(ImageSource("gallery", tmp_path, take=take))
+        np.testing.assert_array_equal(found.read(found.fields[0])[0], screens.pixels(well, 1, 1))
+        assert not any("imaged again" in reason for _, reason in reasons(found)) or not any(take)
+    assert [r.well for r in found.rejected] == ["B01"]
+    assert found.rejected[0].reason == "the field has no image of plane 3"
+    assert any("of each field plane 3 is taken" in note for note in found.notes)
+    with pytest.raises(ImagesError, match="has time point 9; there are time points 1, 2 and pl"):
+        find_fields(ImageSource("gallery", tmp_path, take=Take("9")))
+    for layout in ("rxrx3-core", "bray2017"):
+        with pytest.raises(ImagesError, match="has no time points or planes: plane 2 cannot"):
+            find_fields(ImageSource(layout, tmp_path, take=Take(plane="2")))
+
+
+@pytest.mark.parametrize("layout", ["gallery", "table", "array"])
+def test_rows_of_a_listing_are_chosen_by_its_columns(tmp_path, layout):
+    images = [screens.pixels(i, 1, 1) for i in range(4)]
+    for i, image in enumerate(images):
+        (tmp_path / f"{i}.png").write_bytes(screens.png(image))
+    files = [f"{i}.png" for i in range(4)]
+    frame = pd.DataFrame(
+        {"well": "A1", "site": 1, "TimePoint": ["24", "48"] * 2, "z": [1, 1, 2, 2]}
+    )
+    index, path = tmp_path / "index.csv", tmp_path
+    if layout == "array":
+        path = tmp_path / "x.npz"
+        np.savez(path, np.stack(images)[:, None])
+    else:
+        frame[{"gallery": "FileName_OrigDNA", "table": "path"}[layout]] = files
+    frame.to_csv(index, index=False)
+    name = "gallery" if layout == "gallery" else "table"
+    for time, plane, want in (("24", "1", 0), ("48", "2", 3), ("", "02", 2), ("48", "", 1)):
+        found = find_fields(ImageSource(name, path, index, take=Take(time, plane)))
+        (field,) = found.fields
+        np.testing.assert_array_equal(found.read(field)[0], images[want])
+    with pytest.raises(ImagesError, match="no row has time point 72; 'TimePoint' holds 24, 48"):
+        find_fields(ImageSource(name, path, index, take=Take("72")))
+    frame.drop(columns="z").to_csv(index, index=False)
+    with pytest.raises(ImagesError, match="no column tells planes; its columns are well, site"):
+        find_fields(ImageSource(name, path, index, take=Take("24", "1")))
 
 
 def test_channels_on_planes_of_their_own_make_a_field_and_are_said(tmp_path):

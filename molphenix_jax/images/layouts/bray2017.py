@@ -12,17 +12,18 @@ from molphenix_jax.images.fields import (
     FieldTable,
     ImagesError,
     Rejection,
+    Take,
     number_key,
     reject,
 )
 from molphenix_jax.images.files import Source
 from molphenix_jax.images.layouts.gallery import files_below
-from molphenix_jax.images.layouts.listing import Places, find_column, read_listing
+from molphenix_jax.images.layouts.listing import Places, find_column, read_listing, refuse_take
 from molphenix_jax.tables.names import well_name
 
 
 def find_bray2017(
-    images: pathlib.Path, index: pathlib.Path | None, channels: Sequence[str]
+    images: pathlib.Path, index: pathlib.Path | None, channels: Sequence[str], take: Take
 ) -> FieldTable:
     """Fields named by an index file, or all .npz below a folder.
 
@@ -30,6 +31,7 @@ def find_bray2017(
         ImagesError: No image, or an index without SAMPLE_KEY.
     """
     del channels  # positions in the array: whoever reads picks them
+    refuse_take(take, "bray2017")
     files: dict[str, pathlib.Path] = {}
     rejected = []
     for path in files_below(images):

@@ -19,11 +19,12 @@ from molphenix_jax.images.fields import (
     FieldTable,
     ImagesError,
     Rejection,
+    Take,
     join_channels,
     number_key,
 )
 from molphenix_jax.images.files import Source
-from molphenix_jax.images.layouts.listing import Places, read_listing
+from molphenix_jax.images.layouts.listing import Places, read_listing, taken_rows
 from molphenix_jax.tables.names import row_column_name
 
 _PHENIX = re.compile(
@@ -37,7 +38,7 @@ _Take = dict[str, list[tuple[int, pathlib.Path]]]
 
 
 def find_gallery(
-    images: pathlib.Path, index: pathlib.Path | None, channels: Sequence[str]
+    images: pathlib.Path, index: pathlib.Path | None, channels: Sequence[str], take: Take
 ) -> FieldTable:
     """Fields of all plates below a folder.
 
@@ -45,12 +46,15 @@ def find_gallery(
         images: A plate's folder, or any folder above it.
         index: A load_data.csv (also .gz, or Parquet); none means names as the Phenix gives them.
         channels: Numbers (Phenix) or names (load_data) of the channels to take; none means all.
+        take: Time point and plane to take: numbers (Phenix), or by columns of load_data.
 
     Raises:
         ImagesError: No image, or a table without the needed columns.
     """
     if index is not None:
-        return _from_load_data(images, index, channels)
+        return _from_load_data(images, index, channels, take)
+    passed: dict[_Place, pathlib.Path] = {}
+    there: set[tuple[int, int]] = set()
     takes: dict[_Place, dict[tuple[str, int], _Take]] = collections.defaultdict(dict)
     for path in files_below(images):
         if not (match := _PHENIX.fullmatch(path.name)):
@@ -58,9 +62,25 @@ def find_gallery(
         row, column, field, plane, channel, time = (int(part or 1) for part in match.groups())
         batch, plate = _batch_and_plate(path)
         place = (batch, plate, row_column_name(row, column), str(field))
-        take = takes[place].setdefault((str(path.parent), time), {})
-        take.setdefault(str(channel), []).append((plane, path))
+        there.add((time, plane))
+        if not take.has(str(time), str(plane)):
+            passed.setdefault(place, path)
+            continue
+        of_place = takes[place].setdefault((str(path.parent), time), {})
+        of_place.setdefault(str(channel), []).append((plane, path))
+    if passed and not takes:
+        times, planes = (", ".join(map(str, sorted(set(of)))) for of in zip(*there, strict=True))
+        raise ImagesError(
+            f"{images}: no image has {take}; there are time points {times} and planes {planes}"
+        )
     found, rejected, notes = _one_take(takes)
+    rejected += [
+        Rejection(str(path), *place, f"the field has no image of {take}")
+        for place, path in passed.items()
+        if place not in takes
+    ]
+    if passed:
+        notes.append(f"of each field {take} is taken, as asked for")
     table = join_channels(found, channels, where=str(images))
     return dataclasses.replace(
         table, rejected=(*table.rejected, *rejected), notes=(*table.notes, *notes)
@@ -105,13 +125,13 @@ def _one_take(
         told = ", ".join(f"{what} ({n:,})" for what, n in left_out.items())
         notes.append(
             f"fields that are imaged several times count once, by the first measurement and time "
-            f"point with most channels; left out, with fields: {told}; --images=FOLDER of one "
-            "measurement takes it"
+            f"point with most channels; left out, with fields: {told}; --time-point=N, or "
+            "--images=FOLDER of one measurement, takes another"
         )
     if n_planes:
         notes.append(
             f"several focal planes: the first of each channel is taken, {n_planes:,} files of "
-            "other planes are left out"
+            "other planes are left out; --plane=N takes another"
         )
     if n_apart:
         notes.append(f"in {n_apart:,} fields the channels lie on different focal planes")
@@ -145,9 +165,9 @@ def _batch_and_plate(path: pathlib.Path) -> tuple[str, str]:
 
 
 def _from_load_data(
-    images: pathlib.Path, index: pathlib.Path, channels: Sequence[str]
+    images: pathlib.Path, index: pathlib.Path, channels: Sequence[str], take: Take
 ) -> FieldTable:
-    frame = read_listing(index)
+    frame = taken_rows(read_listing(index), index, take)
     files = {match[1]: name for name in frame if (match := _FILE.fullmatch(name))}
     if not files:
         raise ImagesError(f"{index}: no FileName_ column; give a load_data.csv")
@@ -181,7 +201,9 @@ def _from_load_data(
                 reason = f"the file is that of {' '.join(filter(None, used[path]))} too"
         if twice := sorted(row.keys() & found.get(place, {}).keys()):
             blamed = str(row[twice[0]])
-            reason = f"data row {i + 1}: this field is listed twice, the first row is taken"
+            reason = (
+                f"data row {frame.index[i] + 1}: this field is listed twice, the first row is taken"
+            )
         if reason:
             rejected.append(Rejection(blamed, *place, reason))
         else:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from molphenix_jax.images.fields import ImagesError
+from molphenix_jax.images.fields import ImagesError, Take, number_key
 from molphenix_jax.tables.columns import normal
 from molphenix_jax.tables.names import row_column_name, well_name
 from molphenix_jax.tables.text import read_text
@@ -18,6 +18,8 @@ PLACE: Mapping[str, tuple[str, ...]] = {
     "well": ("well", "wellposition", "wellname", "address", "wellid"),
     "field": ("field", "site", "fieldid", "siteid", "fov"),
 }
+_TIMES = ("timepoint", "timepointid", "time", "timeid", "t", "frame")
+_PLANES = ("plane", "zplane", "focalplane", "planeid", "zslice", "z")
 _PHENIXPLACE = re.compile(r"r(\d+)c(\d+)f(\d+)")
 
 
@@ -34,6 +36,39 @@ def find_column(frame: pd.DataFrame, names: tuple[str, ...]) -> str | None:
     """The column that bears the first of some names, whatever its case and separators."""
     by_normal = {normal(str(column)): str(column) for column in reversed(list(frame.columns))}
     return next((by_normal[name] for name in names if name in by_normal), None)
+
+
+def refuse_take(take: Take, layout: str) -> None:
+    """Fails where a layout knows neither time points nor planes."""
+    if str(take):
+        raise ImagesError(f"--layout={layout} has no time points or planes: {take} cannot be taken")
+
+
+def taken_rows(frame: pd.DataFrame, path: pathlib.Path, take: Take) -> pd.DataFrame:
+    """The rows of a listing with a time point and plane; the index keeps their numbers, from 0.
+
+    Raises:
+        ImagesError: No column tells these, or none of its values is the one asked for.
+    """
+    kept = frame
+    for what, wanted, names in (
+        ("time point", take.time_point, _TIMES),
+        ("plane", take.plane, _PLANES),
+    ):
+        if not wanted:
+            continue
+        column = find_column(frame, names)
+        if column is None:
+            raise ImagesError(
+                f"{path}: no column tells {what}s; its columns are {', '.join(frame.columns)}"
+            )
+        one = Take(time_point=wanted)
+        values = kept[column].tolist()
+        kept = kept.loc[[one.has(value, "") for value in values]]
+        if not len(kept):
+            there = ", ".join(sorted(set(values), key=number_key)[:10])
+            raise ImagesError(f"{path}: no row has {what} {wanted}; {column!r} holds {there}")
+    return kept
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,10 +16,12 @@ from molphenix_jax.images.fields import (
     FieldTable,
     ImagesError,
     Rejection,
+    Take,
     join_channels,
     number_key,
 )
 from molphenix_jax.images.files import Source
+from molphenix_jax.images.layouts.listing import refuse_take
 from molphenix_jax.tables.names import well_name
 
 _KEY = re.compile(
@@ -30,7 +32,7 @@ _IMAGE_COLUMNS = ("jp2", "image", "png", "tiff")
 
 
 def find_rxrx3core(
-    images: pathlib.Path, index: pathlib.Path | None, channels: Sequence[str]
+    images: pathlib.Path, index: pathlib.Path | None, channels: Sequence[str], take: Take
 ) -> FieldTable:
     """Fields of one shard or of all shards in a folder, in the order of the shards.
 
@@ -41,6 +43,7 @@ def find_rxrx3core(
     """
     if index is not None:
         raise ImagesError("--index has no meaning for rxrx3-core: the shards name their images")
+    refuse_take(take, "rxrx3-core")
     shards = sorted(images.rglob("*.parquet")) if images.is_dir() else [images]
     found: dict[tuple[str, str, str, str], dict[str, Source]] = collections.defaultdict(dict)
     rejected = []

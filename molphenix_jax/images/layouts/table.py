@@ -18,11 +18,12 @@ from molphenix_jax.images.fields import (
     FieldTable,
     ImagesError,
     Rejection,
+    Take,
     join_channels,
     number_key,
 )
 from molphenix_jax.images.files import ImageError, Source
-from molphenix_jax.images.layouts.listing import Places, find_column, read_listing
+from molphenix_jax.images.layouts.listing import Places, find_column, read_listing, taken_rows
 from molphenix_jax.tables.formats.arrays import array_header, array_names
 
 _PATH = ("path", "file", "filename", "filepath", "image", "imagepath", "url")
@@ -30,7 +31,7 @@ _CHANNEL = ("channel", "channelname", "stain", "wavelength")
 
 
 def find_table(
-    images: pathlib.Path, index: pathlib.Path | None, channels: Sequence[str]
+    images: pathlib.Path, index: pathlib.Path | None, channels: Sequence[str], take: Take
 ) -> FieldTable:
     """Fields of a table.
 
@@ -38,16 +39,18 @@ def find_table(
         images: Folder that the table's paths are relative to, or an .npz with one array.
         index: The table.
         channels: Names of the channels to take, where a file holds one; none means all.
+        take: Rows to take, by the table's columns of time points and planes.
 
     Raises:
         ImagesError: No table, missing columns, or another number of rows than images.
     """
     if index is None:
         raise ImagesError("--layout=table needs --index=TABLE with a row for each image")
-    frame = read_listing(index)
+    listed = read_listing(index)
+    frame = taken_rows(listed, index, take)
     places = Places.of(frame, index)
     if images.suffix.lower() in (".npz", ".npy"):
-        return _from_array(images, frame, places, index)
+        return _from_array(images, frame, places, index, n_rows=len(listed))
     path_column = find_column(frame, _PATH)
     if path_column is None:
         raise ImagesError(
@@ -76,15 +79,21 @@ def find_table(
 
 
 def _from_array(
-    images: pathlib.Path, frame: pd.DataFrame, places: Places, index: pathlib.Path
+    images: pathlib.Path,
+    frame: pd.DataFrame,
+    places: Places,
+    index: pathlib.Path,
+    *,
+    n_rows: int,
 ) -> FieldTable:
+    """Fields of an array whose image i is row i of the table, of which `frame` has some."""
     try:
         key, n = _largest_array(images)
     except (OSError, ImageError) as error:
         raise ImagesError(f"{images}: {error}") from error
-    if n != len(frame):
-        raise ImagesError(f"{images} holds {n} images, {index} {len(frame)} rows; they must agree")
-    sources = [Source(images, key=key, index=i) for i in range(n)]
+    if n != n_rows:
+        raise ImagesError(f"{images} holds {n} images, {index} {n_rows} rows; they must agree")
+    sources = [Source(images, key=key, index=int(i)) for i in frame.index]
     table = _stacked(sources, places)
     return dataclasses.replace(table, metadata=places.metadata(frame))
 

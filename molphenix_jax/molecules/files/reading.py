@@ -136,10 +136,12 @@ def read_molecules(
     if not parts:
         raise WellsError(f"{path}: holds no molecule")
     others = pd.concat([part.others for part in parts], ignore_index=True)
-    rows, smiles, reasons = (
-        list(itertools.chain.from_iterable(part[i] for part in parts)) for i in range(3)
+    return file, Molecules(
+        [row for part in parts for row in part.row],
+        [smiles for part in parts for smiles in part.smiles],
+        [reason for part in parts for reason in part.reason],
+        others.astype(object).fillna(""),
     )
-    return file, Molecules(rows, smiles, reasons, others.astype(object).fillna(""))
 
 
 def smiles_column_of(

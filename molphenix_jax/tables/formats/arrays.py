@@ -22,7 +22,7 @@ from molphenix_jax.tables.formats.unpacked import refuse_exploding
 
 _NAMES = ("names", "well_id", "keys")  # what arrays of keys are called
 # What NumPy and h5py raise on files that are damaged, or hold objects.
-_DAMAGE = (
+DAMAGE = (
     *(OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError),
     *(zipfile.BadZipFile, zlib.error, NotImplementedError),
 )
@@ -121,7 +121,7 @@ def damage_of(path: pathlib.Path, kind: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise WellsError(f"{path}: damaged {kind} file: copy it again, or write it anew") from error
 
 

@@ -73,6 +73,8 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
     i.path = ""  # folder, shard or .npz
     i.index = ""  # table that lists the images, where the layout has one
     i.channels = ""  # comma-separated; empty takes all
+    i.time_point = ""  # where fields have several, as --time-point; empty takes the first
+    i.plane = ""  # focal plane, likewise
     i.downsample = 1  # block mean of so many pixels a side (the paper: 8, 2048 to 256)
     i.core = 0  # side of the central square after that; 0 takes the whole field
     i.standardise = "auto"  # auto | image | none: how more than 8 bits become 8

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from molphenix_jax.images import ImageSource, find_fields, stack_images
-from molphenix_jax.images.fields import write_rejected
+from molphenix_jax.images.fields import Take, write_rejected
 from molphenix_jax.molecules import check_smiles
 from molphenix_jax.phenomics import CropConfig
 from molphenix_jax.runtime.config import Config
@@ -83,6 +83,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
             index=pathlib.Path(i.index) if i.index else None,
             channels=listed(i.channels),
             max_image_mib=i.max_image_mib,
+            take=Take(i.time_point, i.plane),
         )
     )
     for note in found.notes:

@@ -14,15 +14,22 @@ from jaxtyping import Bool, Shaped
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.evaluation.neighbours import Labels
+from molphenix_jax.tables.columns import ALIASES, normal, short
+from molphenix_jax.tables.formats.arrays import DAMAGE, Header, array_header, array_names
+from molphenix_jax.tables.formats.unpacked import refuse_exploding
+from molphenix_jax.tables.missing import MISSING
+from molphenix_jax.tables.text import read_text
+from molphenix_jax.wells.controls.words import truth_of
 
-# Our column → names that it goes by, in lower case and without "metadata_".
+# Our column → names that it goes by.
 _NAMES = {
-    "plate": ("plate", "barcode", "plate_id"),
-    "well": ("well", "well_position", "address"),
-    "treatment": ("treatment", "broad_id", "compound_id", "compound", "smiles"),
-    "is_control": ("is_control", "control"),
+    "plate": ALIASES["plate"],
+    "well": ALIASES["well"],
+    "treatment": ("treatment", "broadid", "compoundid", "compound", "smiles"),
+    "is_control": ("iscontrol", "control"),
 }
 CONTROL = "control"
+_DAMAGED = "damaged, or no NPZ file of one array: copy it again, or write it anew by np.savez"
 
 
 class ImagesFileError(InputError):
@@ -42,13 +49,14 @@ def read_images(path: str, *, metadata: str, columns: Mapping[str, str], crop: i
 
     Args:
         path: NPZ with one array [n, c, h, w], uint8 or uint16.
-        metadata: CSV with a row for each image; empty looks for `*_meta.csv` beside the images
-            whose name begins like theirs.
+        metadata: CSV or Parquet with a row for each image; empty looks for `*_meta.csv` beside the
+            images whose name begins like theirs.
         columns: Our column → the file's; an empty name is looked for.
         crop: Side of the crops that will be cut.
 
     Raises:
         ImagesFileError: The file is missing, damaged or of another form, or its table does not fit.
+        WellsError: The table is missing or damaged.
     """
     if not path:
         raise ImagesFileError(
@@ -59,10 +67,7 @@ def read_images(path: str, *, metadata: str, columns: Mapping[str, str], crop: i
     table = pathlib.Path(metadata) if metadata else _table_beside(pathlib.Path(path))
     if table is None:
         return Images(pixels, None, "there is no table of the images (data.metadata)")
-    try:
-        frame = pd.read_csv(table)
-    except (OSError, ValueError) as error:
-        raise ImagesFileError(f"data.metadata={str(table)!r} cannot be read: {error}") from error
+    frame = read_text(table)
     if len(frame) != len(pixels):
         raise ImagesFileError(f"{table} has {len(frame)} rows for {len(pixels)} images in {path}")
     labels, why = _labels(frame, table, columns)
@@ -71,25 +76,45 @@ def read_images(path: str, *, metadata: str, columns: Mapping[str, str], crop: i
 
 def _pixels(path: pathlib.Path, crop: int) -> np.ndarray:
     try:
+        key, header = _header(path)
+        refuse_exploding(path, header.n_bytes)
+        shape, dtype = header.shape, header.dtype
+        if len(shape) != 4 or dtype not in (np.uint8, np.uint16) or not min(shape):
+            raise ImagesFileError(
+                f"{path} holds {dtype} {shape}; wanted uint8 or uint16 images of shape [images, "
+                "channels, height, width]"
+            )
+        if min(shape[2:]) < crop:
+            raise ImagesFileError(
+                f"{path}: images of {shape[2]} × {shape[3]} pixels are smaller than "
+                f"data.crop={crop}"
+            )
         with np.load(path, allow_pickle=False) as file:
-            if isinstance(file, np.ndarray) or len(file.files) != 1:
-                raise ValueError("it does not hold exactly one array")
-            pixels = file[file.files[0]]
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+            return file[key]
+    except InputError:
+        raise
+    except OSError as error:
+        if error.strerror is None:
+            raise ImagesFileError(f"data.images={str(path)!r}: {_DAMAGED}") from error
         raise ImagesFileError(
-            f"data.images={str(path)!r} is no NPZ file of one array: {error}"
+            f"data.images={str(path)!r} cannot be read: {error.strerror}"
         ) from error
-    if pixels.ndim != 4 or pixels.dtype not in (np.uint8, np.uint16) or not len(pixels):
+    except DAMAGE as error:
+        raise ImagesFileError(f"data.images={str(path)!r}: {_DAMAGED}") from error
+
+
+def _header(path: pathlib.Path) -> tuple[str, Header]:
+    """Name and header of the only array."""
+    if path.stat().st_size and not zipfile.is_zipfile(path):
+        raise ImagesFileError(f"data.images={str(path)!r}: {_DAMAGED}")
+    with zipfile.ZipFile(path) as archive:
+        names = array_names(archive.namelist())
+    if len(names) != 1:
         raise ImagesFileError(
-            f"{path} holds {pixels.dtype} {pixels.shape}; wanted uint8 or uint16 images of shape "
-            "[images, channels, height, width]"
+            f"data.images={str(path)!r} does not hold exactly one array, but "
+            f"{short(names, 5) or 'none'}"
         )
-    if min(pixels.shape[2:]) < crop:
-        raise ImagesFileError(
-            f"{path}: images of {pixels.shape[2]} × {pixels.shape[3]} pixels are smaller than "
-            f"data.crop={crop}"
-        )
-    return pixels
+    return names[0], array_header(path, names[0])
 
 
 def _table_beside(path: pathlib.Path) -> pathlib.Path | None:
@@ -102,7 +127,7 @@ def _labels(
     frame: pd.DataFrame, table: pathlib.Path, columns: Mapping[str, str]
 ) -> tuple[Labels | None, str]:
     found: dict[str, pd.Series] = {}
-    plain = {str(c).lower().removeprefix("metadata_"): c for c in frame.columns}
+    plain = {normal(c): c for c in reversed(list(frame.columns))}
     for ours, given in columns.items():
         if given and given not in frame.columns:
             raise ImagesFileError(
@@ -115,20 +140,21 @@ def _labels(
     missing = [ours for ours in ("plate", "well", "treatment") if ours not in found]
     if missing:
         return None, f"{table.name} has no column for {', '.join(missing)} (data.columns)"
-    treatment = found["treatment"].astype(object)
+    treatment = found["treatment"]
+    none = np.array([text.casefold() in MISSING for text in treatment], bool)
     if "is_control" in found:
-        control = found["is_control"].astype(str).str.lower().isin(("true", "1", "1.0"))
+        control = np.array([bool(truth_of(text)) for text in found["is_control"]], bool)
     else:
-        control = treatment.isna() | treatment.astype(str).str.upper().isin(("DMSO", "CONTROL", ""))
-    treatment = treatment.where(~control, CONTROL)
-    if treatment.isna().any():
-        row = int(np.flatnonzero(treatment.isna())[0])
+        control = none | treatment.str.upper().isin(("DMSO", "CONTROL")).to_numpy()
+    if (none & ~control).any():
+        row = int(np.flatnonzero(none & ~control)[0])
         raise ImagesFileError(
-            f"{table}, row {row + 2}: no treatment, and not a control; name the column by "
+            f"{table}, data row {row + 1}: no treatment, and not a control; name the column by "
             "data.columns.treatment or data.columns.is_control"
         )
+    treatment = treatment.where(~control, CONTROL)
     text = lambda s: np.asarray(s.astype(str), dtype=str)  # noqa: E731
-    labels = Labels(text(found["plate"]), text(found["well"]), text(treatment), control.to_numpy())
+    labels = Labels(text(found["plate"]), text(found["well"]), text(treatment), control)
     return labels, ""
 
 

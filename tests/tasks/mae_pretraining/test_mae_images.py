@@ -1,11 +1,14 @@
 """Images and their table become arrays; what cannot be used ends in a sentence."""
 
+import gzip
 import pathlib
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from molphenix_jax.errors import InputError
+from molphenix_jax.tables.formats import unpacked
 from molphenix_jax.tasks.mae_pretraining.config import COLUMNS
 from molphenix_jax.tasks.mae_pretraining.images import (
     ImagesFileError,
@@ -124,9 +127,9 @@ def test_a_grid_of_crops_reaches_every_edge(per_side, count):
         ({"path": ""}, "data.images is empty"),
         ({"path": "nowhere.npz"}, "nowhere.npz"),
         ({"crop": 32}, r"24 × 20 pixels are smaller than data.crop=32"),
-        ({"metadata": "nowhere.csv"}, "data.metadata='nowhere.csv' cannot be read"),
+        ({"path": "nowhere.npz"}, "nowhere.npz' cannot be read: No such file"),
         ({"columns": {**NO_COLUMNS, "plate": "Plate!"}}, "data.columns.plate='Plate!'"),
-        ({"columns": {**NO_COLUMNS, "is_control": "plate"}}, "row 4: no treatment"),
+        ({"columns": {**NO_COLUMNS, "is_control": "plate"}}, "data row 3: no treatment"),
     ],
 )
 def test_bad_images_end_in_a_sentence(tmp_path, change, message):
@@ -141,13 +144,62 @@ def test_bad_images_end_in_a_sentence(tmp_path, change, message):
         ({"images": np.zeros((2, 24, 24), np.uint8)}, r"uint8 \(2, 24, 24\)"),
         ({"images": np.zeros((2, 1, 24, 24), np.float32)}, "float32"),
         ({"a": np.zeros(1), "b": np.zeros(1)}, "exactly one array"),
-        ({"images": np.array([{}], dtype=object)}, "one array"),
+        ({"images": np.array([{}], dtype=object)}, r"object \(1,\)"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ImagesFileError, match=message):
         read(tmp_path / "a.npz")
+
+
+DAMAGED = {
+    "cut short": lambda data: data[:-300],
+    "garbled": lambda data: data[:200] + bytes(300) + data[500:],
+    "empty": lambda _: b"",
+    "no archive": lambda _: b"\x93NUMPY",
+    "words": lambda _: b"not here",
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_file_is_a_sentence_without_a_librarys_words(tmp_path, case):
+    path = write(tmp_path)
+    path.write_bytes(DAMAGED[case](path.read_bytes()))
+    with pytest.raises(
+        ImagesFileError, match=r"screen_8_u8\.npz': damaged, or no NPZ file"
+    ) as said:
+        read(path)
+    assert "\n" not in str(said.value)
+
+
+def test_images_that_explode_are_refused_by_their_header(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpacked, "ALWAYS", 1 << 20)
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((40, 1, 1024, 1024), np.uint8))
+    with pytest.raises(InputError, match=r"a\.npz: it unpacks to more than 500 times its size"):
+        read(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "dress",
+    [
+        lambda text: b"sep=;\n" + text.replace(",", ";").encode(),
+        lambda text: b"# mine\n" + text.encode("utf-8-sig"),
+        lambda text: text.encode("utf-16"),
+        lambda text: text.replace("BRD", "Ä").encode("latin-1"),
+        lambda text: gzip.compress(text.encode()),
+    ],
+)
+def test_the_table_may_be_any_that_wells_may_be(tmp_path, dress):
+    path = write(tmp_path)
+    plain = read(path).labels
+    table = tmp_path / "screen_8_meta.csv"
+    table.write_bytes(dress(table.read_text()))
+    found = read(path).labels
+    assert list(found.plate) == list(plain.plate)
+    assert list(found.is_control) == list(plain.is_control)
+    with pytest.raises(InputError, match=r"nowhere\.csv: cannot be read"):
+        read(path, metadata="nowhere.csv")
 
 
 def test_a_table_of_another_length_is_refused(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.images import ImagesError, ImageSource, find_fields
 from molphenix_jax.tables.names import row_column_name, well_name
 from tests.images import screens
@@ -201,3 +202,51 @@ def test_names_of_wells():
     ]  # fmt: skip
     assert row_column_name(16, 24) == "P24"
     assert row_column_name(27, 4) == "AA04"
+
+
+@pytest.mark.parametrize("order", [("P1", "P2"), ("P2", "P1")])
+def test_load_data_takes_no_file_of_another_plate_for_one_that_is_lost(tmp_path, order):
+    root = tmp_path / "images"
+    rows = []
+    for plate in order:
+        (root / plate).mkdir(parents=True)
+        for site in (1, 2):
+            name = f"a01_s{site}.png"
+            if (plate, site) != ("P1", 2):
+                image = screens.pixels(int(plate[1]), site, 0)
+                (root / plate / name).write_bytes(screens.png(image))
+            rows.append({"Metadata_Plate": plate, "Metadata_Well": "A01", "Metadata_Site": site,
+                         "FileName_DNA": name, "PathName_DNA": f"/data/{plate}"})  # fmt: skip
+    index = tmp_path / "load_data.csv"
+    pd.DataFrame(rows).to_csv(index, index=False)
+    found = find_fields(ImageSource("gallery", root, index))
+    images = {(f.plate, f.field): found.read(f) for f in found.fields}
+    assert set(images) == {("P1", "1"), ("P2", "1"), ("P2", "2")}
+    np.testing.assert_array_equal(images["P2", "2"][0], screens.pixels(2, 2, 0))
+    (rejection,) = found.rejected
+    assert (rejection.plate, rejection.field) == ("P1", "2")
+    assert "a01_s2.png lies only in" in rejection.reason
+
+
+def test_a_file_that_load_data_lists_for_two_wells_is_that_of_neither(tmp_path):
+    root = tmp_path / "images"
+    root.mkdir()
+    rows = []
+    for well, name in [("A01", "x.png"), ("A02", "x.png"), ("A03", "y.png")]:
+        (root / name).write_bytes(screens.png(screens.pixels(1, 1, 0)))
+        rows.append({"Metadata_Plate": "P", "Metadata_Well": well, "FileName_DNA": name})
+    index = tmp_path / "load_data.csv"
+    pd.DataFrame(rows).to_csv(index, index=False)
+    found = find_fields(ImageSource("gallery", root, index))
+    assert [field.well for field in found.fields] == ["A03"]
+    assert [r.well for r in found.rejected] == ["A01", "A02"]
+    assert "the file is listed for P A02" in found.rejected[0].reason
+
+
+def test_a_damaged_packed_listing_is_a_sentence(tmp_path):
+    index = tmp_path / "load_data.csv.gz"
+    packed = gzip.compress(b"Metadata_Plate,Metadata_Well,FileName_DNA\n" * 99)
+    for content in (packed[:20] + b"\xff" * 9 + packed[29:], packed[:-12]):
+        index.write_bytes(content)
+        with pytest.raises(InputError, match=r"load_data\.csv\.gz"):
+            find_fields(ImageSource("gallery", tmp_path, index))

@@ -175,39 +175,44 @@ def _from_load_data(
     # folder and name.
     places = Places.of(frame, index)
     here = _ByName(images)
-    found: dict[_Place, dict[str, Source]] = {}
-    rejected: list[Rejection] = []
-    used: dict[pathlib.Path, _Place] = {}
+    listed: list[tuple[_Place, dict[str, pathlib.Path], str]] = []
+    used: dict[pathlib.Path, set[_Place]] = collections.defaultdict(set)
     for i in range(len(frame)):
-        place = places.row(i)
-        row: dict[str, Source] = {}
-        reason, blamed = "", ""
+        place, row, reason = places.row(i), {}, ""
         for channel, column in files.items():
             name = frame[column].iat[i]
             if not name:
                 continue
             folder_column = column.replace("FileName", "PathName")
             folder = frame[folder_column].iat[i] if folder_column in frame else ""
-            path, *others = here.find(folder, name, place[1])
-            row[channel] = Source(path)
-            if others:
-                blamed = str(path)
-                reason = (
-                    f"{name} lies in several folders ({path.parent}, {others[0].parent}): name the "
-                    "plate's with --images"
-                )
-            elif used.setdefault(path, place) != place:
-                blamed = str(path)
-                reason = f"the file is that of {' '.join(filter(None, used[path]))} too"
-        if twice := sorted(row.keys() & found.get(place, {}).keys()):
-            blamed = str(row[twice[0]])
+            row[channel], doubt = here.find(folder, name, place[1])
+            reason = reason or doubt
+            if not doubt:
+                used[row[channel]].add(place)
+        listed.append((place, row, reason))
+    found: dict[_Place, dict[str, Source]] = {}
+    rejected: list[Rejection] = []
+    for i, (place, row, reason) in enumerate(listed):
+        blamed = next(iter(row.values()), "")
+        if reason:
+            pass
+        elif shared := [path for path in row.values() if len(used[path]) > 1]:
+            blamed = shared[0]
+            other = min(used[blamed] - {place})
+            reason = (
+                f"the file is listed for {' '.join(filter(None, other))} too, and which of them it "
+                "shows cannot be told"
+            )
+        elif twice := sorted(row.keys() & found.get(place, {}).keys()):
+            blamed = row[twice[0]]
             reason = (
                 f"data row {frame.index[i] + 1}: this field is listed twice, the first row is taken"
             )
         if reason:
-            rejected.append(Rejection(blamed, *place, reason))
+            rejected.append(Rejection(str(blamed), *place, reason))
         else:
-            found.setdefault(place, {}).update(row)
+            of_place = {channel: Source(path) for channel, path in row.items()}
+            found.setdefault(place, {}).update(of_place)
     table = join_channels(found, channels, where=str(index))
     skip = {*files.values(), *(c.replace("FileName", "PathName") for c in files.values())}
     metadata = places.metadata(frame.drop(columns=[c for c in skip if c in frame]))
@@ -215,30 +220,48 @@ def _from_load_data(
 
 
 class _ByName:
-    """Finds files by their path, or else by name below a folder, the plate's own preferred."""
+    """Finds files by their path, or else by name below a folder, where they may be the plate's."""
 
     def __init__(self, root: pathlib.Path):
         self._root = root
         self._index: dict[str, list[pathlib.Path]] | None = None
 
-    def find(self, folder: str, name: str, plate: str) -> list[pathlib.Path]:
-        """The file, or several among which nothing tells."""
+    def find(self, folder: str, name: str, plate: str) -> tuple[pathlib.Path, str]:
+        """The file, and why it cannot be taken; "" where it can, or is nowhere."""
         given = pathlib.Path(folder, name)
         if folder and given.exists():
-            return [given]
+            return given, ""
         if self._index is None:
             self._index = collections.defaultdict(list)
             for path in files_below(self._root):
                 self._index[path.name].append(path)
-        candidates = self._index.get(name, [])
-        if len(candidates) > 1:
-            # By as much of the folder's end as is the same, then by the plate's folder.
-            wanted = pathlib.PurePath(folder).parts[::-1]
-            scores = [(_common(wanted, p.parts[-2::-1]), _of_plate(p, plate)) for p in candidates]
-            best = max(scores)
-            candidates = [p for p, s in zip(candidates, scores, strict=True) if s == best]
+        wanted = pathlib.PurePath(folder).parts[::-1]
+        named = self._index.get(name, [])
+        candidates = [path for path in named if self._may_be(path, wanted, plate)]
+        if named and not candidates:
+            return named[0], (
+                f"{given} is not there, and {name} lies only in {named[0].parent}, which is called "
+                f"neither as the plate ({plate}) nor as its folder: name the plate's with --images"
+            )
+        # By as much of the folder's end as is the same, then by the plate's folder.
+        scores = [(_common(wanted, p.parts[-2::-1]), _of_plate(p, plate)) for p in candidates]
+        best = [p for p, s in zip(candidates, scores, strict=True) if s == max(scores)]
+        if len(best) > 1:
+            return best[0], (
+                f"{name} lies in several folders ({best[0].parent}, {best[1].parent}): name the "
+                "plate's with --images"
+            )
         # A file that is nowhere stays in the table, and is rejected when it is read.
-        return candidates or [given]
+        return (best[0] if best else given), ""
+
+    def _may_be(self, path: pathlib.Path, wanted: Sequence[str], plate: str) -> bool:
+        """Whether a file of the right name is no other plate's, whose files bear the same names.
+
+        It lies in a folder of the plate, in one that is called as the listing's, or in none of its
+        own.
+        """
+        own = [p for p in path.relative_to(self._root).parts[:-1] if p.lower() != "images"]
+        return not own or own[-1] in wanted or _of_plate(path, plate) > 0
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:
@@ -250,4 +273,7 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
 def _of_plate(path: pathlib.Path, plate: str) -> int:
     """2 where a folder is the plate's, 1 where its name begins so, 0 otherwise."""
     names = [part.split("__")[0] for part in path.parts[:-1]]
-    return 2 if plate in names else int(bool(plate) and any(n.startswith(plate) for n in names))
+    if plate in names:
+        return 2
+    begins = re.compile(re.escape(plate) + r"(?![A-Za-z0-9])")
+    return int(bool(plate) and any(map(begins.match, names)))

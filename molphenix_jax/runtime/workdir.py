@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from molphenix_jax.runtime.config import Config, ConfigError, plain
-from molphenix_jax.storage import write_json
+from molphenix_jax.storage import digest_json, is_intact, signed, write_json
 
 CONFIG_FILE, HEADER_FILE = "config.json", "run.json"
 EVALUATION_FILE = "evaluation.json"  # the last file of a run: its presence says that it is finished
@@ -15,9 +15,13 @@ RUN_FORMAT = 1
 
 def write_claim(workdir: pathlib.Path, config: Config) -> None:
     """Makes a workdir a run's: its header, then `config.json`, whose presence says so."""
+    path, told = workdir / CONFIG_FILE, plain(config)
+    # A kill between the two files leaves the config of before.
+    known = [digest_json(of) for of in (told, *([read_json(path)] if path.exists() else []))]
     # Relative paths of the config are meant from where the command was given.
-    write_json(workdir / HEADER_FILE, {"format": RUN_FORMAT, "cwd": str(pathlib.Path.cwd())})
-    write_json(workdir / CONFIG_FILE, plain(config))
+    header = {"format": RUN_FORMAT, "cwd": str(pathlib.Path.cwd()), "configs": known}
+    write_json(workdir / HEADER_FILE, signed(header))
+    write_json(path, told)
 
 
 def read_header(workdir: pathlib.Path) -> dict[str, Any]:
@@ -28,6 +32,8 @@ def read_header(workdir: pathlib.Path) -> dict[str, Any]:
     """
     path = workdir / HEADER_FILE
     header = read_json(path) if path.exists() else {"format": 1}
+    if not isinstance(header.get("format"), int) or not is_intact(header):
+        raise _changed(path)
     if header.get("format", 1) > RUN_FORMAT:
         raise ConfigError(
             f"{workdir} is a run of format {header['format']}, this program reads up to "
@@ -42,8 +48,20 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
     Raises:
         ConfigError: It is missing or damaged, or the run has a newer format.
     """
-    read_header(workdir)
-    return read_json(workdir / CONFIG_FILE)
+    header, path = read_header(workdir), workdir / CONFIG_FILE
+    config = read_json(path)
+    # Headers of before hold no digest of it.
+    if digest_json(config) not in header.get("configs", [digest_json(config)]):
+        raise _changed(path)
+    return config
+
+
+def _changed(path: pathlib.Path) -> ConfigError:
+    return ConfigError(
+        f"{path} was changed since the run began, and with it what its model is: put the old file "
+        "back, or train in another --workdir. Fields are changed on the command line "
+        "(--config.eval.psi=0.1)"
+    )
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:

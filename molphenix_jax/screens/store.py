@@ -44,7 +44,7 @@ from molphenix_jax.screens.builders import (
     write_screen,
 )
 from molphenix_jax.screens.screen import PackedBlock, Screen, ScreenError
-from molphenix_jax.storage import new_folder, read_csv
+from molphenix_jax.storage import digest_file, is_intact, new_folder, read_csv
 from molphenix_jax.wells.conditions.values import Conditions
 
 _CHUNK = 4096  # records read at once
@@ -155,17 +155,7 @@ class ScreenStore:
         """
         folder = pathlib.Path(folder)
         try:
-            meta = json.loads((folder / HEADER).read_text())
-            if int(meta["format"]) > int(FORMAT_VERSION):
-                raise ScreenError(
-                    f"{folder} has screen format {meta['format']}, this program reads up to "
-                    f"{FORMAT_VERSION}: use the version that made it, or a newer one"
-                )
-            if meta["format"] not in READ_VERSIONS:
-                raise ScreenError(
-                    f"{folder} has screen format {meta['format']}, this program reads "
-                    f"{' and '.join(READ_VERSIONS)}; delete the folder to prepare the screen again"
-                )
+            meta = _header(folder)
             # Opened here: np.load leaves the file open if it is no archive.
             with (
                 (folder / "index.npz").open("rb") as file,
@@ -205,8 +195,12 @@ class ScreenStore:
         Raises:
             ScreenError: The file is missing or damaged.
         """
+        path = self.folder / "rejected.csv"
         try:
-            return read_csv(self.folder / "rejected.csv")
+            # Folders of before hold no digest of it.
+            if _header(self.folder).get("rejected_sha256") not in (None, digest_file(path)):
+                raise ValueError("rejected.csv was changed since it was written")
+            return read_csv(path)
         except _DAMAGE as error:
             raise _unreadable(self.folder, error) from error
 
@@ -231,7 +225,7 @@ class ScreenStore:
                     code[rows] = fields["replicate_group"].int64_list.value
                     if truth is not None:
                         truth[i] = np.frombuffer(fields["truth"].bytes_list.value[0], np.float32)
-            groups = np.array(json.loads((self.folder / HEADER).read_text())["groups"], np.str_)
+            groups = np.array(_header(self.folder)["groups"], np.str_)
         except _DAMAGE as error:
             raise _unreadable(self.folder, error) from error
         return Screen(
@@ -253,6 +247,23 @@ class ScreenStore:
             provenance=self.provenance,
             concentration=self.concentration,
         )
+
+
+def _header(folder: pathlib.Path) -> dict[str, Any]:
+    meta = json.loads((folder / HEADER).read_text())
+    if int(meta["format"]) > int(FORMAT_VERSION):
+        raise ScreenError(
+            f"{folder} has screen format {meta['format']}, this program reads up to "
+            f"{FORMAT_VERSION}: use the version that made it, or a newer one"
+        )
+    if meta["format"] not in READ_VERSIONS:
+        raise ScreenError(
+            f"{folder} has screen format {meta['format']}, this program reads "
+            f"{' and '.join(READ_VERSIONS)}; delete the folder to prepare the screen again"
+        )
+    if not is_intact(meta):
+        raise ValueError(f"{HEADER} was changed since it was written")
+    return meta
 
 
 def _read_molecules(

@@ -10,7 +10,14 @@ Every other room writes through this one. What lies in a private folder needs no
 """
 
 from molphenix_jax.storage.caches import make_file_once, make_folder_once
-from molphenix_jax.storage.digests import digest, digest_file, digest_json, digest_texts
+from molphenix_jax.storage.digests import (
+    digest,
+    digest_file,
+    digest_json,
+    digest_texts,
+    is_intact,
+    signed,
+)
 from molphenix_jax.storage.files import (
     StorageError,
     new_file,
@@ -36,6 +43,7 @@ __all__ = [
     "digest_file",
     "digest_json",
     "digest_texts",
+    "is_intact",
     "make_file_once",
     "make_folder_once",
     "new_file",
@@ -45,6 +53,7 @@ __all__ = [
     "remove_leftovers",
     "scratch_folder",
     "set_aside",
+    "signed",
     "temporary_folder",
     "waiting_lock",
     "write_csv",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -24,6 +24,20 @@ def digest_texts(texts: Iterable[str]) -> str:
 def digest_json(value: Any) -> str:
     """Of a value of JSON types; the order of keys makes no difference."""
     return digest([json.dumps(value, sort_keys=True)])
+
+
+def signed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON fields with a digest of them, for `is_intact`."""
+    return {**fields, "digest": digest_json(fields)}
+
+
+def is_intact(fields: Mapping[str, Any]) -> bool:
+    """Whether JSON fields are what `signed` gave; those that have no digest are taken as they are.
+
+    How the JSON is laid out makes no difference.
+    """
+    others = {name: value for name, value in fields.items() if name != "digest"}
+    return fields.get("digest", digest_json(others)) == digest_json(others)
 
 
 def digest_file(path: pathlib.Path) -> str:

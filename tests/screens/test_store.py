@@ -182,7 +182,7 @@ def test_a_folder_of_format_3_is_a_screen_of_one_condition(screen, tmp_path):
     save_screen(screen, tmp_path / "s", rejected=REJECTED)
     header = tmp_path / "s" / "screen.json"
     meta = json.loads(header.read_text())
-    del meta["conditions"]
+    del meta["conditions"], meta["digest"]
     header.write_text(json.dumps({**meta, "format": "3"}))
     with np.load(tmp_path / "s" / "index.npz") as archive:
         index = {name: archive[name] for name in archive.files if name != "condition"}
@@ -200,3 +200,23 @@ def test_a_folder_of_another_format_is_refused(screen, tmp_path):
     header.write_text(header.read_text().replace(f'"format": "{FORMAT_VERSION}"', '"format": "1"'))
     with pytest.raises(ScreenError, match="format 1.*prepare the screen again"):
         ScreenStore.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [("screen.json", "corrected", "corrupted"), ("rejected.csv", "smiles", "smilez")],
+)
+def test_a_text_file_that_was_changed_is_refused(screen, tmp_path, name, old, new):
+    noted = dataclasses.replace(screen, notes=("corrected by plate",))
+    rejected = pd.DataFrame({"row": [3], "reason": ["smiles: none"]})
+    save_screen(noted, tmp_path / "s", rejected=rejected)
+    path = tmp_path / "s" / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ScreenError, match=rf"{name} was changed.*delete that folder"):
+        ScreenStore.open(tmp_path / "s").rejected()
+    told = json.loads((tmp_path / "s" / "screen.json").read_text().replace(new, old))
+    (tmp_path / "s" / "screen.json").write_text(json.dumps(told))  # on one line
+    path.write_text(text)
+    assert ScreenStore.open(tmp_path / "s").rejected()["row"].tolist() == [3]

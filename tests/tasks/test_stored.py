@@ -31,6 +31,33 @@ def test_a_workdir_of_another_config_is_refused_with_the_difference(tmp_path):
     assert stored["train"]["learning_rate"] == 3e-3
 
 
+@pytest.mark.parametrize("name", ["config.json", "run.json"])
+def test_a_run_whose_config_was_changed_is_refused(tmp_path, name):
+    config = default_config()
+    claim(tmp_path, config)
+    path = tmp_path / name
+    text = path.read_text()
+    changed = {"config.json": ('"seed": 0', '"seed": 1'), "run.json": ('"cwd": "/', '"cwd": "/x')}
+    path.write_text(text.replace(*changed[name]))
+    with pytest.raises(ConfigError, match=rf"{name} was changed since the run began"):
+        placed_config(tmp_path)
+    path.write_text(json.dumps(json.loads(text), indent=7))
+    assert placed_config(tmp_path).seed == 0
+
+
+def test_a_run_that_is_killed_while_it_is_claimed_anew_is_still_one(tmp_path):
+    config = default_config()
+    claim(tmp_path, config)
+    before = (tmp_path / "config.json").read_text()
+    config.train.steps = 600
+    claim(tmp_path, config)
+    assert stored_config(tmp_path).train.steps == 600
+    (tmp_path / "config.json").write_text(before)  # only the header was written
+    assert stored_config(tmp_path).train.steps == 300
+    claim(tmp_path, config)
+    assert stored_config(tmp_path).train.steps == 600
+
+
 def test_more_updates_continue_a_run_and_fewer_are_refused(tmp_path):
     workdir, config = tmp_path / "run", default_config()
     assert claim(workdir, config) == []

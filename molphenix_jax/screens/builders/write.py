@@ -17,7 +17,7 @@ from molphenix_jax import stages as beam
 from molphenix_jax.phenomics import Correction
 from molphenix_jax.screens.builders.molecules import Molecules
 from molphenix_jax.screens.builders.perturbations import Perturbations, PerturbationSpec, Shard
-from molphenix_jax.storage import write_csv, write_json, write_npz
+from molphenix_jax.storage import digest_file, signed, write_csv, write_json, write_npz
 
 # 2: wrong numbers of records in data sets of more than ten shards. 3: no conditions. 4: one centre
 # and scale of the correction for all conditions.
@@ -100,8 +100,9 @@ def write_screen(
         "concentration": dict(content.concentration),
         "notes": list(content.notes()),
         "provenance": content.provenance,
+        "rejected_sha256": digest_file(folder / "rejected.csv"),
     }
-    write_json(folder / HEADER, header)
+    write_json(folder / HEADER, signed(header))
 
 
 def build(builder: tfds.core.DatasetBuilder, *, beam_options: Sequence[str] = ()) -> None:

@@ -33,7 +33,7 @@ test-arrays: install
 # Random kills, races and fuzz; takes long. What is marked `soak` runs nowhere else.
 soak: install
 	$(BIN)/python -m pytest $(WORKERS) -m soak
-	MOLPHENIX_FUZZ=$${MOLPHENIX_FUZZ:-3000} $(BIN)/python -m pytest -n 2 tests/fuzz
+	MOLPHENIX_FUZZ=$${MOLPHENIX_FUZZ:-1000} $(BIN)/python -m pytest -n 2 tests/fuzz
 
 demo: install
 	$(BIN)/python -m molphenix_jax.main --config=configs/s2l.py --workdir=runs/demo

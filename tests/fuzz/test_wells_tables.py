@@ -1,22 +1,16 @@
 """Seeded mutations of wells tables: each is read as what it says, or refused in one sentence.
 
-MOLPHENIX_FUZZ is how many (100), MOLPHENIX_FUZZ_SEED the first seed (0); a failure names its own.
 Three of five are valid tables written in another way, and an oracle knows what has to be stored.
 """
 
-import contextlib
 import gzip
-import os
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from molphenix_jax.errors import InputError
 from molphenix_jax.wells.table import read_wells
+from tests.fuzz.attempts import damaged, seeds
 
-COUNT = int(os.environ.get("MOLPHENIX_FUZZ", "100"))
-FIRST = int(os.environ.get("MOLPHENIX_FUZZ_SEED", "0"))
 FEATURES = [f"Cells_f{j}" for j in range(4)]
 KEY = ["plate", "well", "smiles", "concentration_um", "is_control"]
 
@@ -75,18 +69,8 @@ def as_bytes(frame: pd.DataFrame, write: dict) -> bytes:
     return gzip.compress(content) if write["gzip"] else content
 
 
-def damaged(content: bytes, rng: np.random.Generator) -> bytes:
-    """Some bytes cut out, put in, or another beginning or end."""
-    for _ in range(rng.integers(1, 4)):
-        at, end = sorted(rng.integers(0, len(content) + 1, 2))
-        end = min(end, at + int(rng.integers(1, 200)))
-        put = bytes(rng.choice(list(b'",;\t\n\r\0\xff#= 0'), rng.integers(0, 4)).tolist())
-        content = content[:at] + put + content[end:]
-    return content[: rng.integers(len(content) + 1)] if rng.random() < 0.2 else content
-
-
-@pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
-def test_a_table_is_read_as_what_it_says_or_refused(tmp_path, seed):
+@seeds(100)
+def test_a_table_is_read_as_what_it_says_or_refused(tmp_path, seed, attempt):
     rng = np.random.default_rng(seed)
     expected = truth(rng)
     frame, write = rewritten(expected, rng)
@@ -94,11 +78,10 @@ def test_a_table_is_read_as_what_it_says_or_refused(tmp_path, seed):
     content = as_bytes(frame, write)
     if seed % 5 < 2:
         path.write_bytes(damaged(content, rng))
-        with contextlib.suppress(InputError):
-            read_wells(path, check_smiles=None)
+        attempt("damaged", lambda: read_wells(path, check_smiles=None))
         return
     path.write_bytes(content)
-    wells = read_wells(path, check_smiles=None)
+    wells = attempt("valid", lambda: read_wells(path, check_smiles=None))
     assert not len(wells.rejected), (write, list(frame))
     assert sorted(wells.feature_names) == FEATURES, (write, list(frame))
     values = pd.DataFrame(np.asarray(wells.embedding), columns=list(wells.feature_names))

@@ -79,7 +79,7 @@ def evaluate(
         raise CheckpointError(f"there is no checkpoint in {workdir}: train first")
     request = {
         "checkpoints": {str(fold): step for fold, _, step, _ in loaded},
-        "eval": plain(chosen.eval),
+        "eval": plain(chosen.get("eval", {})),
     }
     newest = max(step for _, _, step, _ in loaded)
     out = _choose_folder(workdir / EVALUATIONS, name, f"after-{newest}", request)

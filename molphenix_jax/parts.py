@@ -11,18 +11,25 @@ has to be is known by the room that the kind belongs to, which says so with `def
 
 import contextlib
 import importlib
+import inspect
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from molphenix_jax.errors import InputError
 
 Spec = TypeVar("Spec")
 
 # Kind → the module that defines it and registers the built-in parts.
-_ROOMS = {
+ROOMS = {
     "loss": "molphenix_jax.losses",
+    "concentration": "molphenix_jax.models",
+    "image_encoder": "molphenix_jax.images",
+    "layout": "molphenix_jax.images",
+    "baseline": "molphenix_jax.evaluation",
+    "task": "molphenix_jax.tasks",
 }
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 
@@ -31,13 +38,21 @@ class PartError(InputError):
     """A part that cannot be registered, or is not there; the message says why."""
 
 
+class _Origin(NamedTuple):
+    """Which file registered a part, and in which of the times that it ran."""
+
+    file: str
+    run: int
+
+
 class Parts(Mapping[str, Spec]):
     """The parts of one kind, in the order in which they were registered."""
 
-    def __init__(self, kind: str, problem: Callable[[Any], str]):
+    def __init__(self, kind: str, problem: Callable[[Any], str], reserved: Collection[str] = ()):
         """Begins without any; see `define`."""
-        self.kind, self._problem = kind, problem
+        self.kind, self._problem, self._reserved = kind, problem, reserved
         self._specs: dict[str, Any] = {}
+        self._origins: dict[str, _Origin] = {}
 
     def __getitem__(self, name: str) -> Spec:
         """The spec of a part.
@@ -63,22 +78,25 @@ class Parts(Mapping[str, Spec]):
         """How many there are."""
         return len(self._specs)
 
-    def add(self, name: str, spec: Any) -> None:
-        """As `register`."""
+    def add(self, name: str, spec: Any, origin: "_Origin") -> None:
+        """As `register`; what one file registers when it runs again takes the place of before."""
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise PartError(
                 f"{self.kind} {name!r}: a name begins with a letter and has letters, digits, _, -"
             )
-        if name in self._specs:
+        before = self._origins.get(name)
+        again = before is not None and before.file == origin.file and before.run != origin.run
+        if name in self._reserved or (name in self._specs and not again):
             raise PartError(
-                f"{self.kind} {name!r} is registered already: take another name "
-                f"(there are {', '.join(self)})"
+                f"{self.kind} {name!r} is taken: choose another name (there are {', '.join(self)})"
             )
         self._specs[name] = spec if isinstance(spec, str) else self._checked(name, spec)
+        self._origins[name] = origin
 
     def drop(self, name: str) -> None:
         """Forgets a part."""
         self._specs.pop(name, None)
+        self._origins.pop(name, None)
 
     def _checked(self, name: str, spec: Any) -> Any:
         if problem := self._problem(spec):
@@ -90,16 +108,19 @@ _kinds: dict[str, Parts[Any]] = {}
 _recording: list[list[tuple[str, str]]] = []
 
 
-def define(kind: str, problem: Callable[[Any], str]) -> Parts[Any]:
+def define(
+    kind: str, problem: Callable[[Any], str], *, reserved: Collection[str] = ()
+) -> Parts[Any]:
     """A kind without parts yet; called once, by the room that it belongs to.
 
     Args:
         kind: As in `register`.
         problem: Says of a spec what it should be and is not; "" of one that can be used.
+        reserved: Names that stand for something else where a part is named.
     """
-    if kind not in _ROOMS:
+    if kind not in ROOMS:
         raise ValueError(f"{kind!r} has no room in molphenix_jax.parts")
-    return _kinds.setdefault(kind, Parts(kind, problem))
+    return _kinds.setdefault(kind, Parts(kind, problem, reserved))
 
 
 def of_type(expected: type) -> Callable[[Any], str]:
@@ -107,11 +128,25 @@ def of_type(expected: type) -> Callable[[Any], str]:
     return lambda spec: "" if isinstance(spec, expected) else f"must be a {expected.__name__}"
 
 
+def function_of(*arguments: str, gives: str) -> Callable[[Any], str]:
+    """The `problem` of specs that are functions of so many arguments by position."""
+    told = f"must be a function ({', '.join(arguments)}) that gives {gives}"
+
+    def problem(spec: Any) -> str:
+        try:
+            inspect.signature(spec).bind(*arguments)
+        except (TypeError, ValueError):
+            return told
+        return ""
+
+    return problem
+
+
 def register(kind: str, name: str, spec: Any) -> None:
     """Adds a part that configs and options may name from now on.
 
     Args:
-        kind: loss, …; docs/contributing.md has an example of each.
+        kind: loss, concentration, task, …; docs/contributing.md has an example of each.
         name: What configs and options say.
         spec: What the kind asks for; or "package.module:attribute", where that is to be imported
             when it is first asked for.
@@ -119,14 +154,15 @@ def register(kind: str, name: str, spec: Any) -> None:
     Raises:
         PartError: No such kind, a name that is taken, or a spec of another shape.
     """
-    if kind not in _ROOMS:
-        raise PartError(f"there is no kind of part {kind!r}; choose one of {', '.join(_ROOMS)}")
+    if kind not in ROOMS:
+        raise PartError(f"there is no kind of part {kind!r}; choose one of {', '.join(ROOMS)}")
     if kind not in _kinds:
-        importlib.import_module(_ROOMS[kind])
-    _kinds[kind].add(name, spec)
+        importlib.import_module(ROOMS[kind])
+    caller = sys._getframe(1).f_globals
+    file = os.path.realpath(caller.get("__file__") or caller.get("__name__", ""))
+    _kinds[kind].add(name, spec, _Origin(file, id(caller)))
     # A plugin may be the first to import a room, whose parts are not its own.
-    caller = sys._getframe(1).f_globals.get("__name__", "")
-    if caller.partition(".")[0] != __package__:
+    if caller.get("__name__", "").partition(".")[0] != __package__:
         for record in _recording:
             record.append((kind, name))
 

@@ -10,7 +10,7 @@ import pytest
 
 from molphenix_jax import evaluate, train
 from molphenix_jax.losses import LOSSES
-from molphenix_jax.models import CONCENTRATION_KINDS
+from molphenix_jax.models import CONCENTRATIONS
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
@@ -166,7 +166,7 @@ def test_every_loss_trains(name, cache, tmp_path):
     assert all(math.isfinite(line["loss"]) and line["grad_norm"] > 0 for line in lines)
 
 
-@pytest.mark.parametrize("kind", CONCENTRATION_KINDS)
+@pytest.mark.parametrize("kind", CONCENTRATIONS)
 def test_every_concentration_encoding_trains(kind, cache, tmp_path):
     lines = fit(cache, tmp_path, model__concentration=kind)
     assert all(math.isfinite(line["loss"]) for line in lines)

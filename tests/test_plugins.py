@@ -3,16 +3,26 @@
 import json
 import os
 import pathlib
+import re
+import runpy
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
+import tifffile
 
-from molphenix_jax import plugins
+import molphenix_jax
+from molphenix_jax import plugins, tasks
+from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES
+from molphenix_jax.models import ConcentrationEncoding, ConcentrationSpec
+from molphenix_jax.parts import ROOMS, PartError, forget
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from tests import tiny
 from tests.documented import parts
+from tests.images import screens
 from tests.losses.test_registered import HARDEST
 
 FEW = ("--config.train.steps=2", "--config.train.warmup_steps=1", "--config.eval.n_bootstrap=10")
@@ -76,6 +86,136 @@ def test_a_loss_trains_and_is_found_again(molphenix, tmp_path):
     assert "loss hardest" in molphenix(*evaluate, "--name=b", "--plugin=./hardest.py")
 
 
+@pytest.mark.slow
+def test_a_loss_an_encoding_and_a_baseline_train_together(molphenix, tmp_path):
+    molphenix(
+        *("train", "--plugin=hinge.py,waves.py", "--plugin", "dose.py", "--workdir=run"),
+        *("--config=s2l:size=tiny", *FEW, "--config.eval.baselines=dose"),
+        *("--config.loss.name=hinge", "--config.loss.options.hinge.margin=2.0"),
+        *("--config.model.concentration=waves", "--config.eval.heldout_concentrations=10.0,"),
+    )
+    results = json.loads((tmp_path / "run" / "evaluation.json").read_text())["results"]
+    assert {row["model"] for row in results} == {"molphenix", "dose", "chance", "oracle"}
+    assert "heldout_concentration:10" in {row["split"] for row in results}
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert stored["plugins"] == ["hinge.py", "waves.py", "dose.py"]
+    assert stored["loss"]["options"]["hinge"] == {"margin": 2.0}
+
+
+@pytest.mark.slow
+def test_a_task_trains_continues_and_is_evaluated(molphenix, tmp_path):
+    train = ("train", "--plugin=line.py", "--config=line.py", "--workdir=run")
+    said = molphenix(*train, "--config.data.slope=3.0")
+    assert "plugin line.py: task line" in said
+    evaluation = tmp_path / "run" / "evaluation.json"
+    assert json.loads(evaluation.read_text())["slope"] == pytest.approx(3.0, abs=0.3)
+    more = ("--config.train.steps=80", "--config.data.slope=3.0")
+    assert "continuing to 80 updates" in molphenix(*train, *more)
+    molphenix("evaluate", "--workdir=run", "--name=again")
+    again = tmp_path / "run" / "evaluations" / "again" / "evaluation.json"
+    assert json.loads(again.read_text()) == json.loads(evaluation.read_text())
+    said = molphenix(*train, "--config.train.batch_size=-1", status=1)
+    assert "train.batch_size=-1: must be at least 1" in said
+
+
+@pytest.mark.slow
+def test_a_layout_and_an_image_encoder_make_a_wells_table(molphenix, tmp_path):
+    flat_plates(tmp_path / "flat_plates")
+    screens.treatments(tmp_path / "platemap.csv")
+    options = ("--images=flat_plates", "--metadata=platemap.csv", "--crop=24", "--batch-size=4")
+    embed = ("embed-images", "--plugin=flat.py,quadrants.py", *options, "--out=wells.parquet")
+    molphenix(*embed, "--layout=flat", "--encoder=quadrants")
+    table = pd.read_parquet(tmp_path / "wells.parquet")
+    assert sorted(table["well"]) == ["A01", "A01", "A02", "A02", "B01", "B01"]
+    row = table[(table["plate"] == "BR00117035") & (table["well"] == "A02")].iloc[0]
+    assert row["smiles"] == screens.ETHANOL
+    of_well = np.stack([screens.pixels(1, 1, channel) for channel in (1, 2, 3)]).astype(float)
+    means = of_well.reshape(3, 2, 12, 2, 12).mean((2, 4)).ravel()
+    np.testing.assert_allclose(row["embedding"], means, rtol=1e-5)
+    said = molphenix(*embed, "--layout=heap", "--encoder=quadrants", status=2)
+    assert "'heap': choose one of gallery, rxrx3-core, bray2017, table, flat" in said
+
+
+def flat_plates(folder: pathlib.Path) -> None:
+    """The images of `screens.gallery`, field 1, laid out as flat.py of the docs reads them."""
+    folder.mkdir()
+    for plate in ("BR00117035", "BR00117036"):
+        for number, well in enumerate(("a1", "a2", "b1")):
+            for channel in range(1, 4):
+                image = screens.pixels(number, 1, channel)
+                tifffile.imwrite(folder / f"{plate}_{well}_{channel}.tif", image)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "message"),
+    [
+        ("concentration", print, "must be a ConcentrationSpec"),
+        ("image_encoder", print, "must be a ImageEncoderSpec"),
+        ("layout", lambda images: None, "must be a function (images, index, channels, take) that"),
+        ("baseline", 3, "must be a function (data) that gives a Prediction"),
+        ("task", tasks.align, "must be a TaskSpec"),
+        ("layout", None, "must be a function"),
+    ],
+)
+def test_a_spec_of_another_kind_is_a_sentence(kind, spec, message):
+    with pytest.raises(PartError) as failed:
+        molphenix_jax.register(kind, "mine", spec)
+    assert f"{kind} 'mine': {message}" in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("layout", "simulated"), ("baseline", "oracle"), ("image_encoder", "intensity")],
+)
+def test_a_name_that_stands_for_something_else_is_taken(kind, name):
+    with pytest.raises(PartError, match=f"{kind} '{name}' is taken: choose another name"):
+        molphenix_jax.register(kind, name, lambda *_: None)
+
+
+def test_a_part_may_be_imported_when_it_is_asked_for():
+    try:
+        molphenix_jax.register("task", "later", "molphenix_jax.tasks.align:TASK")
+        molphenix_jax.register("task", "never", "molphenix_jax.tasks.align:TASKS")
+        molphenix_jax.register("task", "wrong", "molphenix_jax.tasks.align:make")
+        assert tasks.spec_of("later") is tasks.spec_of("align")
+        with pytest.raises(PartError, match="'never' is registered as 'molphenix_jax.tasks.align"):
+            tasks.spec_of("never")
+        with pytest.raises(PartError, match="task 'wrong': must be a TaskSpec"):
+            tasks.spec_of("wrong")
+    finally:
+        parts_of_tests = [("task", name) for name in ("later", "never", "wrong")]
+        forget(parts_of_tests)
+
+
+def test_an_encoding_that_gives_no_columns_is_a_sentence():
+    molphenix_jax.register("concentration", "flat", ConcentrationSpec(lambda log10, _: log10))
+    try:
+        encoding = ConcentrationEncoding.fit(np.array([1.0, 10.0]), kind="flat")
+        with pytest.raises(PartError, match=r"'flat': its encode gives \[2\] for two doses"):
+            _ = encoding.width
+    finally:
+        forget([("concentration", "flat")])
+
+
+def test_a_file_that_runs_again_replaces_its_part_and_another_does_not(tmp_path):
+    code = "from molphenix_jax import register\nregister('baseline', 'mine', lambda data: 1)\n"
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text(code)
+    try:
+        plugins.load([str(tmp_path / "a.py")])
+        first = BASELINES["mine"]
+        runpy.run_path(str(tmp_path / "a.py"))
+        assert BASELINES["mine"] is not first
+        with pytest.raises(plugins.PluginError, match="line 2: baseline 'mine' is taken"):
+            plugins.load([str(tmp_path / "b.py")])
+        (tmp_path / "a.py").write_text(code + code)
+        with pytest.raises(PartError, match="baseline 'mine' is taken"):
+            runpy.run_path(str(tmp_path / "a.py"))
+    finally:
+        plugins.unload()
+    assert "mine" not in BASELINES
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -83,7 +223,7 @@ def test_a_loss_trains_and_is_found_again(molphenix, tmp_path):
         ("x = 1\ny = z\n", ", line 2: NameError: name 'z' is not defined"),
         (
             "import molphenix_jax\n\nmolphenix_jax.register('loss', 'clip', None)\n",
-            ", line 3: loss 'clip' is registered already: take another name (there are clip, ",
+            ", line 3: loss 'clip' is taken: choose another name (there are clip, ",
         ),
         (
             "import molphenix_jax\nmolphenix_jax.register('loss', 'new', None)\n",
@@ -176,6 +316,7 @@ def test_a_loss_of_any_execution_trains_alike(cache, tmp_path, monkeypatch):
 
 def test_the_examples_are_short():
     found = parts.examples()
-    assert len(found) >= 1
+    registered = {re.search(r'register\(\s*"(\w+)"', code)[1] for code in found.values()}
+    assert registered == {*ROOMS}
     assert all(len(code.splitlines()) <= 60 for code in found.values())
     assert os.sep not in "".join(found)

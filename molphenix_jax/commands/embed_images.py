@@ -9,8 +9,6 @@ import pathlib
 
 from molphenix_jax.commands.arguments import need_other_output, positive
 
-# Layouts by name: molphenix_jax.images.LAYOUTS, whose import would make --help slow.
-_LAYOUTS = ("gallery", "rxrx3-core", "bray2017", "table")
 _DESCRIPTION = """\
 Embeds microscope images and writes the wells table that training reads: batch, plate, well,
 smiles, concentration_um, is_control, embedding.
@@ -36,7 +34,9 @@ def add_parser(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     path = pathlib.Path
-    parser.add_argument("--layout", required=True, choices=_LAYOUTS, help="how the images lie")
+    parser.add_argument(
+        "--layout", required=True, type=_layout, metavar="NAME", help="how the images lie"
+    )
     parser.add_argument(
         "--images", required=True, type=path, metavar="PATH", help="folder, shard or .npz"
     )
@@ -64,7 +64,7 @@ def add_parser(commands) -> None:
         "--encoder",
         required=True,
         help="folder of a converted OpenPhenom or of an MAE run; 'intensity' takes brightness, "
-        "spread and correlation of the channels",
+        "spread and correlation of the channels; or one that --plugin registers",
     )
     parser.add_argument(
         "--channelwise",
@@ -164,19 +164,20 @@ def _encoder(arguments: argparse.Namespace):
 
     import jax
 
-    from molphenix_jax.images import Encoder, ImagesError
+    from molphenix_jax.images import IMAGE_ENCODERS, Encoder, ImagesError
     from molphenix_jax.models.vit import embed_images
-    from molphenix_jax.phenomics import intensity_features
     from molphenix_jax.storage import digest
     from molphenix_jax.tasks.mae_pretraining.encoder import load_encoder
 
-    if arguments.encoder == "intensity":
+    if arguments.encoder in IMAGE_ENCODERS:
+        name, spec = arguments.encoder, IMAGE_ENCODERS[arguments.encoder]
         if arguments.channelwise:
-            raise ImagesError("--channelwise is for encoders; intensity has all channels anyway")
+            raise ImagesError(f"--channelwise is for trained encoders; {name} has all channels")
         if arguments.positions != "computed":
-            raise ImagesError("--positions is for encoders; intensity has none")
-        encode = lambda params, crops: intensity_features(crops)  # noqa: E731
-        return Encoder("intensity", "intensity-1", lambda _: _on_devices(encode, ()))
+            raise ImagesError(f"--positions is for trained encoders; {name} has none")
+        return Encoder(
+            name, f"{name}-{spec.version}", lambda _: _on_devices(spec.embed, spec.load())
+        )
     loaded = load_encoder(pathlib.Path(arguments.encoder))
     if arguments.crop % loaded.config.patch:
         raise ImagesError(
@@ -231,7 +232,13 @@ def _on_devices(embed, params, *, attends=False):
             raise ImagesError(
                 f"--batch-size={len(crops)} is no multiple of the {mesh.devices.size} devices"
             )
-        return encode(params, jax.device_put(crops, meshes.rows(mesh)))
+        embedding = encode(params, jax.device_put(crops, meshes.rows(mesh)))
+        if embedding.ndim != 2 or len(embedding) != len(crops):
+            raise ImagesError(
+                f"the encoder gives {list(embedding.shape)} for {len(crops)} crops; it has to give "
+                "a row of numbers for each"
+            )
+        return embedding
 
     return encode_batch
 
@@ -244,6 +251,15 @@ def _in_pairs(embed):
         return jax.lax.map(lambda crop: embed(params, crop[None])[0], crops, batch_size=2)
 
     return encode
+
+
+def _layout(name: str) -> str:
+    # Imported here: --help is quick without.
+    from molphenix_jax.images import LAYOUTS
+
+    if name not in LAYOUTS:
+        raise argparse.ArgumentTypeError(f"{name!r}: choose one of {', '.join(LAYOUTS)}")
+    return name
 
 
 def _columns(text: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from molphenix_jax.evaluation.baselines import (
     Prediction,
     knn,
     physchem,
+    predict,
     ridge,
 )
 from molphenix_jax.evaluation.properties import (
@@ -57,6 +58,7 @@ __all__ = [
     "paired_difference",
     "physchem",
     "pool",
+    "predict",
     "predict_property",
     "property_results",
     "rank_curves",

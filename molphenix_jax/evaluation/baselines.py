@@ -15,7 +15,6 @@ Where a screen has several conditions (times, cell lines) they are told those, a
 
 import dataclasses
 import itertools
-import types
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -25,6 +24,7 @@ from sklearn.decomposition import TruncatedSVD
 
 from molphenix_jax.evaluation import ranks
 from molphenix_jax.evaluation.protocol import Embeddings
+from molphenix_jax.parts import PartError, Parts, define, function_of, register
 
 # Validation perturbations used to choose; more makes the choice slower, hardly better.
 _MAX_VALIDATION = 500
@@ -130,13 +130,14 @@ class Prediction:
 
     Attributes:
         profile: predicted profile of each test perturbation, [m, d].
-        space: where to compare them with observed ones, chosen on validation.
+        space: where to compare them with observed ones, chosen on validation; as they are if not
+            given.
         settings: everything that was chosen on validation, for the record.
     """
 
     profile: Float[np.ndarray, "m d"]
-    space: Space
-    settings: Mapping[str, float | str]
+    space: Space = Space("observed", np.zeros(1), np.ones(1))
+    settings: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
 
     def against(self, observed: Float[np.ndarray, "m d"]) -> Embeddings:
         """Observed and predicted profiles as ``protocol.evaluate`` takes them."""
@@ -237,9 +238,29 @@ def physchem(data: BaselineData) -> Prediction:
 
 
 # Every baseline, by its name in ``evaluation.json``.
-BASELINES: Mapping[str, Callable[[BaselineData], Prediction]] = types.MappingProxyType(
-    {"knn": knn, "ridge": ridge, "physchem": physchem}
+BASELINES: Parts[Callable[[BaselineData], Prediction]] = define(
+    "baseline",
+    function_of("data", gives="a Prediction"),
+    reserved=("molphenix", "chance", "oracle"),
 )
+for _baseline in (knn, ridge, physchem):
+    register("baseline", _baseline.__name__, _baseline)
+
+
+def predict(name: str, data: BaselineData) -> Prediction:
+    """What the baseline of a name predicts.
+
+    Raises:
+        PartError: It gives something else than a profile for each test perturbation.
+    """
+    prediction = BASELINES[name](data)
+    wanted = (len(data.test_log_dose), data.train_profile.shape[1])
+    if not isinstance(prediction, Prediction) or np.shape(prediction.profile) != wanted:
+        raise PartError(
+            f"baseline {name!r} has to give a Prediction with a profile {list(wanted)}, got "
+            f"{getattr(prediction, 'profile', prediction)!r:.80}"
+        )
+    return prediction
 
 
 def _ridge(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from molphenix_jax.images.fields import (
     Field,
     FieldReader,
+    FieldTable,
     ImagesError,
     Rejection,
     Take,
@@ -73,6 +74,10 @@ def find_fields(source: ImageSource) -> FoundFields:
         ImagesError: No usable field; the message says why.
     """
     table = LAYOUTS[source.layout](source.images, source.index, source.channels, source.take)
+    if not isinstance(table, FieldTable):
+        raise ImagesError(f"layout {source.layout!r} gives {table!r:.80}, not a FieldTable")
+    if not (table.fields or table.rejected):
+        raise ImagesError(f"{source.images}: layout {source.layout!r} finds no file there")
     if not table.fields:
         first = table.rejected[0]
         raise ImagesError(f"{source.images}: no complete field; {first.file}: {first.reason}")

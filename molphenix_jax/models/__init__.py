@@ -1,7 +1,10 @@
 """Flax Linen modules: residual heads, concentration encodings, the two-tower model."""
 
-from molphenix_jax.models.concentration import KINDS as CONCENTRATION_KINDS
-from molphenix_jax.models.concentration import ConcentrationEncoding
+from molphenix_jax.models.concentration import (
+    CONCENTRATIONS,
+    ConcentrationEncoding,
+    ConcentrationSpec,
+)
 from molphenix_jax.models.heads import ResidualBlock, ResidualHead
 from molphenix_jax.models.molphenix import (
     Embeddings,
@@ -12,8 +15,9 @@ from molphenix_jax.models.molphenix import (
 )
 
 __all__ = [
-    "CONCENTRATION_KINDS",
+    "CONCENTRATIONS",
     "ConcentrationEncoding",
+    "ConcentrationSpec",
     "Embeddings",
     "MolPhenix",
     "ResidualBlock",

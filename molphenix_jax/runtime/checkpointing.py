@@ -80,7 +80,7 @@ class Checkpoints:
             return
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            assets=ocp.args.StandardSave(jax.tree.map(_not_empty, assets)),
+            assets=ocp.args.StandardSave(_storable(assets)),
             position=ocp.args.JsonSave({"step": step, "data": dict(position)}),
         )
         with self._writing():
@@ -153,18 +153,20 @@ class Checkpoints:
             step,
             ocp.args.Composite(
                 state=ocp.args.StandardRestore(abstract_state),
-                assets=ocp.args.StandardRestore(jax.tree.map(_not_empty, abstract_assets)),
+                assets=ocp.args.StandardRestore(_storable(abstract_assets)),
                 position=ocp.args.JsonRestore(),
             ),
         )
         position = restored["position"]
         # Checkpoints of earlier versions hold the step alone, which says as much.
         data = position.get("data", {"next_index": position["step"]})
-        assets = jax.tree.map(
-            lambda was, leaf: leaf if np.size(was) else np.asarray(was),
-            abstract_assets,
-            restored["assets"],
-        )
+        assets = abstract_assets
+        if jax.tree.leaves(assets):
+            assets = jax.tree.map(
+                lambda was, leaf: leaf if np.size(was) else np.asarray(was),
+                abstract_assets,
+                restored["assets"],
+            )
         return Restored(position["step"], restored["state"], assets, data)
 
     def _read(self, step: int, items: Any) -> Any:
@@ -217,6 +219,11 @@ def saved_steps(workdir: pathlib.Path) -> list[int]:
     """Steps of the complete checkpoints of a run (of one fold of it); only reads."""
     with contextlib.closing(Checkpoints(workdir / CHECKPOINTS, keep=None)) as checkpoints:
         return checkpoints.steps()
+
+
+def _storable(assets: Any) -> Any:
+    """The assets as orbax writes them: it refuses trees without leaves too."""
+    return jax.tree.map(_not_empty, assets) if jax.tree.leaves(assets) else {"none": np.zeros(1)}
 
 
 def _not_empty(leaf: Any) -> Any:

@@ -1,7 +1,7 @@
 """What turns gradients into updates: the fields of `config.train`, their check, the optax chain.
 
 Every task has the same `train` fields (`train_fields`) and the same check of them
-(`train_problems`), since all go through one loop.
+(`check_training`), since all go through one loop.
 """
 
 import re
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.config import Config, ConfigError, pair_problems
 
 Params = Any
@@ -53,56 +54,37 @@ def train_fields(*, steps: int, batch_size: int, learning_rate: float, members: 
     return t
 
 
-def train_problems(t: Config) -> list[str]:
-    """What is wrong with the `train` fields, one sentence each."""
-    wrong = [
-        f"train.{field}={t[field]!r}: must be at least 1"
-        for field in (
-            "steps",
-            "batch_size",
-            "members",
-            "log_every",
-            "validate_every",
-            "checkpoint_every",
-            "keep_checkpoints",
-        )
-        if t[field] < 1
-    ]
-    wrong += [
-        f"train.{field}={t[field]!r}: must not be negative"
-        for field in ("devices", "steps_per_dispatch", "prefetch", "warmup_steps")
-        if t[field] < 0
-    ]
-    for field, known in (
-        ("compute_dtype", ("float32", "bfloat16")),
-        ("optimizer", OPTIMIZERS),
-        ("schedule", SCHEDULES),
-    ):
-        if t[field] not in known:
-            wrong.append(f"train.{field}={t[field]!r}: choose one of {', '.join(known)}")
-    if t.warmup_steps >= t.steps:
-        wrong.append(f"train.warmup_steps={t.warmup_steps} must be below train.steps={t.steps}")
-    if t.schedule == "onecycle" and t.warmup_steps < 1:
-        wrong.append("train.schedule=onecycle needs train.warmup_steps of at least 1")
-    if t.learning_rate <= 0:
-        wrong.append(f"train.learning_rate={t.learning_rate!r}: must be positive")
+def check_training(checks: Checks) -> None:
+    """Notes what is wrong with the `train` fields."""
+    t = checks.config.train
+    for field in ("steps", "batch_size", "members", "keep_checkpoints"):
+        checks.least(f"train.{field}", 1)
+    for field in ("log_every", "validate_every", "checkpoint_every"):
+        checks.least(f"train.{field}", 1)
+    for field in ("devices", "steps_per_dispatch", "prefetch", "warmup_steps", "weight_decay"):
+        checks.least(f"train.{field}", 0)
+    checks.choice("train.compute_dtype", ("float32", "bfloat16"))
+    checks.choice("train.optimizer", OPTIMIZERS)
+    checks.choice("train.schedule", SCHEDULES)
+    checks.that(
+        t.warmup_steps < t.steps,
+        f"train.warmup_steps={t.warmup_steps} must be below train.steps={t.steps}",
+    )
+    checks.that(
+        t.schedule != "onecycle" or t.warmup_steps >= 1,
+        "train.schedule=onecycle needs train.warmup_steps of at least 1",
+    )
+    checks.positive("train.learning_rate")
+    checks.positive("train.grad_clip")
     for field in ("b1", "b2"):
-        if not 0 <= t[field] < 1:
-            wrong.append(f"train.{field}={t[field]!r}: must be at least 0 and below 1")
-    if t.weight_decay < 0:
-        wrong.append(f"train.weight_decay={t.weight_decay!r}: must not be negative")
-    if t.grad_clip <= 0:
-        wrong.append(f"train.grad_clip={t.grad_clip!r}: must be positive")
+        checks.within(f"train.{field}", 0, 1, below=True)
     malformed = pair_problems("train.decay_rules", t.decay_rules, bool)
     malformed += pair_problems("train.lr_rules", t.lr_rules, (int, float))
-    if malformed:
-        return wrong + malformed
-    wrong += [
-        f"train.lr_rules: the factor of {pattern!r} is {factor!r}; must be positive"
-        for pattern, factor in t.lr_rules
-        if factor <= 0
-    ]
-    return wrong
+    checks.problems += malformed
+    for pattern, factor in () if malformed else t.lr_rules:
+        checks.that(
+            factor > 0, f"train.lr_rules: the factor of {pattern!r} is {factor!r}; must be positive"
+        )
 
 
 def make_optimizer(t: Config, params: Params) -> optax.GradientTransformation:

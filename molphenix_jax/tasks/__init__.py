@@ -1,56 +1,72 @@
 """What a run learns; a task joins data, model, loss and evaluation for the one loop."""
 
-import importlib
+import dataclasses
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
+from molphenix_jax.parts import Parts, define, of_type, register
+from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.config import Config, ConfigError, value_problems
-
-# Task name → module with `validate(config)` and `make(config, mesh, workdir)`; its `config` has
-# `default_config()`, `unused(config)` and `PATHS`.
-_TASKS = {
-    "align": "molphenix_jax.tasks.align",
-    "align_images": "molphenix_jax.tasks.align_images",
-    "mae_pretraining": "molphenix_jax.tasks.mae_pretraining",
-    "property_pretraining": "molphenix_jax.tasks.property_pretraining",
-}
+from molphenix_jax.runtime.optimizer import check_training
 
 
-def _module(config: Config) -> Any:
-    return importlib.import_module(_name(config.task))
+@dataclasses.dataclass(frozen=True)
+class TaskSpec:
+    """What the loop and the commands ask of a task.
+
+    Attributes:
+        default_config: Every field that a config of the task has, with its default; among them
+            `task`, `seed` and `train` (`runtime.optimizer.train_fields`).
+        make: Prepares the data that a config names, on a mesh and for a workdir; gives a `Task`
+            (molphenix_jax/train.py).
+        check: Notes what is wrong with a config, beside its `train` fields and its seeds.
+        unused: Beginnings of the fields that a config makes no use of, whatever they say.
+        paths: Field → "path", "paths" (by commas) or "named" (name=PATH by commas), of the fields
+            that name files.
+    """
+
+    default_config: Callable[[], Config]
+    make: Callable[[Config, jax.sharding.Mesh, pathlib.Path], Any]
+    check: Callable[[Checks], None] = lambda checks: None
+    unused: Callable[[Config], tuple[str, ...]] = lambda config: ()
+    paths: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def _name(task: str) -> str:
-    if not isinstance(task, str) or task not in _TASKS:
-        raise ConfigError(f"task={task!r} is unknown; choose one of {', '.join(_TASKS)}")
-    return _TASKS[task]
+TASKS: Parts[TaskSpec] = define("task", of_type(TaskSpec))
+# Imported when a config names them.
+for _name in ("align", "align_images", "mae_pretraining", "property_pretraining"):
+    register("task", _name, f"molphenix_jax.tasks.{_name}:TASK")
 
 
-def config_module(task: str) -> Any:
-    """What is known of a task's config, see above.
+def spec_of(task: Any) -> TaskSpec:
+    """A task by its name.
 
     Raises:
         ConfigError: There is no such task.
     """
-    return importlib.import_module(f"{_name(task)}.config")
+    if not isinstance(task, str) or task not in TASKS:
+        raise ConfigError(f"task={task!r} is unknown; choose one of {', '.join(TASKS)}")
+    return TASKS[task]
 
 
 def validate(config: Config) -> None:
-    """Fails on a config that contradicts itself, before any work.
+    """Fails on a config that cannot be, before any work.
 
     Raises:
-        ConfigError: Names every field that is wrong.
+        ConfigError: Names every field that is wrong, and the remedy.
     """
-    wrong = value_problems(config, config_module(config.task).default_config())
-    if not wrong and config.seed < 0:
-        wrong = [f"seed={config.seed}: must not be negative"]
-    if wrong:
-        raise ConfigError("the config cannot be used:\n  " + "\n  ".join(wrong))
-    _module(config).validate(config)
+    spec, checks = spec_of(config.task), Checks(config)
+    checks.problems += value_problems(config, spec.default_config())
+    checks.stop()  # what is no number cannot be compared with one
+    checks.least("seed", 0)
+    spec.check(checks)
+    check_training(checks)
+    checks.stop()
 
 
 def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Any:
     """Prepares the data of the task that the config names."""
-    return _module(config).make(config, mesh, workdir)
+    return spec_of(config.task).make(config, mesh, workdir)

@@ -30,6 +30,7 @@ from molphenix_jax.molecules.graphs import (
     prepare_graphs,
 )
 from molphenix_jax.runtime.checkpointing import CHECKPOINTS, CheckpointError, Checkpoints
+from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.config import Config, ConfigError, chosen
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import read_json
@@ -66,34 +67,27 @@ def encoder_fields(size: str) -> Config:
     return m
 
 
-def encoder_problems(field: str, m: Config) -> list[str]:
-    """What is wrong with an encoder's fields, one sentence each."""
-    wrong = [
-        f"{field}.{name}={m[name]!r}: must be at least {low}"
-        for name, low in (
-            ("width", 2),
-            ("depth", 1),
-            ("out_width", 1),
-            ("expansion", 1),
-            ("attention_heads", 0),
-        )
-        if m[name] < low
-    ]
-    if m.width % 2:
-        wrong.append(f"{field}.width={m.width}: must be even, a bond has half the channels")
+def check_encoder(checks: Checks, field: str) -> None:
+    """Notes what is wrong with an encoder's fields, which stand under `field`."""
+    m = checks.value(field)
+    for name, low in (("width", 2), ("depth", 1), ("out_width", 1), ("expansion", 1)):
+        checks.least(f"{field}.{name}", low)
+    checks.least(f"{field}.attention_heads", 0)
+    checks.that(
+        m.width % 2 == 0, f"{field}.width={m.width}: must be even, a bond has half the channels"
+    )
     for name, options in (("activation", ACTIVATIONS), ("norm", NORMS), ("pooling", POOLINGS)):
-        if m[name] not in options:
-            wrong.append(f"{field}.{name}={m[name]!r}: choose one of {', '.join(options)}")
-    if m.attention_heads and m.width % m.attention_heads:
-        wrong.append(f"{field}.attention_heads={m.attention_heads} does not divide width={m.width}")
-    wrong += [
-        f"{field}.{name}={m[name]!r}: at least 0 and below 1"
-        for name in ("dropout", "edge_dropout")
-        if not 0 <= m[name] < 1
-    ]
-    if set(m.positional) - set(_POSITIONAL):
-        wrong.append(f"{field}.positional={tuple(m.positional)}: of {', '.join(_POSITIONAL)}")
-    return wrong
+        checks.choice(f"{field}.{name}", options)
+    checks.that(
+        m.attention_heads <= 0 or m.width % m.attention_heads == 0,
+        f"{field}.attention_heads={m.attention_heads} does not divide width={m.width}",
+    )
+    for name in ("dropout", "edge_dropout"):
+        checks.within(f"{field}.{name}", 0, 1, below=True)
+    checks.that(
+        not set(m.positional) - set(_POSITIONAL),
+        f"{field}.positional={tuple(m.positional)}: of {', '.join(_POSITIONAL)}",
+    )
 
 
 def encoder_config(m: Config, *, max_atoms: int) -> MPNNConfig:

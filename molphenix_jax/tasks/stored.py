@@ -48,7 +48,7 @@ def stored_config(workdir: pathlib.Path) -> Config:
         say(sentence)
     if "task" not in stored:
         raise ConfigError(f"{path} names no task: is this the --workdir of a run?")
-    fields = tasks.config_module(stored["task"])
+    fields = tasks.spec_of(stored["task"])
     earlier = _EARLIER.get(stored["task"], {})
     config = complete(stored, fields.default_config(), earlier=earlier, source=str(path))
     if used:
@@ -77,7 +77,7 @@ def _began(workdir: pathlib.Path) -> str:
 def _place(config: Config, began: str) -> Config:
     """The config with absolute paths; `began` is the folder that relative ones are from."""
     config = copy.deepcopy(config)
-    for field, kind in tasks.config_module(config.task).PATHS.items():
+    for field, kind in tasks.spec_of(config.task).paths.items():
         section, name = field.split(".")
         if config[section][name]:
             config[section][name] = _placed(config[section][name], kind, pathlib.Path(began))
@@ -108,7 +108,7 @@ def need_own_folder(workdir: pathlib.Path, config: Config) -> None:
                 f"--workdir={workdir} is a prepared screen, or lies in one ({folder}): give a "
                 "folder of its own"
             )
-    for field, kind in tasks.config_module(config.task).PATHS.items():
+    for field, kind in tasks.spec_of(config.task).paths.items():
         section, name = field.split(".")
         entries = [config[section][name]] if kind == "path" else config[section][name].split(",")
         for entry in filter(None, entries):
@@ -128,7 +128,7 @@ def changes(old: Config, new: Config) -> list[str]:
     """Lines `field: old → new` of what a given config changes in a run's, used fields only."""
     ignored = ("plugins:",)  # what they bring stands in the fields that name it
     if new.task == old.task:
-        ignored += tuple(tasks.config_module(new.task).unused(new))
+        ignored += tuple(tasks.spec_of(new.task).unused(new))
     lines = differences(plain(old), plain(new))
     return [line for line in lines if not line.startswith(ignored)]
 
@@ -138,7 +138,7 @@ def changes_of_training(old: Config, new: Config) -> list[str]:
 
     Whether the files at another place are the same is for their digests to say.
     """
-    free = ("eval.", *_PLACES, *tasks.config_module(new.task).PATHS)
+    free = ("eval.", *_PLACES, *tasks.spec_of(new.task).paths)
     return [line for line in changes(old, new) if not line.startswith(free)]
 
 

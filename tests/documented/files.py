@@ -129,6 +129,7 @@ def _images(folder: pathlib.Path, cache: pathlib.Path) -> None:
     with np.load(made.images) as file:
         images = file["images"].astype(np.uint16)
     listing, paths = [], []
+    (folder / "flat_plates").mkdir()
     for image, row in zip(images, index.itertuples(), strict=True):
         place = folder / "plates" / f"{row.plate}__2021-05-02T16_02_51-Measurement1" / "Images"
         place.mkdir(parents=True, exist_ok=True)
@@ -137,6 +138,8 @@ def _images(folder: pathlib.Path, cache: pathlib.Path) -> None:
         for channel, pixels in enumerate(image, 1):
             name = f"r{ord(letter) - 64:02d}c{column:02d}f01p01-ch{channel}sk1fk1fl1.tiff"
             tifffile.imwrite(place / name, pixels)
+            flat = f"{row.plate}_{row.well}_{channel}.tif"
+            tifffile.imwrite(folder / "flat_plates" / flat, pixels)
             path = (place / name).relative_to(folder / "plates")
             paths.append({"path": path, "channel": channel, **row._asdict()})
             listing[-1] |= {f"FileName_Orig{channel}": name, f"PathName_Orig{channel}": str(place)}

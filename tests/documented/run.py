@@ -267,7 +267,7 @@ def _end_well(run: Callable[[], Any]) -> None:
 
 def _shrink(config: Any, words: list[str]) -> None:
     given = {_field(word) for word in words}
-    fields = _EVERY | SMALL[config.task]
+    fields = _EVERY | SMALL.get(config.task, {})
     fields |= {f: small.get(config.task, "") for f, small in LESS.items() if f not in given}
     if _has(config, "data.folds") and config.data.folds > 1:
         fields["data.folds"] = 2
@@ -279,10 +279,10 @@ def _shrink(config: Any, words: list[str]) -> None:
 
 def _program(config: Any) -> str:
     """What two configs have in common that train the same program on the same files."""
-    module, fields = tasks.config_module(config.task), {}
+    module, fields = tasks.spec_of(config.task), {}
     for name, value in jax.tree_util.tree_leaves_with_path(plain(config)):
         field = ".".join(str(key.key) for key in name if hasattr(key, "key"))
-        if field in module.PATHS and os.path.exists(str(value)):
+        if field in module.paths and os.path.exists(str(value)):
             value = os.path.realpath(value)
         if not field.startswith((*_NUMBERS, *module.unused(config))):
             fields.setdefault(field, []).append(value)

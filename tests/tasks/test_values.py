@@ -7,7 +7,7 @@ import pytest
 
 from molphenix_jax import tasks
 from molphenix_jax.runtime.config import ConfigError
-from molphenix_jax.tasks import config_module
+from molphenix_jax.tasks import spec_of
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ def leaves(config, before=""):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_no_value_of_any_field_ends_in_another_error(task):
-    default = config_module(task).default_config()
+    default = spec_of(task).default_config()
     refused = 0
     for field in leaves(default):
         for value in WRONG:
@@ -56,7 +56,7 @@ def test_no_value_of_any_field_ends_in_another_error(task):
     ],
 )
 def test_values_out_of_range_name_their_field(field, value):
-    config = config_module("align").default_config()
+    config = spec_of("align").default_config()
     config.update_from_flattened_dict({field: value})
     with pytest.raises(ConfigError, match=rf"{field}="):
         tasks.validate(config)

@@ -1,4 +1,4 @@
-"""Every field of an alignment run, with its default, and the check that they fit together."""
+"""Every field of an alignment run, with its default; `checks` says what they may hold."""
 
 import dataclasses
 import pathlib
@@ -7,22 +7,13 @@ from typing import Any
 
 import ml_collections
 
-from molphenix_jax.evaluation import BASELINES
-from molphenix_jax.losses import LOSSES, S2L_PRESETS, make_loss
-from molphenix_jax.models import CONCENTRATION_KINDS
+from molphenix_jax.losses import LOSSES, S2L_PRESETS
 from molphenix_jax.models.mpnn import mup_lr_rules
-from molphenix_jax.molecules import FINGERPRINTS
-from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
-from molphenix_jax.runtime.mesh import PLACEMENTS
-from molphenix_jax.runtime.optimizer import train_fields, train_problems
+from molphenix_jax.runtime.config import Config, chosen, parse_arg
+from molphenix_jax.runtime.optimizer import train_fields
 from molphenix_jax.screens.builders import HEADER
-from molphenix_jax.screens.sampling import AVERAGING
 from molphenix_jax.simulated.screen import TINY, SimulationConfig
-from molphenix_jax.tasks.molecule_encoder import (
-    encoder_fields,
-    encoder_fields_of,
-    encoder_problems,
-)
+from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_fields_of
 
 COLUMNS = (
     "plate",
@@ -153,7 +144,7 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     h.molecules = _tower(*preset["molecules"])
     h.dim = preset["dim"]
     h.encoder = encoder_fields(preset["encoder"])  # used with molecules.encoder=mpnn
-    h.concentration = "onehot"  # none | onehot | log | sigmoid
+    h.concentration = "onehot"  # none | onehot | log | sigmoid, or one of your own
     h.scale_init = 10.0
     h.bias_init = 0.0  # 0: the logit of the mean target, -log(batch - 1); SigLIP takes -10
 
@@ -268,129 +259,3 @@ def unused(c: Config) -> tuple[str, ...]:
     prepared = bool(c.data.wells) and (pathlib.Path(c.data.wells) / HEADER).is_file()
     preparing = _PREPARING if prepared and not c.eval.unseen_screens else ()
     return (*losses, *simulated, *encoder, *preparing)
-
-
-def validate(c: Config) -> None:
-    """Fails on a config that contradicts itself, before any work.
-
-    Raises:
-        ConfigError: Names every field that is wrong, and the remedy.
-    """
-    wrong: list[str] = []
-
-    def check(holds: bool, message: str) -> None:
-        if not holds:
-            wrong.append(message)
-
-    def choice(field: str, value: Any, options: Any) -> None:
-        check(value in options, f"{field}={value!r}: choose one of {', '.join(map(str, options))}")
-
-    def within(field: str, value: float, low: float, high: float, *, open_low: bool) -> None:
-        ok = (low < value if open_low else low <= value) and value <= high
-        check(
-            ok,
-            f"{field}={value!r}: {'above' if open_low else 'at least'} {low}, at most {high}",
-        )
-
-    d, h, s, t, e = c.data, c.model, c.loss, c.train, c.eval
-    choice("data.correction", d.correction, ("none", "centerscale", "pca_cs", "tvn"))
-    choice("data.group_by", d.group_by, ("auto", "plate", "batch"))
-    choice("data.undefined_p", d.undefined_p, ("active", "inactive"))
-    choice("data.split", d.split, ("scaffold", "butina"))
-    choice("data.averaging", d.averaging, AVERAGING)
-    within("data.psi", d.psi, 0, 1, open_low=True)
-    within("data.keep_inactive", d.keep_inactive, 0, 1, open_low=False)
-    within("data.test_fraction", d.test_fraction, 0, 0.5, open_low=True)
-    within("data.validation_fraction", d.validation_fraction, 0, 0.5, open_low=True)
-    within("data.unseen_images_fraction", d.unseen_images_fraction, 0, 0.9, open_low=False)
-    within("data.butina_cutoff", d.butina_cutoff, 0, 1, open_low=True)
-    check(d.clip >= 0, f"data.clip={d.clip!r}: must be 0 (off) or positive")
-    check(d.folds >= 1, f"data.folds={d.folds!r}: must be 1 (a single split) or more")
-    check(
-        100 <= d.n_null <= 1_000_000,
-        f"data.n_null={d.n_null!r}: from 100, below which no p-value reaches 0.01, to 1,000,000",
-    )
-    choice("data.placement", d.placement, PLACEMENTS)
-    check(
-        d.device_memory_gib >= 0,
-        f"data.device_memory_gib={d.device_memory_gib!r}: must be positive, or 0 to ask the device",
-    )
-    check(
-        e.validation_pairs >= 2,
-        f"eval.validation_pairs={e.validation_pairs!r}: recall needs two pairs",
-    )
-    check(d.max_replicates >= 1, f"data.max_replicates={d.max_replicates!r}: must be positive")
-    check(
-        bool(c.molecules.blocks or c.molecules.embeddings or c.molecules.encoder == "mpnn"),
-        "molecules.blocks and molecules.embeddings are both empty and molecules.encoder is none: "
-        "the molecule tower has no input",
-    )
-    for block in listed(c.molecules.blocks):
-        choice("molecules.blocks", block, FINGERPRINTS)
-    for entry in listed(c.molecules.embeddings):
-        name, _, file = entry.partition("=")
-        check(
-            bool(name and file) and name not in FINGERPRINTS,
-            f"molecules.embeddings={entry!r}: give name=FILE, with a name that is no block's",
-        )
-    choice("molecules.encoder", c.molecules.encoder, ENCODERS)
-    check(
-        c.molecules.encoder == "mpnn" or not c.molecules.pretrained,
-        "molecules.pretrained is set but molecules.encoder=none; take s2l.py:encoder=mpnn",
-    )
-    check(
-        1 <= c.molecules.max_atoms <= 1024,
-        f"molecules.max_atoms={c.molecules.max_atoms!r}: from 1 to 1,024",
-    )
-    if c.molecules.encoder == "mpnn":
-        wrong += encoder_problems("model.encoder", h.encoder)
-    choice("model.concentration", h.concentration, CONCENTRATION_KINDS)
-    check(
-        not (e.heldout_concentrations and h.concentration in ("none", "onehot")),
-        f"eval.heldout_concentrations: model.concentration={h.concentration} has nothing for a "
-        "dose that training lacks; set log or sigmoid",
-    )
-    choice("loss.name", s.name, tuple(LOSSES))
-    choice("loss.execution", s.execution, ("dense", "chunked", "ring"))
-    check(
-        s.execution != "dense" or s.chunk_size == 0,
-        "loss.chunk_size is set but loss.execution=dense uses no chunks",
-    )
-    if s.name in LOSSES:
-        try:
-            make_loss(s.name, **loss_options(c))
-        except ValueError as error:
-            wrong.append(f"loss.options.{s.name}: {error}")
-    choice("loss.null_constant", s.null_constant, ("squared", "literal"))
-    choice("loss.similarity_from", s.similarity_from, ("profile", "sample"))
-    wrong += train_problems(t)
-    check(
-        t.batch_size >= 2, f"train.batch_size={t.batch_size!r}: a contrastive loss needs two pairs"
-    )
-    for tower in ("phenomics", "molecules"):
-        for field, low in (("width", 1), ("n_blocks", 0), ("components", 0)):
-            check(
-                h[tower][field] >= low, f"model.{tower}.{field}={h[tower][field]!r}: at least {low}"
-            )
-        for field in ("input_dropout", "dropout"):
-            within(f"model.{tower}.{field}", h[tower][field], 0, 0.95, open_low=False)
-        within(f"model.{tower}.whiten", h[tower].whiten, 0, 1, open_low=False)
-    check(h.dim >= 1, f"model.dim={h.dim!r}: must be positive")
-    check(h.scale_init > 0, f"model.scale_init={h.scale_init!r}: must be positive")
-    check(
-        len(set(e.psi)) == len(e.psi)
-        and all(isinstance(p, int | float) and 0 < p <= 1 for p in e.psi),
-        f"eval.psi={tuple(e.psi)}: distinct values in (0, 1]",
-    )
-    check(
-        1 <= e.n_bootstrap <= 100_000,
-        f"eval.n_bootstrap={e.n_bootstrap!r}: from 1 to 100,000",
-    )
-    check(
-        all(isinstance(dose, int | float) and dose > 0 for dose in e.heldout_concentrations),
-        f"eval.heldout_concentrations={tuple(e.heldout_concentrations)}: must be positive, in µM",
-    )
-    for b in listed(e.baselines):
-        choice("eval.baselines", b, tuple(BASELINES))
-    if wrong:
-        raise ConfigError("the config contradicts itself:\n  " + "\n  ".join(wrong))

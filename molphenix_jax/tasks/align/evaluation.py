@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from molphenix_jax.evaluation import (
-    BASELINES,
     BaselineData,
     Candidates,
     Embeddings,
@@ -16,6 +15,7 @@ from molphenix_jax.evaluation import (
     Ranks,
     RankTable,
     evaluate,
+    predict,
 )
 from molphenix_jax.molecules import featurise
 from molphenix_jax.runtime.progress import say
@@ -59,7 +59,7 @@ def rank_run(run: AlignRun, params: Any, unseen: Mapping[str, AnyScreen]) -> Ran
             say(
                 f"- {s.name}: {len(unknown):,} of {len(dose):,} pairs have doses that training "
                 f"lacks ({few} µM): they count as the nearest of its doses "
-                "(model.concentration=onehot; log or sigmoid tell them apart)"
+                f"(model.concentration={run.encoding.kind}; log or sigmoid tell them apart)"
             )
     predictions = _predictions(run, splits)
     tables: list[RankTable] = []
@@ -125,7 +125,7 @@ def _predictions(run: AlignRun, splits: list[_Split]) -> dict[str, Prediction]:
         test_log_dose=test_log_dose,
         test_condition=test_condition,
     )
-    return {name: BASELINES[name](data) for name in names}
+    return {name: predict(name, data) for name in names}
 
 
 def _molecule_inputs(

@@ -40,7 +40,7 @@ from molphenix_jax.screens.store import ScreenStore
 from molphenix_jax.screens.streamed import AnyScreen, StreamedScreen
 from molphenix_jax.screens.versions import Trained, need_same
 from molphenix_jax.simulated.screen import SimulationConfig
-from molphenix_jax.tasks.align.config import distinct_names, listed, named_files, validate
+from molphenix_jax.tasks.align.config import distinct_names, listed, named_files
 from molphenix_jax.tasks.align.encoder import EncoderAlignRun
 from molphenix_jax.tasks.align.evaluation import (
     condition_counts,
@@ -56,7 +56,7 @@ SCREEN_FILE, READ_FIELDS = "screen.json", ("concentration", "conditions")
 # Columns that the final table needs; a log file is no narrower than that.
 TABLE_WIDTH = 120
 
-__all__ = ["AlignTask", "make", "validate"]
+__all__ = ["AlignTask", "make"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Fields of an image run beside those of an alignment run, and their check."""
+"""Fields of an image run beside those of an alignment run, and what they may hold."""
 
 import pathlib
 from typing import Any
@@ -9,10 +9,13 @@ from molphenix_jax.images import LAYOUTS
 from molphenix_jax.images.files import MAX_IMAGE_MIB
 from molphenix_jax.models.resnet import RESNETS
 from molphenix_jax.phenomics import STANDARDISE
+from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
+from molphenix_jax.runtime.mesh import PLACEMENTS
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.screens.prepare import cache_folder
 from molphenix_jax.simulated.images import SIMULATED, simulate_images
+from molphenix_jax.tasks.align import checks as checks_of_alignment
 from molphenix_jax.tasks.align import config as align_config
 
 PATHS = {**align_config.PATHS, "images.path": "path", "images.index": "path"}
@@ -99,38 +102,28 @@ def config_from_arg(arg: str | None) -> Config:
     return config
 
 
-def validate(c: Config) -> None:
-    """Fails on a config that contradicts itself, before any work.
-
-    Raises:
-        ConfigError: Names every field that is wrong, and the remedy.
-    """
-    align_config.validate(c)
-    i, h, wrong = c.images, c.model, []
-    for field, value, options in (
-        ("images.layout", i.layout, (*LAYOUTS, SIMULATED)),
-        ("images.standardise", i.standardise, STANDARDISE),
-        ("images.placement", i.placement, ("auto", "device", "stream")),
-        ("model.resnet", h.resnet, tuple(RESNETS)),
-        ("data.averaging", c.data.averaging, ("single",)),
-        ("molecules.encoder", c.molecules.encoder, ("none",)),
-    ):
-        if value not in options:
-            wrong.append(f"{field}={value!r}: choose one of {', '.join(options)}")
-    if i.max_image_mib < 1:
-        wrong.append(f"images.max_image_mib={i.max_image_mib!r}: must be at least 1")
-    if i.downsample < 1:
-        wrong.append(f"images.downsample={i.downsample!r}: must be at least 1")
-    if i.core < 0:
-        wrong.append(f"images.core={i.core!r}: must be 0 (whole field) or positive")
-    if h.resnet_width < 1:
-        wrong.append(f"model.resnet_width={h.resnet_width!r}: must be positive")
-    if c.eval.unseen_screens:
-        wrong.append("eval.unseen_screens: image runs are evaluated on their own screen only")
-    if c.data.wells and (pathlib.Path(c.data.wells) / HEADER).is_file():
-        wrong.append("data.wells: image runs need the wells table, not a prepared screen")
-    if wrong:
-        raise ConfigError("the config contradicts itself:\n  " + "\n  ".join(wrong))
+def check(checks: Checks) -> None:
+    """Notes every field that is wrong, with the remedy."""
+    checks_of_alignment.check(checks)
+    checks.choice("images.layout", (*LAYOUTS, SIMULATED))
+    checks.choice("images.standardise", STANDARDISE)
+    checks.choice("images.placement", PLACEMENTS)
+    checks.choice("model.resnet", RESNETS)
+    checks.choice("data.averaging", ("single",))
+    checks.choice("molecules.encoder", ("none",))
+    checks.least("images.max_image_mib", 1)
+    checks.least("images.downsample", 1)
+    checks.least("images.core", 0, "must be 0 (whole field) or positive")
+    checks.least("model.resnet_width", 1)
+    c = checks.config
+    checks.that(
+        not c.eval.unseen_screens,
+        "eval.unseen_screens: image runs are evaluated on their own screen only",
+    )
+    checks.that(
+        not (c.data.wells and (pathlib.Path(c.data.wells) / HEADER).is_file()),
+        "data.wells: image runs need the wells table, not a prepared screen",
+    )
 
 
 def with_files(c: Config) -> Config:

@@ -21,11 +21,12 @@ from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder
 from molphenix_jax.screens.prepare import cache_folder
 from molphenix_jax.simulated.images import simulate_images
-from molphenix_jax.tasks.mae_pretraining.config import validate
+from molphenix_jax.tasks import TaskSpec
+from molphenix_jax.tasks.mae_pretraining.config import PATHS, check, default_config
 from molphenix_jax.tasks.mae_pretraining.images import Images, held_back, read_images, to_8bit
 from molphenix_jax.tasks.mae_pretraining.run import MAERun
 
-__all__ = ["FoldResult", "MAETask", "make", "validate"]
+__all__ = ["TASK", "FoldResult", "MAETask", "make"]
 
 
 class FoldResult(NamedTuple):
@@ -155,3 +156,6 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> MAET
     if images.labels is None:
         say(f"no evaluation by nearest neighbours: {images.why_no_labels}")
     return MAETask(config, images, mesh)
+
+
+TASK = TaskSpec(default_config, make, check, paths=PATHS)

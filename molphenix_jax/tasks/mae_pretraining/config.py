@@ -1,4 +1,4 @@
-"""Every field of a MAE run, with its default, and the check that they fit together."""
+"""Every field of a MAE run, with its default and what it may hold."""
 
 import dataclasses
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import ml_collections
 
 from molphenix_jax.models.vit import PRESETS, EncoderConfig, MAEConfig
-from molphenix_jax.runtime.config import Config, ConfigError, chosen
-from molphenix_jax.runtime.optimizer import train_fields, train_problems
+from molphenix_jax.runtime.checks import Checks
+from molphenix_jax.runtime.config import Config, chosen
+from molphenix_jax.runtime.optimizer import train_fields
 
 # Preset → side of the crops, and training as in the sources (docs/method.md §9) or, for the small
 # one, what a few minutes on a CPU allow; "tiny" learns nothing, it shows that images and fields go
@@ -93,73 +94,42 @@ def model_config(c: Config, *, channels: int) -> MAEConfig:
     return MAEConfig(EncoderConfig(**fields.pop("encoder")), channels=channels, **fields)
 
 
-def unused(c: Config) -> tuple[str, ...]:
-    """Beginnings of the fields that a config makes no use of: none."""
-    del c
-    return ()
-
-
-def validate(c: Config) -> None:
-    """Fails on a config that contradicts itself, before any work.
-
-    Raises:
-        ConfigError: Names every field that is wrong, and the remedy.
-    """
-    d, h, t, e = c.data, c.model, c.train, c.eval
-    wrong = train_problems(t)
-
-    def check(holds: bool, message: str) -> None:
-        if not holds:
-            wrong.append(message)
-
-    check(not (d.simulated and d.images), "data.simulated=True takes built-in images: name no file")
-    check(t.members == 1, f"train.members={t.members!r}: a MAE run trains one model; set 1")
-    for name, low in (
-        ("data.crop", 1),
-        ("data.folds", 1),
-        ("data.repeats", 1),
-        ("eval.crops_per_side", 0),
-    ):
-        part, field = name.split(".")
-        check(c[part][field] >= low, f"{name}={c[part][field]!r}: must be at least {low}")
-    check(0 <= e.n_painted <= 32, f"eval.n_painted={e.n_painted!r}: from 0 to 32")
-    check(e.n_bootstrap >= 1, f"eval.n_bootstrap={e.n_bootstrap!r}: must be at least 1")
-    check(
-        0 < d.validation_fraction <= 0.5,
-        f"data.validation_fraction={d.validation_fraction!r}: above 0, at most 0.5",
+def check(checks: Checks) -> None:
+    """Notes every field that is wrong, with the remedy."""
+    d = checks.config.data
+    checks.that(
+        not (d.simulated and d.images), "data.simulated=True takes built-in images: name no file"
     )
-    check(
-        e.standardise in ("plate", "none"),
-        f"eval.standardise={e.standardise!r}: choose one of plate, none",
-    )
-    positive = True
-    for part, fields in (
-        ("model.encoder", ("width", "depth", "heads", "patch", "expansion")),
-        ("model", ("width", "depth", "heads")),
-    ):
-        values = h.encoder if part == "model.encoder" else h
-        for field in fields:
-            ok = values[field] >= 1
-            positive &= ok
-            check(ok, f"{part}.{field}={values[field]!r}: must be at least 1")
-    if positive:
-        _check_sizes(c, check)
-    check(0 < h.mask_ratio < 1, f"model.mask_ratio={h.mask_ratio!r}: between 0 and 1")
-    check(0 <= h.fourier_weight < 1, f"model.fourier_weight={h.fourier_weight!r}: in [0, 1)")
-    check(0 <= h.encoder.drop_path < 1, f"model.encoder.drop_path={h.encoder.drop_path!r}: [0, 1)")
-    if wrong:
-        raise ConfigError("the config contradicts itself:\n  " + "\n  ".join(wrong))
+    members = checks.value("train.members")
+    checks.that(members == 1, f"train.members={members!r}: a MAE run trains one model; set 1")
+    for field in ("data.crop", "data.folds", "data.repeats"):
+        checks.least(field, 1)
+    checks.least("eval.crops_per_side", 0)
+    checks.within("eval.n_painted", 0, 32)
+    checks.within("eval.n_bootstrap", 1, 100_000)
+    checks.within("data.validation_fraction", 0, 0.5, above=True)
+    checks.choice("eval.standardise", ("plate", "none"))
+    before = len(checks.problems)
+    for field in ("width", "depth", "heads", "patch", "expansion"):
+        checks.least(f"model.encoder.{field}", 1)
+    for field in ("width", "depth", "heads"):
+        checks.least(f"model.{field}", 1)
+    if len(checks.problems) == before:
+        _check_sizes(checks)
+    checks.within("model.mask_ratio", 0, 1, above=True, below=True)
+    checks.within("model.fourier_weight", 0, 1, below=True)
+    checks.within("model.encoder.drop_path", 0, 1, below=True)
 
 
-def _check_sizes(c: Config, check: Any) -> None:
-    h = c.model
-    check(
-        c.data.crop % h.encoder.patch == 0,
-        f"data.crop={c.data.crop!r} is no multiple of model.encoder.patch={h.encoder.patch!r}",
+def _check_sizes(checks: Checks) -> None:
+    crop, h = checks.config.data.crop, checks.config.model
+    checks.that(
+        crop % h.encoder.patch == 0,
+        f"data.crop={crop!r} is no multiple of model.encoder.patch={h.encoder.patch!r}",
     )
     for name, width, divisors in (
         ("model.encoder.width", h.encoder.width, (4, h.encoder.heads)),
         ("model.width", h.width, (4, 8, h.heads)),  # 8 heads of cross-attention
     ):
         for divisor in divisors:
-            check(width % divisor == 0, f"{name}={width!r}: must be a multiple of {divisor}")
+            checks.that(width % divisor == 0, f"{name}={width!r}: must be a multiple of {divisor}")

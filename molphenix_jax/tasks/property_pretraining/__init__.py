@@ -1,6 +1,9 @@
 """Property pretraining of the molecule encoder: `configs/molgps.py`."""
 
-from molphenix_jax.tasks.property_pretraining.config import default_config, validate
+from molphenix_jax.tasks import TaskSpec
+from molphenix_jax.tasks.property_pretraining.config import PATHS, check, default_config
 from molphenix_jax.tasks.property_pretraining.task import PropertyTask, make
 
-__all__ = ["PropertyTask", "default_config", "make", "validate"]
+TASK = TaskSpec(default_config, make, check, paths=PATHS)
+
+__all__ = ["TASK", "PropertyTask", "default_config", "make"]

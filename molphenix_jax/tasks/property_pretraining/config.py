@@ -1,17 +1,17 @@
-"""Every field of a property-pretraining run, with its default, and the check that they fit."""
+"""Every field of a property-pretraining run, with its default and what it may hold."""
 
 import re
-from typing import Any
 
 import ml_collections
 
 from molphenix_jax.evaluation import PROPERTY_BASELINES
 from molphenix_jax.models.mpnn import BASE_WIDTH, LAYER_RULE, mup_lr_rules, property_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS
-from molphenix_jax.runtime.config import Config, ConfigError, pair_problems
-from molphenix_jax.runtime.optimizer import train_fields, train_problems
+from molphenix_jax.runtime.checks import Checks
+from molphenix_jax.runtime.config import Config, pair_problems
+from molphenix_jax.runtime.optimizer import train_fields
 from molphenix_jax.tasks.align.config import listed
-from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_problems
+from molphenix_jax.tasks.molecule_encoder import check_encoder, encoder_fields
 from molphenix_jax.tasks.property_pretraining.labels import LOSSES
 
 PATHS = {"data.labels": "paths", "data.cache": "path"}
@@ -73,65 +73,44 @@ def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Con
     return c
 
 
-def unused(c: Config) -> tuple[str, ...]:
-    """Beginnings of the fields that a config makes no use of: none."""
-    del c
-    return ()
-
-
-def validate(c: Config) -> None:
-    """Fails on a config that contradicts itself, before any work.
-
-    Raises:
-        ConfigError: Names every field that is wrong, and the remedy.
-    """
-    d, h, e = c.data, c.model, c.eval
-    wrong = pair_problems("data.losses", d.losses, str)
-    wrong += pair_problems("train.lr_rules", c.train.lr_rules, (int, float))
-    if wrong:
-        raise ConfigError("the config cannot be used:\n  " + "\n  ".join(wrong))
-    wrong = [*encoder_problems("model.encoder", h.encoder), *train_problems(c.train)]
-
-    def check(holds: bool, message: str) -> None:
-        if not holds:
-            wrong.append(message)
-
-    def choice(field: str, value: Any, options: Any) -> None:
-        check(value in options, f"{field}={value!r}: choose one of {', '.join(options)}")
-
-    choice("data.split", d.split, ("scaffold", "butina"))
-    check(0 < d.butina_cutoff <= 1, f"data.butina_cutoff={d.butina_cutoff!r}: in (0, 1]")
-    check(1 <= d.max_atoms <= 1024, f"data.max_atoms={d.max_atoms!r}: from 1 to 1,024")
+def check(checks: Checks) -> None:
+    """Notes every field that is wrong, with the remedy."""
+    d, h, e, t = (checks.config[part] for part in ("data", "model", "eval", "train"))
+    rules = pair_problems("data.losses", d.losses, str)
+    checks.problems += rules
+    checks.choice("data.split", ("scaffold", "butina"))
+    checks.within("data.butina_cutoff", 0, 1, above=True)
+    checks.within("data.max_atoms", 1, 1024)
     for name in ("test_fraction", "validation_fraction"):
-        check(0 < d[name] <= 0.5, f"data.{name}={d[name]!r}: above 0, at most 0.5")
-    for _, loss in d.losses:
-        choice("data.losses", loss, LOSSES)
-    check(d.n_computed >= 0, f"data.n_computed={d.n_computed!r}: positive, or 0 for all")
+        checks.within(f"data.{name}", 0, 0.5, above=True)
+    checks.least("data.n_computed", 0, "positive, or 0 for all")
     if not d.labels:
         for block in listed(d.computed):
-            choice("data.computed", block, FINGERPRINTS)
-        check(bool(listed(d.computed)), "data.labels and data.computed are both empty")
+            checks.choice("data.computed", FINGERPRINTS, block)
+        checks.that(bool(listed(d.computed)), "data.labels and data.computed are both empty")
+    check_encoder(checks, "model.encoder")
     for block in listed(h.head_blocks):
-        choice("model.head_blocks", block, FINGERPRINTS)
-    check(h.head_width >= 0, f"model.head_width={h.head_width!r}: at least 0")
-    check(0 <= h.head_dropout < 1, f"model.head_dropout={h.head_dropout!r}: at least 0, below 1")
+        checks.choice("model.head_blocks", FINGERPRINTS, block)
+    checks.least("model.head_width", 0)
+    checks.within("model.head_dropout", 0, 1, below=True)
     for name in listed(e.baselines):
-        choice("eval.baselines", name, tuple(PROPERTY_BASELINES))
-    check(e.n_bootstrap >= 1, f"eval.n_bootstrap={e.n_bootstrap!r}: must be at least 1")
+        checks.choice("eval.baselines", PROPERTY_BASELINES, name)
+    checks.within("eval.n_bootstrap", 1, 100_000)
+    for _, loss in () if rules else d.losses:
+        checks.choice("data.losses", LOSSES, loss)
     for field, pattern in (
         ("data.columns", d.columns),
         ("eval.targets", e.targets),
-        *(("data.losses", pattern) for pattern, _ in d.losses),
+        *(("data.losses", pattern) for pattern, _ in (() if rules else d.losses)),
     ):
         try:
             re.compile(pattern)
         except re.error as error:
-            wrong.append(f"{field}={pattern!r} is no regular expression: {error}")
-    factors = [factor for pattern, factor in c.train.lr_rules if pattern == LAYER_RULE]
-    check(
-        factors in ([], [BASE_WIDTH / h.encoder.width]),
-        f"train.lr_rules are not those of model.encoder.width={h.encoder.width}: give the width as "
-        "an argument of the config file (molgps.py:width=…), or take train.lr_rules=()",
-    )
-    if wrong:
-        raise ConfigError("the config contradicts itself:\n  " + "\n  ".join(wrong))
+            checks.that(False, f"{field}={pattern!r} is no regular expression: {error}")
+    if not pair_problems("train.lr_rules", t.lr_rules, (int, float)):
+        factors = [factor for pattern, factor in t.lr_rules if pattern == LAYER_RULE]
+        checks.that(
+            not factors or factors == [BASE_WIDTH / (h.encoder.width or 1)],
+            f"train.lr_rules are not those of model.encoder.width={h.encoder.width}: give the "
+            "width as an argument of the config (molgps:width=…), or take train.lr_rules=()",
+        )

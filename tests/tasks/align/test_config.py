@@ -4,7 +4,7 @@ from molphenix_jax import tasks
 from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES
 from molphenix_jax.runtime.config import Config, ConfigError
-from molphenix_jax.tasks.align.config import SIZES, default_config, listed, named_files, validate
+from molphenix_jax.tasks.align.config import SIZES, default_config, listed, named_files
 
 
 def changed(**changes) -> Config:
@@ -15,8 +15,8 @@ def changed(**changes) -> Config:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_defaults_hold_together(size):
-    validate(default_config(size=size))
-    validate(default_config(wells="screen.parquet", size=size))
+    tasks.validate(default_config(size=size))
+    tasks.validate(default_config(wells="screen.parquet", size=size))
 
 
 CONTRADICTIONS = {
@@ -88,7 +88,7 @@ def test_each_contradiction_is_named(named):
 
 def test_several_contradictions_are_listed_together():
     with pytest.raises(ConfigError) as caught:
-        validate(changed(data__psi=2.0, train__learning_rate=-1.0, loss__name="triplet"))
+        tasks.validate(changed(data__psi=2.0, train__learning_rate=-1.0, loss__name="triplet"))
     lines = str(caught.value).splitlines()
     assert [line.split("=")[0].strip() for line in lines[1:]] == [
         "data.psi",
@@ -107,12 +107,12 @@ def test_an_unknown_task_and_an_unknown_size():
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_has_its_options_in_the_config(name):
     config = changed(loss__name=name)
-    validate(config)
+    tasks.validate(config)
     assert set(config.loss.options.get(name, {})) == set(LOSSES[name].options)
 
 
 def test_every_baseline_may_be_named():
-    validate(changed(eval__baselines=",".join(BASELINES)))
+    tasks.validate(changed(eval__baselines=",".join(BASELINES)))
 
 
 def test_lists_in_a_text_field():

@@ -1,0 +1,124 @@
+"""What an alignment's config has to hold, field by field."""
+
+from molphenix_jax.evaluation import BASELINES
+from molphenix_jax.losses import LOSSES, make_loss
+from molphenix_jax.models import CONCENTRATIONS
+from molphenix_jax.molecules import FINGERPRINTS
+from molphenix_jax.runtime.checks import Checks
+from molphenix_jax.runtime.mesh import PLACEMENTS
+from molphenix_jax.screens.sampling import AVERAGING
+from molphenix_jax.tasks.align.config import ENCODERS, listed, loss_options
+from molphenix_jax.tasks.molecule_encoder import check_encoder
+
+
+def check(checks: Checks) -> None:
+    """Notes every field that is wrong, with the remedy."""
+    _data(checks)
+    _molecules(checks)
+    _loss(checks)
+    checks.least("train.batch_size", 2, "a contrastive loss needs two pairs")
+    _model(checks)
+    _evaluation(checks)
+
+
+def _data(checks: Checks) -> None:
+    checks.choice("data.correction", ("none", "centerscale", "pca_cs", "tvn"))
+    checks.choice("data.group_by", ("auto", "plate", "batch"))
+    checks.choice("data.undefined_p", ("active", "inactive"))
+    checks.choice("data.split", ("scaffold", "butina"))
+    checks.choice("data.averaging", AVERAGING)
+    checks.choice("data.placement", PLACEMENTS)
+    checks.within("data.psi", 0, 1, above=True)
+    checks.within("data.keep_inactive", 0, 1)
+    checks.within("data.test_fraction", 0, 0.5, above=True)
+    checks.within("data.validation_fraction", 0, 0.5, above=True)
+    checks.within("data.unseen_images_fraction", 0, 0.9)
+    checks.within("data.butina_cutoff", 0, 1, above=True)
+    checks.least("data.clip", 0, "must be 0 (off) or positive")
+    checks.least("data.folds", 1, "must be 1 (a single split) or more")
+    checks.least("data.device_memory_gib", 0, "must be positive, or 0 to ask the device")
+    checks.least("data.max_replicates", 1)
+    n_null = checks.value("data.n_null")
+    checks.that(
+        100 <= n_null <= 1_000_000,
+        f"data.n_null={n_null!r}: from 100, below which no p-value reaches 0.01, to 1,000,000",
+    )
+
+
+def _molecules(checks: Checks) -> None:
+    m = checks.config.molecules
+    checks.that(
+        bool(m.blocks or m.embeddings or m.encoder != "none"),
+        "molecules.blocks and molecules.embeddings are both empty and molecules.encoder is none: "
+        "the molecule tower has no input",
+    )
+    for block in listed(m.blocks):
+        checks.choice("molecules.blocks", FINGERPRINTS, block)
+    for entry in listed(m.embeddings):
+        name, _, file = entry.partition("=")
+        checks.that(
+            bool(name and file) and name not in FINGERPRINTS,
+            f"molecules.embeddings={entry!r}: give name=FILE, with a name that is no block's",
+        )
+    checks.choice("molecules.encoder", ENCODERS)
+    checks.that(
+        m.encoder == "mpnn" or not m.pretrained,
+        "molecules.pretrained is set but molecules.encoder=none; take s2l.py:encoder=mpnn",
+    )
+    checks.within("molecules.max_atoms", 1, 1024)
+    if m.encoder == "mpnn":
+        check_encoder(checks, "model.encoder")
+
+
+def _loss(checks: Checks) -> None:
+    s = checks.config.loss
+    checks.choice("loss.name", LOSSES)
+    checks.choice("loss.execution", ("dense", "chunked", "ring"))
+    checks.least("loss.chunk_size", 0, "must be 0 (chosen) or positive")
+    checks.that(
+        s.execution != "dense" or s.chunk_size <= 0,
+        "loss.chunk_size is set but loss.execution=dense uses no chunks",
+    )
+    if s.name in LOSSES:
+        try:
+            make_loss(s.name, **loss_options(checks.config))
+        except ValueError as error:
+            checks.that(False, f"loss.options.{s.name}: {error}")
+    checks.choice("loss.null_constant", ("squared", "literal"))
+    checks.choice("loss.similarity_from", ("profile", "sample"))
+
+
+def _model(checks: Checks) -> None:
+    for tower in ("model.phenomics", "model.molecules"):
+        for field, low in (("width", 1), ("n_blocks", 0), ("components", 0)):
+            checks.least(f"{tower}.{field}", low, f"at least {low}")
+        for field in ("input_dropout", "dropout"):
+            checks.within(f"{tower}.{field}", 0, 0.95)
+        checks.within(f"{tower}.whiten", 0, 1)
+    checks.least("model.dim", 1)
+    checks.positive("model.scale_init")
+    checks.choice("model.concentration", CONCENTRATIONS)
+
+
+def _evaluation(checks: Checks) -> None:
+    e, encoding = checks.config.eval, checks.config.model.concentration
+    checks.that(
+        not e.heldout_concentrations
+        or encoding not in CONCENTRATIONS
+        or CONCENTRATIONS[encoding].new_doses,
+        f"eval.heldout_concentrations: model.concentration={encoding} has nothing for a "
+        "dose that training lacks; set log or sigmoid",
+    )
+    checks.that(
+        len(set(e.psi)) == len(e.psi)
+        and all(isinstance(p, int | float) and 0 < p <= 1 for p in e.psi),
+        f"eval.psi={tuple(e.psi)}: distinct values in (0, 1]",
+    )
+    checks.within("eval.n_bootstrap", 1, 100_000)
+    checks.least("eval.validation_pairs", 2, "recall needs two pairs")
+    checks.that(
+        all(isinstance(dose, int | float) and dose > 0 for dose in e.heldout_concentrations),
+        f"eval.heldout_concentrations={tuple(e.heldout_concentrations)}: must be positive, in µM",
+    )
+    for name in listed(e.baselines):
+        checks.choice("eval.baselines", BASELINES, name)

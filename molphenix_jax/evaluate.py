@@ -116,7 +116,8 @@ def _holds_another(folder: pathlib.Path, request: dict[str, Any]) -> bool:
     if not (folder / EVALUATION_FILE).exists():
         return False
     path = folder / REQUEST_FILE
-    return not path.exists() or read_json(path) != request
+    remedy = "delete that folder, or take another --name"
+    return not path.exists() or read_json(path, remedy=remedy) != request
 
 
 def load_params(

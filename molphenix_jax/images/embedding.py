@@ -252,7 +252,7 @@ def _read_parts(folder: pathlib.Path, n_parts: int, fields: Sequence[Field]) -> 
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
-            raise ImagesError(f"{path}: damaged ({error}); delete it and start again") from error
+            raise ImagesError(f"{path}: damaged; delete it and start again") from error
         good = table.filter(pc.field("reason") == "")
         n_crops += int(good.column("n_crops").to_numpy().sum())
         if good.num_rows:

@@ -74,9 +74,11 @@ def stack_images(
     try:
         images = np.load(folder / _IMAGES, mmap_mode="r")
         stored = json.loads((folder / _REJECTED).read_text())
-    except (OSError, ValueError) as error:
-        raise ImagesError(f"{folder}: damaged ({error}); delete it and start again") from error
-    rejected = {int(i): Rejection(*row) for i, row in stored.items()}
+        rejected = {int(i): Rejection(*row) for i, row in stored.items()}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError) as error:
+        raise ImagesError(
+            f"{folder}: this cache of images is damaged; delete it and start again"
+        ) from error
     if len(rejected) == len(images):
         first = next(iter(rejected.values()))
         raise ImagesError(f"no field can be used; the first is {first.file}: {first.reason}")

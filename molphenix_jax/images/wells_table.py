@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.images.depth import crop_for, is_mixed
 from molphenix_jax.images.embedding import EmbedConfig, Encode, FieldEmbeddings, embed_fields
 from molphenix_jax.images.fields import Field, ImagesError, write_rejected
@@ -175,8 +176,10 @@ def _claim(parts: pathlib.Path, manifest: dict[str, Any]) -> None:
             _refuse_another(parts, json.loads(path.read_text()), manifest)
         else:
             write_json(path, manifest)
-    except (OSError, json.JSONDecodeError) as error:
-        raise ImagesError(f"{parts}: cannot be used ({error}); delete it, or see --out") from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise ImagesError(f"{path} is damaged; delete {parts}, and it is made again") from error
 
 
 def _made_from(out: pathlib.Path) -> dict[str, Any]:
@@ -188,6 +191,8 @@ def _made_from(out: pathlib.Path) -> dict[str, Any]:
 
 
 def _refuse_another(path: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    if not isinstance(theirs, dict):
+        theirs = {}
     changed = [key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
     if changed:
         raise ImagesError(

@@ -15,6 +15,7 @@ import dataclasses
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
@@ -207,8 +208,8 @@ class Correction:
                 # Version 1 had one centre and scale for all conditions.
                 one = "stage" not in archive.files
                 fields = {name: archive[name] for name in names - ({"stage"} if one else set())}
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{os.fspath(path)}: not a saved correction ({error})") from error
+        except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{os.fspath(path)}: not a saved correction") from error
         if one:
             fields |= {name: fields[name][None] for name in ("center", "scale")}
             fields["stage"] = np.zeros(len(fields["groups"]), np.int64)

@@ -14,6 +14,7 @@ from molphenix_jax.storage import write_text, writing
 
 METRICS_FILE = "metrics.jsonl"
 TIMING_FILE = "timing.jsonl"
+_BEGINS = b'{"kind": "'  # every line
 
 
 class MetricsError(InputError):
@@ -87,7 +88,7 @@ def read_metrics(path: pathlib.Path) -> Iterator[dict[str, Any]]:
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") and line.startswith(_BEGINS[: len(line)]):
                 return
             try:
                 told = json.loads(line)

@@ -11,6 +11,8 @@ CONFIG_FILE, HEADER_FILE = "config.json", "run.json"
 EVALUATION_FILE = "evaluation.json"  # the last file of a run: its presence says that it is finished
 # Bump it when a run of before cannot be read as those of today; folders without a header have 1.
 RUN_FORMAT = 1
+_ANEW = "restore it from a copy, or train anew in another --workdir"
+_NO_HEADER = "delete that file: relative paths of the config are then taken from the current folder"
 
 
 def write_claim(workdir: pathlib.Path, config: Config) -> None:
@@ -31,9 +33,11 @@ def read_header(workdir: pathlib.Path) -> dict[str, Any]:
         ConfigError: The run has a newer format than this program reads, or the file is damaged.
     """
     path = workdir / HEADER_FILE
-    header = read_json(path) if path.exists() else {"format": 1}
+    header = read_json(path, remedy=_NO_HEADER) if path.exists() else {"format": 1}
     if not isinstance(header.get("format"), int) or not is_intact(header):
         raise _changed(path)
+    if not isinstance(header.get("cwd", ""), str):
+        raise ConfigError(f"{path} is damaged; {_NO_HEADER}")
     if header.get("format", 1) > RUN_FORMAT:
         raise ConfigError(
             f"{workdir} is a run of format {header['format']}, this program reads up to "
@@ -64,8 +68,12 @@ def _changed(path: pathlib.Path) -> ConfigError:
     )
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """A file that holds one JSON object.
+def read_json(path: pathlib.Path, *, remedy: str = _ANEW) -> dict[str, Any]:
+    """A file of a run that holds one JSON object.
+
+    Args:
+        path: The file.
+        remedy: What helps where it is damaged.
 
     Raises:
         ConfigError: It is missing or damaged.
@@ -74,12 +82,12 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
         found = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is missing: is this the --workdir of a run?") from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} cannot be read as JSON ({error}); delete the workdir to start over"
-        ) from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged, it is no JSON; {remedy}") from error
     if not isinstance(found, dict):
-        raise ConfigError(f"{path} holds no JSON object; delete the workdir to start over")
+        raise ConfigError(f"{path} is damaged, it holds no JSON object; {remedy}")
     return found
 
 

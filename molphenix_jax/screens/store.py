@@ -16,11 +16,13 @@ Screens of format 3 know of no conditions and are read as screens of one; the co
 packed, about 600 per molecule. `ScreenStore.load` reads everything (`Screen`).
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -50,8 +52,8 @@ from molphenix_jax.wells.conditions.values import Conditions
 _CHUNK = 4096  # records read at once
 # What the readers of NumPy, JSON, TFDS and ArrayRecord raise on a missing or damaged file.
 _DAMAGE = (
-    *(OSError, RuntimeError, ValueError, LookupError, TypeError),
-    *(zipfile.BadZipFile, json_format.Error, message.Error),
+    *(OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, json_format.Error, message.Error),
 )
 
 
@@ -141,10 +143,8 @@ class ScreenStore:
         Raises:
             ScreenError: The file is missing or damaged.
         """
-        try:
+        with _reading(self.folder / "correction.npz"):
             return Correction.load(self.folder / "correction.npz")
-        except _DAMAGE as error:
-            raise _unreadable(self.folder, error) from error
 
     @classmethod
     def open(cls, folder: str | pathlib.Path) -> "ScreenStore":
@@ -154,40 +154,47 @@ class ScreenStore:
             ScreenError: A file is missing or damaged, or of another format version.
         """
         folder = pathlib.Path(folder)
-        try:
+        with _reading(folder / HEADER):
             meta = _header(folder)
+            told: dict[str, Any] = {
+                "name": meta["name"],
+                "block_names": tuple(meta["blocks"]),
+                "width": meta["width"],
+                "feature_names": tuple(meta["feature_names"]),
+                "conditions": (
+                    Conditions.of_json(meta["conditions"]) if "conditions" in meta else Conditions()
+                ),
+                "has_truth": meta["has_truth"],
+                "notes": tuple(meta["notes"]),
+                "provenance": meta["provenance"],
+                "concentration": meta.get("concentration", {}),
+            }
+        with (
+            _reading(folder / "index.npz"),
             # Opened here: np.load leaves the file open if it is no archive.
-            with (
-                (folder / "index.npz").open("rb") as file,
-                np.load(file, allow_pickle=False) as arrays,
-            ):
-                index = {name: arrays[name] for name in arrays.files}
+            (folder / "index.npz").open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
+            index = {name: arrays[name] for name in arrays.files}
             index.setdefault("condition", np.zeros(len(index["molecule"]), np.int32))
+            missing = {"offsets", "concentration_um", "p_value"} - index.keys()
+            if missing:
+                raise ValueError(f"lacks {missing}")
+        with _reading(folder / "molecules"):
             molecules, packed, floats = _read_molecules(folder, meta)
+        with _reading(folder / "perturbations"):
             source = record_source(folder, "perturbations")
             if len(source) != len(index["molecule"]):
                 raise ValueError(f"{len(source)} records for {len(index['molecule'])} pairs")
-            return cls(
-                folder=folder,
-                name=meta["name"],
-                molecules=molecules,
-                packed=packed,
-                floats=floats,
-                block_names=tuple(meta["blocks"]),
-                width=meta["width"],
-                feature_names=tuple(meta["feature_names"]),
-                conditions=(
-                    Conditions.of_json(meta["conditions"]) if "conditions" in meta else Conditions()
-                ),
-                has_truth=meta["has_truth"],
-                notes=tuple(meta["notes"]),
-                provenance=meta["provenance"],
-                concentration=meta.get("concentration", {}),
-                read=ReplicateReader(source, meta["width"]),
-                **index,
-            )
-        except _DAMAGE as error:
-            raise _unreadable(folder, error) from error
+        return cls(
+            folder=folder,
+            molecules=molecules,
+            packed=packed,
+            floats=floats,
+            read=ReplicateReader(source, told["width"]),
+            **told,
+            **index,
+        )
 
     def rejected(self) -> pd.DataFrame:
         """The rows of the source that could not be used, each with field and reason.
@@ -196,13 +203,11 @@ class ScreenStore:
             ScreenError: The file is missing or damaged.
         """
         path = self.folder / "rejected.csv"
-        try:
+        with _reading(path):
             # Folders of before hold no digest of it.
             if _header(self.folder).get("rejected_sha256") not in (None, digest_file(path)):
-                raise ValueError("rejected.csv was changed since it was written")
+                raise _changed(path)
             return read_csv(path)
-        except _DAMAGE as error:
-            raise _unreadable(self.folder, error) from error
 
     def load(self) -> Screen:
         """The whole screen in memory.
@@ -214,7 +219,7 @@ class ScreenStore:
         replicates = np.empty((n, self.width), np.float32)
         code = np.empty(n, np.int64)
         truth = np.empty((p, self.width), np.float32) if self.has_truth else None
-        try:
+        with _reading(self.folder / "perturbations"):
             for start in range(0, p, _CHUNK):
                 ids = range(start, min(start + _CHUNK, p))
                 for i, record in zip(ids, self.read.source.__getitems__(ids), strict=True):
@@ -226,8 +231,6 @@ class ScreenStore:
                     if truth is not None:
                         truth[i] = np.frombuffer(fields["truth"].bytes_list.value[0], np.float32)
             groups = np.array(_header(self.folder)["groups"], np.str_)
-        except _DAMAGE as error:
-            raise _unreadable(self.folder, error) from error
         return Screen(
             name=self.name,
             replicates=replicates,
@@ -262,7 +265,7 @@ def _header(folder: pathlib.Path) -> dict[str, Any]:
             f"{' and '.join(READ_VERSIONS)}; delete the folder to prepare the screen again"
         )
     if not is_intact(meta):
-        raise ValueError(f"{HEADER} was changed since it was written")
+        raise _changed(folder / HEADER)
     return meta
 
 
@@ -297,13 +300,32 @@ def _features(record: bytes) -> Any:
     return cast(Any, tf_example_pb2).Example.FromString(record).features.feature
 
 
-def _unreadable(folder: pathlib.Path, error: Exception) -> ScreenError:
-    if isinstance(error, ScreenError):
-        return error
+def _changed(path: pathlib.Path) -> ScreenError:
     return ScreenError(
-        f"the prepared screen in {folder} cannot be read ({error}); delete that folder to prepare "
-        "it again"
+        f"the prepared screen in {path.parent} cannot be used: {path.name} was changed since it "
+        "was written; delete that folder to prepare it again"
     )
+
+
+@contextlib.contextmanager
+def _reading(path: pathlib.Path) -> Iterator[None]:
+    """Makes a sentence of what goes wrong while a part of a screen is read.
+
+    Raises:
+        ScreenError: It is missing or damaged.
+    """
+    try:
+        yield
+    except ScreenError:
+        raise
+    except _DAMAGE as error:
+        what = "is damaged"
+        if isinstance(error, OSError) and error.strerror:
+            what = f"cannot be read ({error.strerror})"
+        raise ScreenError(
+            f"the prepared screen in {path.parent} cannot be used: {path.name} {what}; delete that "
+            "folder to prepare it again"
+        ) from error
 
 
 def save_screen(screen: Screen, folder: pathlib.Path, *, rejected: pd.DataFrame) -> None:

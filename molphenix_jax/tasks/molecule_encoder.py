@@ -2,6 +2,8 @@
 
 import contextlib
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,8 +118,13 @@ def features_of(smiles: Sequence[str], block: str, *, cache: pathlib.Path) -> np
         np.savez(private, values=packed, width=values.shape[1])
 
     make_file_once(path, compute, doing="computed", say=say)
-    with np.load(path, allow_pickle=False) as arrays:
-        values, width = arrays["values"], int(arrays["width"])
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            values, width = arrays["values"], int(arrays["width"])
+    except (ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise PretrainedError(
+            f"{path}: these cached features are damaged; delete that file, it is made again"
+        ) from error
     return np.unpackbits(values, axis=1, count=width) if block != "physchem" else values
 
 

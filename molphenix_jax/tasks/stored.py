@@ -15,6 +15,7 @@ from molphenix_jax.runtime.workdir import (
     EVALUATION_FILE,
     read_config,
     read_header,
+    read_json,
     write_claim,
 )
 from molphenix_jax.screens.builders import HEADER
@@ -28,6 +29,7 @@ _ALIGN = {
 }
 _EARLIER: dict[str, dict[str, Any]] = {"align": _ALIGN, "align_images": _ALIGN}
 
+_AGAIN = "delete that file, and the same command evaluates again"
 # Where arrays are kept and computed; no number depends on it.
 _PLACES = (
     *("data.placement", "data.device_memory_gib", "images.placement"),
@@ -192,7 +194,10 @@ def find_run(workdir: pathlib.Path, config: Config) -> Begun:
             f"{workdir} holds a run of another config; take another --workdir, or the old values "
             "(old → new):\n  " + "\n  ".join(changed)
         )
-    done = (workdir / EVALUATION_FILE).exists()
+    table = workdir / EVALUATION_FILE
+    done = table.exists()
+    if done:
+        read_json(table, remedy=_AGAIN)
     return Begun(workdir, old.train.steps, done and config.train.steps == old.train.steps)
 
 

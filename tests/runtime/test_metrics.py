@@ -61,3 +61,13 @@ def test_a_damaged_line_is_named(tmp_path, line):
     path.write_bytes(b'{"kind": "train", "step": 1}\n' + line + b"\n")
     with pytest.raises(MetricsError, match=r"m\.jsonl: line 2 is damaged: remove that line"):
         list(read_metrics(path))
+
+
+@pytest.mark.parametrize("end", [b"", b'{"ki', b'{"kind": "train", "step": 2, "loss": 0.'])
+def test_a_line_cut_short_by_a_kill_is_left_out_and_garbage_is_not(tmp_path, end):
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"kind": "train", "step": 1}\n' + end)
+    assert [line["step"] for line in read_metrics(path)] == [1]
+    path.write_bytes(b'{"kind": "train", "step": 1}\n' + b"\xff\x00" + end)
+    with pytest.raises(MetricsError, match="line 2 is damaged"):
+        list(read_metrics(path))

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -220,3 +221,34 @@ def test_a_text_file_that_was_changed_is_refused(screen, tmp_path, name, old, ne
     (tmp_path / "s" / "screen.json").write_text(json.dumps(told))  # on one line
     path.write_text(text)
     assert ScreenStore.open(tmp_path / "s").rejected()["row"].tolist() == [3]
+
+
+DAMAGE = {
+    "empty": lambda data: b"",
+    "cut": lambda data: data[: len(data) // 2],
+    "garbled": lambda data: b"\xff\x00\x80" * 40,
+    "list": lambda data: b"[]",
+    "null": lambda data: b"null",
+    "object": lambda data: b"{}",
+}
+FILES = {
+    "screen.json": "screen.json",
+    "index.npz": "index.npz",
+    "correction.npz": "correction.npz",
+    "molecules/1.0.0/dataset_info.json": "molecules",
+    "perturbations/1.0.0/*array_record*": "perturbations",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_or_missing_part_is_named_without_a_librarys_words(folder, tmp_path, name, how):
+    copy = shutil.copytree(folder, tmp_path / "screen")
+    (path,) = copy.glob(name)
+    path.write_bytes(DAMAGE[how](path.read_bytes()))
+    for _ in range(2):
+        message = rf"screen in .*{FILES[name]} (is damaged|cannot be read).*; delete that folder"
+        with pytest.raises(ScreenError, match=message) as said:
+            ScreenStore.open(copy).load()
+        assert "\n" not in str(said.value)
+        path.unlink(missing_ok=True)

@@ -108,6 +108,30 @@ def test_a_table_that_was_put_aside_before_stays(tmp_path):
     assert (workdir / "evaluations/after-300-2/evaluation.json").read_text() == '{"new": 1}'
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b'{"task": "al', b"\xff\x00", b"[]", b"null", b"[" * 9000]
+)
+@pytest.mark.parametrize("name", ["config.json", "run.json", "evaluation.json"])
+def test_a_damaged_file_of_a_run_is_a_sentence_with_its_remedy(tmp_path, name, content):
+    workdir, config = tmp_path / "run", default_config()
+    claim(workdir, config)
+    (workdir / "evaluation.json").write_text("{}")
+    (workdir / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"{name} is damaged, it .*; (restore|delete)") as said:
+        find_run(workdir, config)
+    assert "\n" not in str(said.value)
+    assert not any(word in str(said.value) for word in ("char", "codec", "Expecting"))
+
+
+@pytest.mark.parametrize("header", [{"format": "x"}, {"format": 1, "cwd": 3}])
+def test_a_header_of_other_values_is_damaged(tmp_path, header):
+    workdir, config = tmp_path / "run", default_config()
+    claim(workdir, config)
+    (workdir / "run.json").write_text(json.dumps(header))
+    with pytest.raises(ConfigError, match=r"run\.json (is damaged; delete that file|was changed)"):
+        find_run(workdir, config)
+
+
 def test_what_a_config_makes_no_use_of_is_no_change():
     old, new = default_config(wells="w.csv"), default_config(wells="w.csv")
     new.data.simulated.n_molecules = 7

@@ -62,10 +62,11 @@ def load_folder(folder: pathlib.Path) -> tuple[MAEConfig, dict[str, Any], str]:
         flat = load_file(folder / PARAMS_FILE)
     except EncoderFileError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        what = f"{CONFIG_FILE} and {PARAMS_FILE}"
+        reason = f" ({error.filename}: {error.strerror})" if isinstance(error, OSError) else ""
         raise EncoderFileError(
-            f"{folder} does not hold a readable {CONFIG_FILE} and {PARAMS_FILE} ({reason}); make "
-            "it again, e.g. by `molphenix convert-openphenom`"
+            f"{folder} does not hold a readable {what}{reason}; make it again, e.g. by `molphenix "
+            "convert-openphenom`"
         ) from error
     return config, traverse_util.unflatten_dict(flat, sep="/"), str(told.get("source", ""))

@@ -9,7 +9,8 @@
 
 Arguments, after a colon and separated by commas:
     wells=FILE   wells table of the imaged wells; gives treatments, splits, activity and the
-                 profiles of the baselines
+                 profiles of the baselines; two as METADATA+EMBEDDINGS
+    molecules=A+B  feature blocks of molecules, as in configs/s2l.py; the default is morgan
     images=PATH  folder, shard or .npz; layout=NAME and index=FILE as `molphenix embed-images` has
                  them (the default layout is gallery)
     size=NAME    small (the default), a ResNet-18 for a CPU; paper, a ResNet-50; tiny makes six

@@ -4,15 +4,15 @@
     python -m molphenix_jax.main --config=configs/molgps.py:size=tiny --workdir=runs/tiny_molgps
 
 Arguments, after a colon and separated by commas:
-    labels=FILE  table with SMILES and labels (CSV or Parquet); without it, RDKit's descriptors and
-                 fingerprints of the 3,720 built-in molecules
+    labels=FILE  table with SMILES and labels (CSV or Parquet), several as A+B; without it, RDKit's
+                 descriptors and fingerprints of the 3,720 built-in molecules
     size=NAME    1m (the default), 10m, 30m, 100m, 300m or 1b parameters; tiny makes six updates of
                  an encoder that learns nothing, without labels on 100 molecules
     width=N      channels of an atom, in place of the size's; learning rates follow (muP)
 
-Several tables: `--config.data.labels=A.csv.gz,B.parquet`. Any field of
-`molphenix_jax/tasks/property_pretraining/config.py` follows as `--config.train.steps=20000`. Use
-the encoder afterwards with `molphenix embed`, or train it on with `configs/s2l.py:pretrained=RUN`.
+Any field of `molphenix_jax/tasks/property_pretraining/config.py` follows as
+`--config.train.steps=20000`, lists by commas (`--config.data.labels=A.csv.gz,B.parquet`). Use the
+encoder afterwards with `molphenix embed`, or train it on with `configs/s2l.py:pretrained=RUN`.
 Expect the error of held-back molecules for each group of labels, and with --config.eval.targets a
 table beside baselines (docs/molecules.md).
 """
@@ -23,5 +23,5 @@ from molphenix_jax.tasks.property_pretraining import default_config
 
 def get_config(arg: str | None = None):
     """The resolved config."""
-    args = parse_arg(arg, labels="", size="1m", width=0)
-    return default_config(labels=args.labels, size=args.size, width=args.width)
+    args = parse_arg(arg, labels=(), size="1m", width=0)
+    return default_config(labels=",".join(args.labels), size=args.size, width=args.width)

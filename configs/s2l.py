@@ -4,8 +4,10 @@
     python -m molphenix_jax.main --config=configs/s2l.py:size=tiny --workdir=runs/tiny
 
 Arguments, after a colon and separated by commas:
-    wells=FILE   wells table (Parquet or CSV) or prepared screen; without it the built-in simulated
-                 screen of 3,500 molecules
+    wells=FILE   wells table (Parquet or CSV) or prepared screen, or two as METADATA+EMBEDDINGS;
+                 without it the built-in simulated screen of 3,500 molecules
+    molecules=A+B  feature blocks of molecules: morgan, maccs, rdkit, physchem (these four are the
+                 default), morgan_chiral, or NAME=FILE of embeddings
     size=NAME    small (the default) serves screens of a hundred to some thousand molecules; paper
                  has heads of the paper's size (38.7M parameters); tiny makes six updates of a model
                  that learns nothing, without wells on 60 built-in molecules, to see within seconds
@@ -16,8 +18,10 @@ Arguments, after a colon and separated by commas:
     preset=NAME  γ, ζ and k: the paper's "fingerprint" (the default with size=paper) or "molgps",
                  "cellclip", "soft_bce", or "small_screen" (the default otherwise)
 
-Any field of `molphenix_jax/tasks/align/config.py` follows as `--config.data.folds=5`. Expect on the
-built-in screen what docs/results.md has, in one to two minutes on a CPU.
+Any field of `molphenix_jax/tasks/align/config.py` follows as `--config.data.folds=5`, lists by
+commas (`--config.eval.psi=0.05,0.1`). Expect on the
+built-in screen what docs/results.md has, in one to two minutes on two
+CPU cores and in 1.6 GiB of memory.
 """
 
 from molphenix_jax.tasks.align.config import config_from_arg

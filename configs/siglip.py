@@ -3,9 +3,9 @@
     python -m molphenix_jax.main --config=configs/siglip.py --workdir=runs/siglip
     python -m molphenix_jax.main --config=configs/siglip.py:size=tiny --workdir=runs/tiny_siglip
 
-Takes the arguments wells, size, encoder and pretrained, as `configs/s2l.py` explains them, and has
-the same model, data and schedule: runs that differ in the config file alone compare the losses.
-Expect the table of `configs/s2l.py`, in about its time.
+Takes the arguments wells, molecules, size, encoder and pretrained as `configs/s2l.py` explains
+them, and has the same model, data and schedule: runs that differ in the config file alone compare
+the losses. Expect the table of `configs/s2l.py`, in about its time and memory.
 """
 
 from molphenix_jax.tasks.align.config import config_from_arg

@@ -61,6 +61,15 @@ GOLDEN = {
         "loss.options.s2l.zeta": 0.75,
         "loss.options.s2l.threshold": 0.75,
     },
+    "wells=a.parquet+b.parquet,molecules=maccs+morgan+mine=emb.parquet": {
+        "data.wells": "a.parquet,b.parquet",
+        "molecules.blocks": "maccs,morgan",
+        "molecules.embeddings": "mine=emb.parquet",
+    },
+    "molecules=mine=emb.parquet": {
+        "molecules.blocks": "",
+        "molecules.embeddings": "mine=emb.parquet",
+    },
     "preset=fingerprint": {"loss.options.s2l.gamma": 2.75, "loss.options.s2l.zeta": 1.0},
 }
 
@@ -81,7 +90,9 @@ def test_every_preset_of_s2l(preset):
     assert {name: options[name] for name in S2L_PRESETS[preset]} == dict(S2L_PRESETS[preset])
 
 
-@pytest.mark.parametrize("arg", ["preset=best", "size=huge", "encoder=gnn", "pretrained=gone"])
+@pytest.mark.parametrize(
+    "arg", ["preset=best", "size=huge", "encoder=gnn", "pretrained=gone", "molecules=ecfp"]
+)
 def test_an_argument_that_cannot_be_is_a_sentence(arg):
     with pytest.raises(ConfigError, match=r"choose one of|gone/config.json is missing"):
         get_config("s2l", arg)
@@ -89,10 +100,10 @@ def test_an_argument_that_cannot_be_is_a_sentence(arg):
 
 @pytest.mark.parametrize("name", LOSS_CONFIGS)
 def test_every_loss_takes_the_same_arguments(name):
-    config = get_config(name, "wells=a.parquet,size=paper,encoder=mpnn")
+    config = get_config(name, "wells=a.parquet,size=paper,encoder=mpnn,molecules=maccs")
     tasks.validate(config)
     assert (config.loss.name, config.data.wells, config.model.dim) == (name, "a.parquet", 512)
-    assert config.molecules.encoder == "mpnn"
+    assert (config.molecules.encoder, config.molecules.blocks) == ("mpnn", "maccs")
     assert config.train.lr_rules
     with pytest.raises(ConfigError, match="pretrained"):
         get_config(name, "pretrained=gone/pretrained")
@@ -114,8 +125,8 @@ def test_every_config_has_a_tiny_size_that_needs_no_file(path):
         ("s2p", "--config=s2p is no config file"),
         ("s2p:size=tiny", "or a config by its name: clip, cloome, cloome_images, cwcl"),
         ("configs", "--config=configs is no config file"),
-        ("s2l:speed=9", "'speed' is unknown; known: wells, size"),
-        ("configs/s2l.py:speed=9", "'speed' is unknown; known: wells, size"),
+        ("s2l:speed=9", "'speed' is unknown; known: wells, molecules, size"),
+        ("configs/s2l.py:speed=9", "'speed' is unknown; known: wells, molecules, size"),
         ("configs/mae.py:size=huge", "size='huge' is unknown; choose one of tiny, small"),
         ("configs/molgps.py:width=wide", "width='wide' is not of type int"),
         ("configs/cloome_images.py:layout=heap", "layout='heap' is unknown; choose one of gallery"),

@@ -1,5 +1,6 @@
 """What is wrong with a config, collected: a sentence for each field, before any work."""
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -63,6 +64,21 @@ class Checks:
             f"{'below' if below else 'at most'} {high:,}",
         )
 
+    def memory(self, field: str, what: str, n_bytes: float) -> None:
+        """What a field asks for is no more than the memory of this machine.
+
+        Args:
+            field: Which.
+            what: That needs the memory.
+            n_bytes: How much at least.
+        """
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self.that(
+            n_bytes <= there,
+            f"{field}={self.value(field)!r}: {what} would need {in_words(n_bytes)}, this machine "
+            f"has {in_words(there)} of memory",
+        )
+
     def stop(self) -> None:
         """Ends with all sentences, if there are any.
 
@@ -71,3 +87,10 @@ class Checks:
         """
         if self.problems:
             raise ConfigError("the config cannot be used:\n  " + "\n  ".join(self.problems))
+
+
+def in_words(n_bytes: float) -> str:
+    """A number of bytes as a person says it."""
+    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
+    power = next((i for i in range(len(units)) if n_bytes < 1024 ** (i + 1)), len(units) - 1)
+    return f"{n_bytes / 1024**power:,.3g} {units[power]}"

@@ -50,21 +50,39 @@ def config_file(name: str) -> pathlib.Path:
     )
 
 
-def parse_arg(arg: str | None, **defaults: str | int | float | bool) -> Config:
+def parse_arg(arg: str | None, **defaults: str | int | float | bool | tuple[str, ...]) -> Config:
     """Parses `name=value,name=value` into the types of the defaults; a bare name means True.
 
+    Where the default is a tuple the value is a list joined by `+`, or the one file of that name.
+
     Raises:
-        ConfigError: An unknown name, or a value that is not of the default's type.
+        ConfigError: A name that is unknown or given twice, or a value that is missing or not of the
+            default's type.
     """
     values: dict[str, Any] = dict(defaults)
+    given: set[str] = set()
     for part in filter(None, (arg or "").split(",")):
-        name, _, text = part.partition("=")
+        name, equals, text = part.partition("=")
         if name not in defaults:
             raise ConfigError(f"config argument {name!r} is unknown; known: {', '.join(defaults)}")
+        if name in given:
+            raise ConfigError(
+                f"config argument {name} is given twice; several values are joined by +, as in "
+                f"{name}=A+B"
+                if isinstance(defaults[name], tuple)
+                else f"config argument {name} is given twice"
+            )
+        given.add(name)
         kind = type(defaults[name])
-        text = text if "=" in part else "true"
+        if kind is tuple:
+            values[name] = _parse_list(name, text)
+        if not equals and kind is not bool:
+            raise ConfigError(f"config argument {name} has no value: give {name}=VALUE")
         try:
-            values[name] = _parse_bool(text) if kind is bool else kind(text)
+            if kind is bool:
+                values[name] = _parse_bool(text) if equals else True
+            elif kind is not tuple:
+                values[name] = kind(text)
         except ValueError as error:
             raise ConfigError(
                 f"config argument {name}={text!r} is not of type {kind.__name__}"
@@ -82,6 +100,15 @@ def chosen(name: str, value: str, options: Iterable[str]) -> str:
     if value not in options:
         raise ConfigError(f"{name}={value!r} is unknown; choose one of {', '.join(options)}")
     return value
+
+
+def _parse_list(name: str, text: str) -> tuple[str, ...]:
+    if "+" not in text or pathlib.Path(text).exists():
+        return (text,) if text else ()
+    entries = tuple(entry.strip() for entry in text.split("+"))
+    if not all(entries):
+        raise ConfigError(f"config argument {name}={text!r} has an empty entry between two +")
+    return entries
 
 
 def _parse_bool(text: str) -> bool:

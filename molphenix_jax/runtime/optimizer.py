@@ -61,7 +61,8 @@ def check_training(checks: Checks) -> None:
         checks.least(f"train.{field}", 1)
     for field in ("log_every", "validate_every", "checkpoint_every"):
         checks.least(f"train.{field}", 1)
-    for field in ("devices", "steps_per_dispatch", "prefetch", "warmup_steps", "weight_decay"):
+    checks.within("train.prefetch", 0, 1_000)
+    for field in ("devices", "steps_per_dispatch", "warmup_steps", "weight_decay"):
         checks.least(f"train.{field}", 0)
     checks.choice("train.compute_dtype", ("float32", "bfloat16"))
     checks.choice("train.optimizer", OPTIMIZERS)

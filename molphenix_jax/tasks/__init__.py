@@ -62,6 +62,8 @@ def validate(config: Config) -> None:
     checks.problems += value_problems(config, spec.default_config())
     checks.stop()  # what is no number cannot be compared with one
     checks.least("seed", 0)
+    if "split_seed" in config.get("data", {}):
+        checks.least("data.split_seed", 0)
     spec.check(checks)
     check_training(checks)
     checks.stop()

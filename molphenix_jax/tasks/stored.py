@@ -51,7 +51,8 @@ def stored_config(workdir: pathlib.Path) -> Config:
     if "task" not in stored:
         raise ConfigError(f"{path} names no task: is this the --workdir of a run?")
     fields = tasks.spec_of(stored["task"])
-    earlier = _EARLIER.get(stored["task"], {})
+    # One seed did everything before there were two.
+    earlier = {**_EARLIER.get(stored["task"], {}), "data.split_seed": stored.get("seed", 0)}
     config = complete(stored, fields.default_config(), earlier=earlier, source=str(path))
     if used:
         config.plugins = tuple(used)
@@ -92,6 +93,8 @@ def _placed(text: str, kind: str, began: pathlib.Path) -> str:
         return str(here if here.exists() and not there.exists() else pathlib.Path.cwd() / there)
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     if kind == "paths":
+        if any((folder / text).exists() for folder in (pathlib.Path.cwd(), began)):
+            entries = [text]  # one name with a comma
         return ",".join(_placed(entry, "path", began) for entry in entries)
     named = [entry.partition("=") for entry in entries]
     return ",".join(f"{name}={_placed(file, 'path', began)}" for name, _, file in named)

@@ -19,7 +19,7 @@ from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config, complete, plain
 from molphenix_jax.runtime.optimizer import OPTIMIZERS, SCHEDULES, make_optimizer
 from molphenix_jax.runtime.progress import console
-from molphenix_jax.tasks import config_module
+from molphenix_jax.tasks import spec_of
 from tests.fuzz.attempts import seeds
 
 ALIGN = ("s2l", "siglip", "clip", "dcl", "cwcl", "hopfield_clip", "infoloob", "cloome")
@@ -42,6 +42,7 @@ ALIGNED = {
     "data.undefined_p": {"inactive": "inactive"},
     "data.keep_inactive": {".25": 0.25},
     "data.split": {"butina": "butina"},
+    "data.split_seed": {"5": 5},
     "data.averaging": {"full": "full", "single": "single"},
     "data.max_replicates": {"3": 3},
     "molecules.blocks": {"maccs": "maccs", "maccs,physchem": "maccs,physchem"},
@@ -212,7 +213,7 @@ def test_what_is_accepted_can_be_built(seed, tmp_path, screens, monkeypatch, cap
         begin = f"{name}:size=tiny"
         if rng.random() < 0.3:
             begin = f"{name}:{rng.choice(ARGUMENTS)}"
-        for field in rng.choice(leaves(config_module(task).default_config()), rng.integers(1, 4)):
+        for field in rng.choice(leaves(spec_of(task).default_config()), rng.integers(1, 4)):
             arguments.append(f"--config.{field}={rng.choice(ANY)}")
         given = [f"--config={begin}", *arguments]
 
@@ -240,7 +241,7 @@ def test_what_is_accepted_can_be_built(seed, tmp_path, screens, monkeypatch, cap
     )
     flat = dict(_flat(config))
     assert {field: flat[field] for field in wanted} == wanted
-    again = complete(plain(config), config_module(task).default_config(), earlier={}, source="")
+    again = complete(plain(config), spec_of(task).default_config(), earlier={}, source="")
     assert plain(again) == plain(config)
     shapes = [leaf.shape for leaf in jax.tree.leaves(params)]
     if "model.dim" in wanted:

@@ -16,6 +16,35 @@ def test_parse_arg_takes_the_types_of_the_defaults():
     assert (args.wells, args.n, args.fast, args.rate) == ("a.csv", 3, True, 0.5)
 
 
+def test_parse_arg_joins_lists_by_plus(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = parse_arg("wells=a.csv+ b.csv,molecules=maccs", wells=(), molecules=(), labels=("x",))
+    assert (args.wells, args.molecules) == (("a.csv", "b.csv"), ("maccs",))
+    assert args.labels == ("x",)
+    assert parse_arg("wells=", wells=()).wells == ()
+    (tmp_path / "U2OS+A549.csv").touch()  # a name of its own
+    assert parse_arg("wells=U2OS+A549.csv", wells=()).wells == ("U2OS+A549.csv",)
+
+
+@pytest.mark.parametrize(
+    ("arg", "message"),
+    [
+        ("wells=a++b", "has an empty entry between two"),
+        (
+            "wells=a,wells=b",
+            "wells is given twice; several values are joined by +, as in wells=A+B",
+        ),
+        ("n=1,n=2", "n is given twice"),
+        ("n", "n has no value: give n=VALUE"),
+        ("wells", "wells has no value"),
+    ],
+)
+def test_parse_arg_guesses_nothing(arg, message):
+    with pytest.raises(ConfigError) as failed:
+        parse_arg(arg, wells=(), n=1)
+    assert message in str(failed.value)
+
+
 @pytest.mark.parametrize("arg", ["speed=3", "n=three", "fast=perhaps"])
 def test_parse_arg_refuses_what_it_does_not_know(arg):
     with pytest.raises(ConfigError, match=arg.split("=")[0]):

@@ -3,7 +3,9 @@ import math
 
 import pytest
 
+from molphenix_jax import tasks
 from molphenix_jax.runtime.config import ConfigError
+from molphenix_jax.runtime.workdir import write_claim
 from molphenix_jax.tasks.align.config import default_config
 from molphenix_jax.tasks.stored import (
     changes,
@@ -176,3 +178,32 @@ def test_paths_of_a_run_hold_from_any_folder(tmp_path, monkeypatch):
     # What is stored stays as it was given; the same file under its whole name is no other config.
     assert stored_config(tmp_path / "run").data.wells == "w.csv"
     claim(tmp_path / "run", found)
+
+
+@pytest.mark.parametrize(
+    "task", ["align", "align_images", "mae_pretraining", "property_pretraining"]
+)
+def test_a_run_of_one_seed_keeps_its_split(task, tmp_path):
+    """Runs of before had one seed for the split too; a new one has two."""
+    config = tasks.spec_of(task).default_config()
+    config.seed = 3
+    assert config.data.split_seed == 0
+    write_claim(tmp_path / "new", config)
+    assert stored_config(tmp_path / "new").data.split_seed == 0
+    del config.data.split_seed
+    write_claim(tmp_path / "old", config)
+    assert stored_config(tmp_path / "old").data.split_seed == 3
+
+
+def test_a_list_of_files_is_found_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "began").mkdir()
+    for name in ("a.csv", "b.csv", "x,y.csv"):
+        (tmp_path / "began" / name).touch()
+    for number, (wells, found) in enumerate(
+        [("a.csv,b.csv", ["a.csv", "b.csv"]), ("x,y.csv", ["x,y.csv"])]
+    ):
+        monkeypatch.chdir(tmp_path / "began")
+        write_claim(tmp_path / f"run{number}", default_config(wells=wells))
+        monkeypatch.chdir(tmp_path)
+        placed = placed_config(tmp_path / f"run{number}").data.wells
+        assert placed == ",".join(str(tmp_path / "began" / name) for name in found)

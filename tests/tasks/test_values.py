@@ -53,10 +53,33 @@ def test_no_value_of_any_field_ends_in_another_error(task):
         *[("eval.heldout_concentrations", (-1.0,)), ("train.batch_size", 1)],
         *[("train.steps", 0), ("train.learning_rate", 0.0), ("train.learning_rate", math.nan)],
         *[("train.devices", -1), ("train.warmup_steps", -1), ("data.split", "x")],
+        *[("data.split_seed", -1), ("train.prefetch", 10**6), ("loss.chunk_size", -1)],
     ],
 )
 def test_values_out_of_range_name_their_field(field, value):
     config = spec_of("align").default_config()
     config.update_from_flattened_dict({field: value})
     with pytest.raises(ConfigError, match=rf"{field}="):
+        tasks.validate(config)
+
+
+@pytest.mark.parametrize(
+    ("task", "field", "value"),
+    [
+        ("align", "model.phenomics.width", 10**6),
+        ("align", "model.molecules.n_blocks", 10**9),
+        ("align", "model.dim", 2**31 - 1),
+        ("align", "train.members", 10**9),
+        ("align", "data.simulated.n_features", 10**9),
+        ("align", "data.simulated.n_experiments", 10**8),
+        ("align_images", "model.molecules.width", 10**7),
+        ("mae_pretraining", "data.crop", 10**6),
+        ("mae_pretraining", "model.encoder.width", 2**30),
+        ("property_pretraining", "model.encoder.width", 2**30),
+    ],
+)
+def test_absurd_sizes_name_the_memory(task, field, value):
+    config = spec_of(task).default_config()
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ConfigError, match=r"would need [\d.,e+]+ [TP]iB, this machine has .* GiB"):
         tasks.validate(config)

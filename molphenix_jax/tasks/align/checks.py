@@ -10,10 +10,15 @@ from molphenix_jax.screens.sampling import AVERAGING
 from molphenix_jax.tasks.align.config import ENCODERS, listed, loss_options
 from molphenix_jax.tasks.molecule_encoder import check_encoder
 
+# Bytes of a trained parameter: itself, its gradient and two moments, in float32.
+_TRAINED = 16
+
 
 def check(checks: Checks) -> None:
     """Notes every field that is wrong, with the remedy."""
     _data(checks)
+    if not checks.config.data.wells:
+        _simulated(checks)
     _molecules(checks)
     _loss(checks)
     checks.least("train.batch_size", 2, "a contrastive loss needs two pairs")
@@ -43,6 +48,15 @@ def _data(checks: Checks) -> None:
         100 <= n_null <= 1_000_000,
         f"data.n_null={n_null!r}: from 100, below which no p-value reaches 0.01, to 1,000,000",
     )
+
+
+def _simulated(checks: Checks) -> None:
+    s = checks.config.data.simulated
+    wells = s.n_molecules * len(s.concentrations_um) * s.n_experiments
+    size = f"{wells:,} wells of {s.n_features:,} features"
+    # The field that is blamed is the largest.
+    field = max(("n_molecules", "n_experiments", "n_features"), key=lambda name: s[name])
+    checks.memory(f"data.simulated.{field}", size, 4 * wells * s.n_features)
 
 
 def _molecules(checks: Checks) -> None:
@@ -96,6 +110,15 @@ def _model(checks: Checks) -> None:
             checks.within(f"{tower}.{field}", 0, 0.95)
         checks.within(f"{tower}.whiten", 0, 1)
     checks.least("model.dim", 1)
+    h, members = checks.config.model, checks.config.train.members
+    for tower in ("phenomics", "molecules"):
+        t = h[tower]
+        # A block has two products, to twice the width and back.
+        n = t.width * (4 * t.width * t.n_blocks + h.dim)
+        told = f"{n:,} parameters (n_blocks={t.n_blocks}, model.dim={h.dim}) × {members:,} members"
+        field = f"model.{tower}.width" if t.width >= max(members, h.dim) else "model.dim"
+        field = "train.members" if members > max(t.width, h.dim) else field
+        checks.memory(field, f"training {told}", _TRAINED * n * members)
     checks.positive("model.scale_init")
     checks.choice("model.concentration", CONCENTRATIONS)
 

@@ -9,6 +9,7 @@ import ml_collections
 
 from molphenix_jax.losses import LOSSES, S2L_PRESETS
 from molphenix_jax.models.mpnn import mup_lr_rules
+from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.config import Config, chosen, parse_arg
 from molphenix_jax.runtime.optimizer import train_fields
 from molphenix_jax.screens.builders import HEADER
@@ -30,7 +31,7 @@ COLUMNS = (
 
 # Fields that name files: one path, paths separated by commas, or name=PATH pairs.
 PATHS = {
-    "data.wells": "path",
+    "data.wells": "paths",
     "data.cache": "path",
     "molecules.embeddings": "named",
     "molecules.pretrained": "path",
@@ -121,6 +122,9 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     d.keep_inactive = 0.0  # share of the inactive pairs that each epoch still visits
     d.split = "scaffold"  # scaffold | butina
     d.butina_cutoff = 0.4  # Tanimoto similarity that joins molecules into a cluster
+    # Which molecules are held back, and the draws of the preparation; `seed` has initialisation and
+    # batches, so that runs that differ in it alone are trained and judged on the same.
+    d.split_seed = 0
     d.folds = 1
     d.test_fraction = 0.2  # with folds=1
     d.validation_fraction = 0.1  # of what is not test
@@ -185,7 +189,8 @@ def config_from_arg(arg: str | None, *, loss: str) -> Config:
 
     Args:
         arg: What follows the colon of `--config=configs/clip.py:wells=FILE,size=paper`: `wells`,
-            `size`, `encoder` and `pretrained`, and with S2L also `preset` (see configs/s2l.py).
+            `molecules`, `size`, `encoder` and `pretrained`, and with S2L also `preset` (see
+            configs/s2l.py).
         loss: Name of the loss.
 
     Raises:
@@ -193,10 +198,13 @@ def config_from_arg(arg: str | None, *, loss: str) -> Config:
         PretrainedError: The pretrained run cannot be read.
     """
     presets = {"preset": ""} if loss == "s2l" else {}
-    args = parse_arg(arg, wells="", size="small", encoder="none", pretrained="", **presets)
+    args = parse_arg(
+        arg, wells=(), molecules=(), size="small", encoder="none", pretrained="", **presets
+    )
     encoder = "mpnn" if args.pretrained else args.encoder
-    config = default_config(wells=args.wells, size=args.size, encoder=encoder)
+    config = default_config(wells=",".join(args.wells), size=args.size, encoder=encoder)
     config.loss.name = loss
+    take_molecules(config, args.molecules)
     if args.pretrained:
         config.molecules.pretrained = args.pretrained
         config.model.encoder.update(encoder_fields_of(args.pretrained))
@@ -205,6 +213,18 @@ def config_from_arg(arg: str | None, *, loss: str) -> Config:
         preset = S2L_PRESETS[chosen("preset", args.preset, S2L_PRESETS)]
         config.loss.options.s2l.update(preset)
     return config
+
+
+def take_molecules(config: Config, names: Sequence[str]) -> None:
+    """Puts the argument `molecules` into the fields: blocks, and embeddings as name=FILE.
+
+    Raises:
+        ConfigError: There is no such block.
+    """
+    if names:
+        files = [name for name in names if "=" in name]
+        blocks = [chosen("molecules", name, FINGERPRINTS) for name in names if "=" not in name]
+        config.molecules.update(blocks=",".join(blocks), embeddings=",".join(files))
 
 
 def _tower(width: int, n_blocks: int, components: int) -> Config:

@@ -87,7 +87,7 @@ class AlignTask:
             validation_fraction=d.validation_fraction,
             unseen_images_fraction=d.unseen_images_fraction,
             heldout_concentrations_um=tuple(self.config.eval.heldout_concentrations),
-            seed=self.config.seed,
+            seed=d.split_seed,
         )
 
     def make_run(self, split: Split) -> AlignRun:
@@ -189,7 +189,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         n_null=d.n_null,
         blocks=listed(config.molecules.blocks),
         embeddings=named_files(config.molecules.embeddings),
-        seed=config.seed,
+        seed=d.split_seed,
         concentration_unit=d.concentration_unit,
     )
     cache, trained = cache_folder(d.cache), _trained(workdir)

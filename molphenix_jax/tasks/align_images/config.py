@@ -93,8 +93,9 @@ def config_from_arg(arg: str | None) -> Config:
     Raises:
         ConfigError: An argument that is unknown, of the wrong type or none of its choices.
     """
-    args = parse_arg(arg, wells="", layout="", images="", index="", size="small")
-    config = default_config(wells=args.wells, size=args.size)
+    args = parse_arg(arg, wells=(), molecules=(), layout="", images="", index="", size="small")
+    config = default_config(wells=",".join(args.wells), size=args.size)
+    align_config.take_molecules(config, args.molecules)
     built_in = args.size == "tiny" and not (args.wells or args.images or args.index)
     layout = args.layout or (SIMULATED if built_in else "gallery")
     chosen("layout", layout, (*LAYOUTS, SIMULATED))

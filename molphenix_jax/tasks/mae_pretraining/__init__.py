@@ -61,7 +61,7 @@ class MAETask:
             fold=fold % d.folds,
             n_folds=d.folds,
             fraction=d.validation_fraction,
-            seed=self.config.seed,
+            seed=d.split_seed,
         )
         say(f"training on {(~held).sum():,} images, {held.sum():,} are held back")
         return MAERun(self.config, self.images.pixels, held, self.mesh, fold=fold)

@@ -55,6 +55,7 @@ def default_config(*, images: str = "", metadata: str = "", size: str = "small")
     d.columns = ml_collections.ConfigDict(dict.fromkeys(COLUMNS, ""))
     d.crop = training.pop("crop")  # side in pixels, a multiple of the patch
     d.augment = True  # flips and rotations by right angles, beside the random place of a crop
+    d.split_seed = 0  # which plates are held back; `seed` has initialisation and batches
     d.folds = 1  # above 1: runs, each with another part of the plates held back
     d.repeats = 1  # runs of every fold, each begins and draws by itself
     d.validation_fraction = 0.1  # of the wells (or images), with folds=1
@@ -116,6 +117,11 @@ def check(checks: Checks) -> None:
         checks.least(f"model.{field}", 1)
     if len(checks.problems) == before:
         _check_sizes(checks)
+    for part, h in (("model.encoder", checks.config.model.encoder), ("model", checks.config.model)):
+        n = 12 * h.width**2 * h.depth  # a transformer's attention and MLP
+        checks.memory(f"{part}.width", f"training {n:,} parameters (depth={h.depth})", 16 * n)
+    crop, batch = checks.value("data.crop"), checks.value("train.batch_size")
+    checks.memory("data.crop", f"a batch of {batch:,} crops of one channel", 4 * batch * crop**2)
     checks.within("model.mask_ratio", 0, 1, above=True, below=True)
     checks.within("model.fourier_weight", 0, 1, below=True)
     checks.within("model.encoder.drop_path", 0, 1, below=True)

@@ -44,6 +44,7 @@ def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Con
     d.cache = ""  # folder of prepared molecules; empty: $MOLPHENIX_CACHE or the user's
     d.max_atoms = 128  # larger molecules are rejected
     d.split = "scaffold"  # scaffold | butina
+    d.split_seed = 0  # which molecules are held back; `seed` has initialisation and batches
     d.butina_cutoff = 0.4
     d.test_fraction = 0.2
     d.validation_fraction = 0.1  # of what is not test

@@ -62,7 +62,7 @@ class PropertyTask:
 
     def run(self, fold: int, workdir: pathlib.Path) -> PropertyRun:
         """The run; a part of the molecules is unseen."""
-        d, rng = self.config.data, np.random.default_rng(self.config.seed)
+        d, rng = self.config.data, np.random.default_rng(self.config.data.split_seed)
         ids = np.arange(len(self.graphs))
         is_test = fold_of(self.groups, round(1 / d.test_fraction), rng) == fold
         rest = ids[~is_test]

@@ -26,7 +26,8 @@ from molphenix_jax.screens.screen import ScreenError
 # outlying controls and absurd values set aside. 4: features of all objects, no places.
 # 5: names normalised, joins by meaning, rows of one well averaged over gaps.
 # 6: wells with a second compound are combinations; text with numbers; averaged counts of cells.
-READING_VERSION = 6
+# 7: names that join those of other wells are combinations.
+READING_VERSION = 7
 
 
 class Trained(NamedTuple):

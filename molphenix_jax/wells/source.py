@@ -49,7 +49,7 @@ from molphenix_jax.tables.names import (
     with_well_names,
 )
 from molphenix_jax.tables.spool import Spool
-from molphenix_jax.wells.conditions.columns import AUTO, condition_columns
+from molphenix_jax.wells.conditions.columns import AUTO, condition_columns, may_tell
 from molphenix_jax.wells.features.choice import Features, find_features, why_no_feature
 from molphenix_jax.wells.features.plan import FeaturePlan, plan_features
 from molphenix_jax.wells.ingest import Ingest, stacked
@@ -241,6 +241,7 @@ def open_wells(
     kept = {*found.values(), *filter(is_text, names), *(left for left, _ in pairs)}
     kept |= {left for by in joined_by for left, _ in by}
     kept |= {n for of in of_tables for n in row_and_column(of) or ()}
+    kept |= set(filter(may_tell, names))  # to say so
     kept = (kept | recurring(of_tables)) - set(chosen)
     held = [name for name in holder_schema.names if name in kept | keys]
     ingested = Ingest(work, "wells", tuple(holders), tuple(held), plan).run(beam_options)

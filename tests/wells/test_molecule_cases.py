@@ -93,6 +93,15 @@ def test_a_column_that_repeats_the_compound_is_no_second_one(tmp_path):
     assert result.rejected.empty
 
 
+@pytest.mark.parametrize("joined", ["a + b", "A/B", "a and b", "B; A", "a+DMSO+b"])
+def test_a_name_that_joins_those_of_other_wells_is_a_combination(tmp_path, joined):
+    names = ["A", "b", joined, "c + x", "c/DMSO", "c"]
+    result = prepared(tmp_path, SINGLE, compound=names)
+    assert result.rejected["value"].tolist() == [joined] * 3
+    assert result.rejected["reason"].str.contains("two compounds by its name").all()
+    assert len(result.store.molecules) == 5
+
+
 @pytest.mark.parametrize("name", ["compound_id", "drug", "smiles_c", "treatment", "cell_b", "PC2"])
 def test_other_columns_tell_no_second_compound(name):
     assert not second_compound(name)

@@ -165,6 +165,25 @@ def test_what_only_looks_like_a_condition_is_said(tmp_path, name, values, reason
     assert wells.feature_names == tuple(f"Cells_Texture_F{j}" for j in range(6))
 
 
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [
+        *[("genotype", ("WT", "KO")), ("Metadata_donor_id", ("7", "12")), ("hpi", ("24", "48"))],
+        *[("disease_condition", ("Mock", "Active SARS-CoV-2")), ("culture medium", ("M1", "M2"))],
+        *[("Infection status", ("yes", "no")), ("cell_genotype", ("a", "b"))],
+    ],
+)
+def test_a_column_that_often_tells_experiments_apart_is_named(tmp_path, name, levels):
+    frame = plate_map(**{name: np.resize(levels, 64)})
+    wells = read(frame, tmp_path)
+    assert noted(wells, f"column {name!r} (")
+    assert noted(wells, "count as replicates, or as parts of one well; name it with conditions=")
+    told = read(frame, tmp_path, conditions=name)
+    assert len(told.conditions) == 2
+    assert not noted(told, "is not used")
+    assert not noted(read(plate_map(**{name: levels[0]}), tmp_path), "is not used")
+
+
 def test_gaps(tmp_path):
     frame = pd.concat([plate_map(time_h=24.0), plate_map(time_h=48.0, seed=5)], ignore_index=True)
     frame.loc[64:, "plate"] += "b"

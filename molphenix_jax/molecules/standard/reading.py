@@ -141,6 +141,13 @@ def _check_smiles(smiles: str) -> None:
     odd = next((c for c in smiles if not "!" <= c <= "~"), None)
     if odd is not None:
         raise UnusableError(f"not a valid SMILES: has the character {odd!r}")
+    if ";" in smiles or "," in smiles:
+        parts = [part for part in re.split("[;,]", smiles) if part]
+        if len(parts) > 1 and all(_parsed(part, sanitize=False) for part in parts):
+            raise UnusableError(
+                "two SMILES in one cell: a combination; give each well one molecule, or leave "
+                "these wells out"
+            )
     if ">" in smiles.replace("->", ""):
         raise UnusableError("a reaction, not a molecule")
     if "[#" in smiles.replace("[#0]", "") or "~" in smiles or "!" in smiles:

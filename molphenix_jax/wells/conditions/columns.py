@@ -26,6 +26,15 @@ _HOURS = {
     **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 1 / 60),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1 / 3600),
 }
+_OFTEN = re.compile(
+    r"(genotype|geneticbackground|knockouts?|knockdown|ko|sirna|sgrna|mutation|mutant"
+    r"|donor|donorid|patient|patientid|strain|tissue|organ|species"
+    r"|disease|infection|infected|infectionstatus|virus|viralstrain|moi|hpi|dpi"
+    r"|medium|media|culturemedium|serum|serumpct|oxygen|hypoxia|glucose"
+    r"|stimul(us|ation|ant)|stimulated|cytokine|ligand|agonist|pretreatment"
+    r"|seedingdensity|density)(name|type|state|status|condition|level|group)?"
+    r"|(experimental|culture|growth|assay)?conditions?"
+)
 # 2021-03-04, 3/4/21, 4.3.2021, 12:30
 _CLOCK = re.compile(r"\d{4}[-/.]\d|\d[-/]\d+[-/]\d|\d\.\d+\.\d|\d:\d")
 
@@ -73,6 +82,14 @@ def _our_name(name: str, names: Sequence[str], found: dict[str, str]) -> str | N
     if column not in ours:
         found[column] = column
     return ours.get(column, column)
+
+
+def may_tell(name: str) -> bool:
+    """Whether a column of this name often tells experiments apart, though `auto` does not take it.
+
+    Genotype, donor, infection, medium, what cells were stimulated with, …
+    """
+    return _OFTEN.fullmatch(re.sub(r"^(metadata|pert|cell)", "", normal(name))) is not None
 
 
 def hours_of(given: np.ndarray, column: str) -> np.ndarray:

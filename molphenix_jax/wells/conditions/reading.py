@@ -5,9 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from molphenix_jax.tables.columns import as_text
+from molphenix_jax.tables.missing import MISSING
 from molphenix_jax.wells.checked import CheckedRows, Treatments
-from molphenix_jax.wells.conditions.columns import AUTO, hours_of, one_spelling, why_not
+from molphenix_jax.wells.conditions.columns import (
+    AUTO,
+    hours_of,
+    may_tell,
+    one_spelling,
+    why_not,
+)
 from molphenix_jax.wells.conditions.values import Conditions, level_order, listed_levels
+
+_FEW = 24  # levels that a column of conditions may have
 
 
 def read_conditions(
@@ -22,6 +32,8 @@ def read_conditions(
     Returns:
         The conditions of the kept wells.
     """
+    if wanted == AUTO:
+        _say_what_may_tell(rows, notes)
     text, taken = [], []
     for field in fields:
         given = rows.text(field)
@@ -45,6 +57,21 @@ def read_conditions(
     wells.condition[~rows.kept] = 0
     _say(rows, wells, present, notes)
     return present
+
+
+def _say_what_may_tell(rows: CheckedRows, notes: list[str]) -> None:
+    """Names columns that often tell experiments apart, where they do vary."""
+    for name in rows.raw.table.column_names:
+        if name in rows.found.values() or not may_tell(name):
+            continue
+        given = set(as_text(rows.raw.table.column(name))[rows.kept].tolist())
+        levels = sorted((v for v in given if v.casefold() not in MISSING), key=level_order)
+        if 1 < len(levels) <= _FEW:
+            notes.append(
+                f"conditions: column {name!r} ({', '.join(levels[:5])}) is not used: wells that "
+                "differ in it count as replicates, or as parts of one well; name it with "
+                "conditions=… if it tells experiments apart"
+            )
 
 
 def _completed(

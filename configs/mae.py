@@ -12,8 +12,8 @@ Arguments, after a colon and separated by commas:
                    nothing, without images on those of a built-in screen
 
 `--config.data.folds=5` holds every plate back once: five runs, five seeds; with
-`--config.data.repeats=2` twice, in ten. The encoder of a finished run lies in `encoder/` of its
-workdir, with folds in `fold_0/encoder/` and so on. Expect reconstructions of held-back images in
+`--config.data.repeats=2` twice, in ten. The encoder of a finished run lies in `model/` of its
+workdir, with folds in `fold_0/model/` and so on. Expect reconstructions of held-back images in
 `report/`, and where there is a table of the images, whether those of one treatment find each other,
 beside the untrained encoder, intensities and chance; 8 minutes on one CPU core for small.
 """

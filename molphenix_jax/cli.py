@@ -22,6 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
         convert_openphenom,
         embed,
         embed_images,
+        export,
         prepare,
         train,
     )
@@ -30,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--plugin", action="append", help=plugins.HELP)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (train, prepare, embed, embed_images, convert_openphenom, bench):
+    for command in (train, prepare, export, embed, embed_images, convert_openphenom, bench):
         command.add_parser(commands)
     return parser
 

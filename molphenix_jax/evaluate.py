@@ -31,6 +31,7 @@ from molphenix_jax.tasks.stored import (
     stored_config,
 )
 from molphenix_jax.train import abstract_state
+from molphenix_jax.trained.folder import MODEL_FOLDER
 
 EVALUATIONS, REQUEST_FILE = "evaluations", "request.json"
 
@@ -91,6 +92,28 @@ def evaluate(
             results.append(task.evaluate(run, params, fold_folder(out, fold, task.n_folds)))
         task.conclude(results, workdir, out)
     return out
+
+
+def write_model_of(workdir: pathlib.Path, fold: int, out: pathlib.Path) -> pathlib.Path:
+    """Writes the model folder of a finished run of before there were such; the run stays as it is.
+
+    Args:
+        workdir: Folder of the run. Its screen is prepared again if it is no longer there.
+        fold: Which fold.
+        out: A folder; the model's is made in it.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it cannot be read.
+        InputError: The data of the run is gone or changed.
+    """
+    config = placed_config(workdir)
+    mesh = meshes.make_mesh(config.train.devices)
+    task = tasks.make(config, mesh, workdir)
+    folder = fold_folder(workdir, fold, task.n_folds)
+    run = task.run(fold, folder)
+    _, params = load_params(run, config, mesh, folder, checkpoint=None)
+    task.keep_model(run, params, out)
+    return out / MODEL_FOLDER
 
 
 def _choose_folder(

@@ -9,9 +9,8 @@ and comes out bit for bit the same.
 
 import contextlib
 import pathlib
-from collections.abc import Sequence
 from time import perf_counter as clock
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 
@@ -42,32 +41,6 @@ from molphenix_jax.tasks.stored import find_run, need_own_folder
 
 class NonFiniteError(InputError):
     """A value of a training step is NaN or infinite; names the step and the first culprit."""
-
-
-class Task(Protocol):
-    """What a config asks to be learned: one run per fold, and what all of them show."""
-
-    n_folds: int
-
-    def run(self, fold: int, workdir: pathlib.Path) -> Run:
-        """Sets up one fold. Reads its folder, if it has begun before, and writes nothing."""
-        ...
-
-    def keep(self, workdir: pathlib.Path) -> None:
-        """Writes into the workdir what a reader will ask for later: rejected rows, provenance."""
-        ...
-
-    def keep_run(self, run: Any, workdir: pathlib.Path) -> None:
-        """Writes into the folder of a fold what a reader will ask for later: its split."""
-        ...
-
-    def evaluate(self, run: Any, params: Params, out: pathlib.Path) -> Any:
-        """The result of one trained fold; files of it go into `out`."""
-        ...
-
-    def conclude(self, results: Sequence[Any], workdir: pathlib.Path, out: pathlib.Path) -> None:
-        """Pools the folds, writes `evaluation.json` and the report into `out`, prints the table."""
-        ...
 
 
 def train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
@@ -114,6 +87,8 @@ def _train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
         task.keep_run(run, folder)
         label = f"fold {fold + 1}/{task.n_folds} " if task.n_folds > 1 else ""
         params = fit(run, config, mesh, folder, label=label)
+        if jax.process_index() == 0:
+            task.keep_model(run, params, folder)
         results.append(task.evaluate(run, params, folder))
     task.conclude(results, workdir, workdir)
 

@@ -31,7 +31,7 @@ SMALL = {
     "tables.files.PART_ROWS": 64,
     "tables.files.BATCH_VALUES": 640,
     "tables.rows.CHUNK_VALUES": 20 * 16,
-    "tasks.align.run._CHUNK": 9,
+    "trained.sides._CHUNK": 9,
 }
 # What that run does not reach, and where it is taken in several chunks.
 ELSEWHERE = {
@@ -40,6 +40,8 @@ ELSEWHERE = {
     "molecules.graphs.cache._READ_AT_ONCE": "molecules/graphs/test_cache.py",
     "runtime.step.ROOM_BYTES": "test_dispatch.py",
     "tasks.align_images.run._CHUNK": "tasks/align_images/test_align_images.py",
+    "retrieval.molecules.GRAPHS_AT_ONCE": "tasks/align/test_encoder.py",
+    "trained.sides._IMAGE_CHUNK": "tasks/align_images/test_align_images.py",
     "tasks.mae_pretraining.run._EMBED_BATCH": "tasks/mae_pretraining/test_mae_run.py",
 }
 NAME = re.compile(r"_?([A-Z_]*CHUNK(_VALUES)?|[A-Z_]*_AT_ONCE|SHARD_[A-Z]+|(PART|ITEM)_ROWS|_ROWS)")

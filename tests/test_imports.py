@@ -27,11 +27,13 @@ ALLOWED = {
     "simulated": {"molecules"} | BASE,
     "screens": {"tables", "wells", "molecules", "phenomics", "simulated"} | BASE,
     "images": {"tables", "wells", "phenomics"} | BASE,
+    "retrieval": {"trained", "models", "molecules", "phenomics", "tables", "wells"} | BASE,
+    "trained": {"models", "molecules", "phenomics", "tables", "wells"} | BASE,
     "runtime": BASE,
     "reporting": {"evaluation"} | BASE,
-    "tasks": {"tables", "runtime", "reporting"} | DATA_ROOMS | ARRAY_ROOMS | BASE,
+    "tasks": {"tables", "runtime", "reporting", "trained"} | DATA_ROOMS | ARRAY_ROOMS | BASE,
     "train": {"tasks", "runtime"} | BASE,
-    "evaluate": {"train", "tasks", "runtime"} | BASE,
+    "evaluate": {"train", "tasks", "trained", "runtime"} | BASE,
 }
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molphenix_jax import tasks, train
+import molphenix_jax
+from molphenix_jax import cli, tasks, train
 from molphenix_jax.evaluate import evaluate, load_params
-from molphenix_jax.models.vit import folder as vit_folder
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError, differences, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
@@ -25,6 +25,9 @@ from molphenix_jax.tasks import molecule_encoder
 from molphenix_jax.tasks.align.config import default_config
 from molphenix_jax.tasks.embed_molecules import embed_file
 from molphenix_jax.tasks.stored import placed_config, stored_config
+from molphenix_jax.trained.folder import ModelError
+from molphenix_jax.trained.image_encoder import read_image_encoder
+from tests import tiny
 from tests.golden.versions import folders
 
 pytestmark = pytest.mark.slow
@@ -141,6 +144,20 @@ def test_the_encoder_embeds_molecules(golden, tmp_path):
     assert np.isfinite(np.stack(pd.read_parquet(out)["embedding"].to_list())).all()
 
 
+def test_a_run_of_before_there_were_models_is_exported(golden, tmp_path):
+    before = tiny.files(golden / "run")
+    with pytest.raises(ModelError, match="molphenix export run --out=DIR"):
+        molphenix_jax.load("run")
+    with console.capture() as said:
+        status = cli.main(["export", "run", f"--out={tmp_path / 'out'}"])
+    assert status == 0, said.get()
+    assert tiny.files(golden / "run") == before
+    model = molphenix_jax.load(tmp_path / "out")
+    # Its screen held no control wells.
+    assert len(model.null_profiles) == 0
+    assert model.about["trained"]["molecules"] > 10
+
+
 def test_the_encoder_is_where_an_alignment_begins(golden, tmp_path):
     config = default_config(wells="screen", encoder="mpnn")
     config.data.cache = str(tmp_path / "cache")
@@ -152,7 +169,7 @@ def test_the_encoder_is_where_an_alignment_begins(golden, tmp_path):
     with console.capture():
         task = tasks.make(config, meshes.make_mesh(1), tmp_path)
         params = task.run(0, tmp_path).init(jax.random.key(0))
-    weights = molecule_encoder.load_encoder(golden / "encoder")[1]["params"]
+    weights = molecule_encoder.load_encoder(golden / "encoder").params["params"]
     for ours, theirs in zip(
         jax.tree.leaves(params["params"]["encoder"]), jax.tree.leaves(weights), strict=True
     ):
@@ -233,9 +250,9 @@ def test_a_screen_of_a_newer_format_is_refused(copy):
 
 
 def test_an_encoder_of_a_newer_format_is_refused(tmp_path):
-    (tmp_path / vit_folder.CONFIG_FILE).write_text('{"format": 99}')
-    with pytest.raises(vit_folder.EncoderFileError, match=r"format 99, this program reads up to"):
-        vit_folder.load_folder(tmp_path)
+    (tmp_path / "mae.json").write_text('{"format": 99}')
+    with pytest.raises(ModelError, match=r"format 99, this program reads up to"):
+        read_image_encoder(tmp_path)
 
 
 # Other versions of what a screen is computed with.
@@ -331,7 +348,7 @@ def test_graphs_of_another_version_are_refused(copy, monkeypatch):
     with pytest.raises(molecule_encoder.PretrainedError, match="--config=encoder/config.json"):
         make("encoder")
     with pytest.raises(molecule_encoder.PretrainedError, match="featuriser"):
-        molecule_encoder.check_featuriser(pathlib.Path("encoder"))
+        molecule_encoder.load_encoder(pathlib.Path("encoder"))
 
 
 def test_other_labels_are_refused(copy):

@@ -35,8 +35,8 @@ from molphenix_jax.runtime.step import State, count_parameters, make_init, make_
 from molphenix_jax.screens.screen import Screen
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.tasks.align.config import default_config, loss_options
-from molphenix_jax.tasks.align.inputs import CLIP_SD
 from molphenix_jax.tasks.align.run import AlignRun
+from molphenix_jax.trained.scaling import CLIP_SD
 from molphenix_jax.wells.conditions.values import Conditions
 
 BLOCKS = {"maccs": 167, "morgan": 2048, "rdkit": 2048}

@@ -24,13 +24,14 @@ def _run(arguments: argparse.Namespace) -> int:
     import jax
 
     from molphenix_jax.models.vit import openphenom
-    from molphenix_jax.models.vit.folder import save_folder
     from molphenix_jax.runtime.progress import say
+    from molphenix_jax.trained.image_encoder import write_image_encoder
 
     need_other_output(arguments.out, arguments.file)
     state = openphenom.read_state(arguments.file)
     config, params, unused = openphenom.convert(state)
-    save_folder(arguments.out, config, params, source=f"OpenPhenom weights of {arguments.file}")
+    source = f"OpenPhenom weights of {arguments.file}"
+    write_image_encoder(arguments.out, config, params, source=source, config={})
     encoder = sum(leaf.size for leaf in jax.tree.leaves(params["params"]["encoder"]))
     total = sum(value.size for value in state.values())
     e = config.encoder

@@ -167,7 +167,7 @@ def _encoder(arguments: argparse.Namespace):
     from molphenix_jax.images import IMAGE_ENCODERS, Encoder, ImagesError
     from molphenix_jax.models.vit import embed_images
     from molphenix_jax.storage import digest
-    from molphenix_jax.tasks.mae_pretraining.encoder import load_encoder
+    from molphenix_jax.trained.image_encoder import load_image_encoder
 
     if arguments.encoder in IMAGE_ENCODERS:
         name, spec = arguments.encoder, IMAGE_ENCODERS[arguments.encoder]
@@ -178,7 +178,7 @@ def _encoder(arguments: argparse.Namespace):
         return Encoder(
             name, f"{name}-{spec.version}", lambda _: _on_devices(spec.embed, spec.load())
         )
-    loaded = load_encoder(pathlib.Path(arguments.encoder))
+    loaded = load_image_encoder(pathlib.Path(arguments.encoder))
     if arguments.crop % loaded.config.patch:
         raise ImagesError(
             f"--crop={arguments.crop} does not divide into the encoder's patches of "

@@ -26,6 +26,7 @@ from molphenix_jax.phenomics.crops import (
     field_image,
 )
 from molphenix_jax.phenomics.intensity import intensity_features
+from molphenix_jax.phenomics.null_profiles import NullProfiles, draw_controls
 from molphenix_jax.phenomics.outliers import (
     ABSURD,
     DISTANCE_LIMIT,
@@ -46,6 +47,7 @@ __all__ = [
     "CropError",
     "Judged",
     "Method",
+    "NullProfiles",
     "ReplicateConsistency",
     "ReplicateDraw",
     "Rows",
@@ -55,6 +57,7 @@ __all__ = [
     "complete_features",
     "consistency_of",
     "crops_shape",
+    "draw_controls",
     "draw_replicates",
     "field_crops",
     "field_image",

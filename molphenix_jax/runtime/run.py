@@ -1,7 +1,8 @@
-"""What the training loop asks of a run; a task's runs are subclasses."""
+"""What the training loop asks of a task and of its runs."""
 
-from collections.abc import Mapping
-from typing import Any
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -67,3 +68,36 @@ class Run:
     def validate(self, params: Params) -> Mapping[str, float]:
         """Metrics on held-back data of the ensemble (parameters with a leading member axis)."""
         raise NotImplementedError
+
+
+class Task(Protocol):
+    """What a config asks to be learned: one run per fold, and what all of them show.
+
+    A subclass may leave out what it does not keep.
+    """
+
+    n_folds: int
+
+    def run(self, fold: int, workdir: pathlib.Path) -> Run:
+        """Sets up one fold. Reads its folder, if it has begun before, and writes nothing."""
+        ...
+
+    def keep(self, workdir: pathlib.Path) -> None:
+        """Writes into the workdir what a reader will ask for later: rejected rows, provenance."""
+        ...
+
+    def keep_run(self, run: Any, workdir: pathlib.Path) -> None:
+        """Writes into the folder of a fold what a reader will ask for later: its split."""
+        ...
+
+    def keep_model(self, run: Any, params: Params, workdir: pathlib.Path) -> None:
+        """Writes the model folder of a trained fold into the fold's folder."""
+        ...
+
+    def evaluate(self, run: Any, params: Params, out: pathlib.Path) -> Any:
+        """The result of one trained fold; files of it go into `out`."""
+        ...
+
+    def conclude(self, results: Sequence[Any], workdir: pathlib.Path, out: pathlib.Path) -> None:
+        """Pools the folds, writes `evaluation.json` and the report into `out`, prints the table."""
+        ...

@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int, UInt8
 
 from molphenix_jax.errors import InputError
-from molphenix_jax.phenomics import Correction, aggregate
+from molphenix_jax.phenomics import Correction, NullProfiles, aggregate
 from molphenix_jax.wells.conditions.values import Conditions
 
 
@@ -51,6 +51,7 @@ class Screen:
         notes: What was decided while preparing, one sentence each.
         provenance: What the screen was computed from.
         concentration: Column, unit and how these were told, of the concentrations.
+        null: Corrected control wells; none in screens of before format 6.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Screen:
     notes: tuple[str, ...]
     provenance: dict[str, Any]
     concentration: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    null: NullProfiles = dataclasses.field(default_factory=NullProfiles.none)
 
     @property
     def width(self) -> int:

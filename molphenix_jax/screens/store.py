@@ -6,11 +6,12 @@ A prepared screen is a folder:
     molecules/1.0.0/       TFDS data set, ArrayRecord: one record per molecule
     index.npz              offsets, molecule, concentration_um, condition, p_value of all of them
     correction.npz         the fitted batch correction
+    null_profiles.npz      corrected control wells, a sample where there are many
     rejected.csv           rows of the source that could not be used
     screen.json            what the screen was computed from, feature names, conditions, notes
 
 Screens of format 3 know of no conditions and are read as screens of one; the corrections of formats
-3 and 4 have one centre and scale.
+3 and 4 have one centre and scale. Those of before format 6 have no null profiles.
 
 `ScreenStore.open` reads all but the replicate profiles: some tens of bytes per perturbation and,
 packed, about 600 per molecule. `ScreenStore.load` reads everything (`Screen`).
@@ -33,7 +34,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from tensorflow_datasets.proto import tf_example_pb2
 
-from molphenix_jax.phenomics import Correction
+from molphenix_jax.phenomics import Correction, NullProfiles
 from molphenix_jax.screens.builders import (
     FORMAT_VERSION,
     HEADER,
@@ -50,6 +51,7 @@ from molphenix_jax.storage import digest_file, is_intact, new_folder, read_csv
 from molphenix_jax.wells.conditions.values import Conditions
 
 _CHUNK = 4096  # records read at once
+_NULL_SINCE = 6  # format of screens
 # What the readers of NumPy, JSON, TFDS and ArrayRecord raise on a missing or damaged file.
 _DAMAGE = (
     *(OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, NotImplementedError),
@@ -145,6 +147,19 @@ class ScreenStore:
         """
         with _reading(self.folder / "correction.npz"):
             return Correction.load(self.folder / "correction.npz")
+
+    @property
+    def null(self) -> NullProfiles:
+        """Corrected control wells; none in screens of before format 6.
+
+        Raises:
+            ScreenError: The file is damaged.
+        """
+        with _reading(self.folder / HEADER):
+            if int(_header(self.folder)["format"]) < _NULL_SINCE:
+                return NullProfiles.none(self.width)
+        with _reading(self.folder / "null_profiles.npz"):
+            return NullProfiles.load(self.folder / "null_profiles.npz")
 
     @classmethod
     def open(cls, folder: str | pathlib.Path) -> "ScreenStore":
@@ -245,6 +260,7 @@ class ScreenStore:
             blocks=self.blocks,
             feature_names=self.feature_names,
             correction=self.correction,
+            null=self.null,
             truth=truth,
             notes=self.notes,
             provenance=self.provenance,
@@ -355,6 +371,7 @@ def save_screen(screen: Screen, folder: pathlib.Path, *, rejected: pd.DataFrame)
         index=lambda: index,
         feature_names=screen.feature_names,
         correction=screen.correction,
+        null=screen.null,
         rejected=rejected,
         notes=lambda: screen.notes,
         provenance=screen.provenance,

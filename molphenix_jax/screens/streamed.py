@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from molphenix_jax.phenomics import Correction, aggregate
+from molphenix_jax.phenomics import Correction, NullProfiles, aggregate
 from molphenix_jax.screens.screen import PackedBlock, Screen
 from molphenix_jax.screens.store import ScreenStore
 from molphenix_jax.wells.conditions.values import Conditions
@@ -76,6 +76,11 @@ class StreamedScreen:
     def correction(self) -> Correction:
         """The fitted batch correction."""
         return self.store.correction
+
+    @property
+    def null(self) -> NullProfiles:
+        """Corrected control wells; none in screens of before format 6."""
+        return self.store.null
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -149,10 +149,11 @@ def new_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def new_folder(folder: pathlib.Path, *, replace: bool = False) -> Iterator[pathlib.Path]:
     """A private folder to fill; at the end of the block it becomes `folder`, unless that is there.
 
-    Where another process made `folder` meanwhile, its result stays and this one goes.
+    Where another process made `folder` meanwhile, its result stays and this one goes; with
+    `replace` the one that is there goes, whosever it is.
 
     Raises:
         StorageError: It cannot be written.
@@ -168,6 +169,12 @@ def new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+            if replace:
+                # Under a private name, which goes if this process is killed before it has it gone.
+                old = private_name(folder)
+                folder.rename(old)
+                private.rename(folder)
+                remove(old)
         _to_disk(folder.parent)
 
 

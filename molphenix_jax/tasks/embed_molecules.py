@@ -16,12 +16,8 @@ from molphenix_jax.molecules.files import read_molecules
 from molphenix_jax.molecules.graphs import GRAPH_FEATURISER_VERSION, featurise_graphs
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.storage import new_file, write_csv
-from molphenix_jax.tasks.molecule_encoder import (
-    GraphEmbedder,
-    check_featuriser,
-    encoder_of,
-    load_encoder,
-)
+from molphenix_jax.tasks.molecule_encoder import load_encoder
+from molphenix_jax.trained.graph_embedder import GraphEmbedder
 
 
 class EmbedError(InputError):
@@ -59,10 +55,8 @@ def embed_file(
     """
     if out.suffix != ".parquet":
         raise EmbedError(f"--out={out}: embeddings are written as .parquet")
-    max_atoms = check_featuriser(encoder)
-    config, params = load_encoder(encoder, checkpoint=checkpoint)
-    mpnn = encoder_of(config, max_atoms=max_atoms)
-    known = layer_names(mpnn)
+    loaded = load_encoder(encoder, checkpoint=checkpoint)
+    known = layer_names(loaded.config)
     unknown = [name for name in layers if name not in known]
     if unknown or not layers:
         raise EmbedError(f"--layers={','.join(layers)!r}: this encoder has {', '.join(known)}")
@@ -72,7 +66,7 @@ def embed_file(
     table = standardise(read.smiles).assign(row=read.row, given=read.smiles)
     table["error"] = read.why(table["error"].tolist())
     usable = pd.DataFrame(table[table["error"].isna()]).drop_duplicates(subset=["inchikey"])
-    graphs, without = featurise_graphs(usable["smiles"].tolist(), max_atoms=max_atoms)
+    graphs, without = featurise_graphs(usable["smiles"].tolist(), max_atoms=loaded.max_atoms)
     rejected = table.loc[table["error"].notna(), ["row", "given", "error"]]
     too_large = usable.iloc[without["row"].to_numpy(int)]
     rejected = pd.concat(
@@ -84,8 +78,8 @@ def embed_file(
     if not present:
         first = rejected["error"].iloc[0] if len(rejected) else "it has no rows"
         raise EmbedError(f"{path}: no molecule can be embedded; the first: {first}")
-    embedder = GraphEmbedder(mpnn, present, batch_size=batch_size)
-    values = embedder(jax.tree.map(lambda x: x[None], params), layers)[0]
+    embedder = GraphEmbedder(loaded.config, present, batch_size=batch_size)
+    values = embedder(jax.tree.map(lambda x: x[None], loaded.params), layers)[0]
     _write(out, usable, values, {"layers": ",".join(layers), "encoder": str(encoder)})
     rejected_path = None
     if len(rejected):

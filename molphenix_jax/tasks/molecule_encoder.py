@@ -11,7 +11,6 @@ import jax
 import ml_collections
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.models.mpnn import (
@@ -19,7 +18,6 @@ from molphenix_jax.models.mpnn import (
     NORMS,
     POOLINGS,
     SIZES,
-    MoleculeEncoder,
     MPNNConfig,
 )
 from molphenix_jax.molecules import FEATURISER_VERSION, featurise
@@ -28,7 +26,6 @@ from molphenix_jax.molecules.graphs import (
     GRAPH_FEATURISER_VERSION,
     NODE_SIZES,
     MolecularGraph,
-    packing,
     prepare_graphs,
 )
 from molphenix_jax.runtime.checkpointing import CHECKPOINTS, CheckpointError, Checkpoints
@@ -38,6 +35,8 @@ from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import read_json
 from molphenix_jax.storage import digest_texts, make_file_once, write_json
 from molphenix_jax.tasks.stored import anew_command, stored_config
+from molphenix_jax.trained.folder import MODEL_FILE, MODEL_FOLDER
+from molphenix_jax.trained.molecule_encoder import LoadedMoleculeEncoder, load_molecule_encoder
 
 _POSITIONAL = ("rwse", "laplacian")
 
@@ -133,8 +132,13 @@ def features_of(smiles: Sequence[str], block: str, *, cache: pathlib.Path) -> np
 
 def write_featuriser(workdir: pathlib.Path, *, max_atoms: int) -> None:
     """Keeps what made the graphs and features of a run beside it."""
+    write_json(workdir / FEATURISER_FILE, featuriser_of(max_atoms=max_atoms))
+
+
+def featuriser_of(*, max_atoms: int) -> dict[str, Any]:
+    """What makes graphs and features today, as JSON types."""
     made = {"graphs": GRAPH_FEATURISER_VERSION, "features": FEATURISER_VERSION}
-    write_json(workdir / FEATURISER_FILE, {**made, "max_atoms": max_atoms})
+    return {**made, "max_atoms": max_atoms}
 
 
 def need_same_featuriser(workdir: pathlib.Path, *, features: bool) -> None:
@@ -164,19 +168,6 @@ def need_same_featuriser(workdir: pathlib.Path, *, features: bool) -> None:
         )
 
 
-def check_featuriser(run: pathlib.Path) -> int:
-    """Checks that graphs are made today as they were for a run; returns its largest molecule.
-
-    Raises:
-        PretrainedError: They are not, or the run does not say.
-    """
-    folder = next((f for f in (run, run.parent) if (f / FEATURISER_FILE).exists()), None)
-    if folder is None:
-        raise PretrainedError(f"{run / FEATURISER_FILE} is missing: was an encoder trained here?")
-    need_same_featuriser(folder, features=False)
-    return _read_featuriser(folder / FEATURISER_FILE)["max_atoms"]
-
-
 def _read_featuriser(path: pathlib.Path) -> dict[str, Any]:
     kept = read_json(path)
     if not (isinstance(kept.get("graphs"), str) and isinstance(kept.get("max_atoms"), int)):
@@ -186,24 +177,26 @@ def _read_featuriser(path: pathlib.Path) -> dict[str, Any]:
 
 def load_encoder(
     run: pathlib.Path, *, checkpoint: int | None = None, member: int = 0
-) -> tuple[Config, Any]:
-    """Config and weights of the encoder that a run trained.
+) -> LoadedMoleculeEncoder:
+    """The encoder that a run trained.
 
     Args:
-        run: Folder of a run of property pretraining or of an alignment with an MPNN encoder (of
-            one fold of it, if it has several).
-        checkpoint: Step; None takes the newest.
+        run: A model folder, or that of a run of property pretraining or of an alignment with an
+            MPNN encoder (of one fold of it, if it has several).
+        checkpoint: Step; None takes the finished model, or else the newest checkpoint.
         member: Of an ensemble.
-
-    Returns:
-        The run's config, and the encoder's parameters as numpy arrays.
 
     Raises:
         ConfigError: The folder is no run with an encoder.
-        PretrainedError: There is no checkpoint, or it cannot be read.
+        ModelError: The finished model cannot be used.
+        PretrainedError: There is no checkpoint, it cannot be read, or graphs are not made today as
+            they were for it.
     """
-    config = _config_of(run)
-    folder = run / CHECKPOINTS
+    if checkpoint is None and any(
+        (folder / MODEL_FILE).exists() for folder in (run, run / MODEL_FOLDER)
+    ):
+        return load_molecule_encoder(run, member=member)
+    config, folder = _config_of(run), run / CHECKPOINTS
     try:
         with contextlib.closing(Checkpoints(folder, keep=None)) as checkpoints:
             steps = checkpoints.steps()
@@ -219,7 +212,21 @@ def load_encoder(
         raise PretrainedError(str(error)) from error
     if "encoder" not in params:
         raise PretrainedError(f"{run}: its model has no molecule encoder")
-    return config, jax.tree.map(lambda x: np.asarray(x[member]), {"params": params["encoder"]})
+    max_atoms = _checked_max_atoms(run)
+    return LoadedMoleculeEncoder(
+        encoder_of(config, max_atoms=max_atoms),
+        jax.tree.map(lambda x: np.asarray(x[member]), {"params": params["encoder"]}),
+        max_atoms,
+    )
+
+
+def _checked_max_atoms(run: pathlib.Path) -> int:
+    """The largest molecule of a run whose graphs are made today as they were for it."""
+    folder = next((f for f in (run, run.parent) if (f / FEATURISER_FILE).exists()), None)
+    if folder is None:
+        raise PretrainedError(f"{run / FEATURISER_FILE} is missing: was an encoder trained here?")
+    need_same_featuriser(folder, features=False)
+    return _read_featuriser(folder / FEATURISER_FILE)["max_atoms"]
 
 
 def _config_of(run: pathlib.Path) -> Config:
@@ -245,38 +252,6 @@ def encoder_fields_of(run: str) -> Config:
 def encoder_of(config: Config, *, max_atoms: int) -> MPNNConfig:
     """The encoder of a run of property pretraining or of alignment, from the run's config."""
     return encoder_config(config.model.encoder, max_atoms=max_atoms)
-
-
-class GraphEmbedder:
-    """Applies an encoder's weights to any number of molecules, in one compiled shape.
-
-    Weights have a leading axis [members].
-    """
-
-    def __init__(self, config: MPNNConfig, graphs: Sequence[MolecularGraph], *, batch_size: int):
-        """Chooses the shape for the molecules that will be embedded."""
-        self._graphs = graphs
-        sizes = packing.sizes_of(graphs)
-        self._budget = packing.budgets_for(sizes, batch_size=min(batch_size, len(graphs)))[-1]
-        model = MoleculeEncoder(config)
-
-        def layers(params: Any, graphs: Any) -> dict[str, jax.Array]:
-            encoded: Any = model.apply(params, graphs)
-            return encoded.layers
-
-        self._apply = jax.jit(jax.vmap(layers, (0, None)))
-
-    def __call__(self, params: Any, layers: Sequence[str]) -> Float[np.ndarray, "members n k"]:
-        """Embeddings of all molecules: the chosen layers side by side."""
-        n_members = jax.tree.leaves(params)[0].shape[0]
-        result: np.ndarray | None = None
-        for rows, batch in packing.pack_all(self._graphs, self._budget):
-            out = self._apply(params, batch)
-            joined = np.concatenate([np.asarray(out[name]) for name in layers], axis=-1)
-            if result is None:
-                result = np.zeros((n_members, len(self._graphs), joined.shape[-1]), np.float32)
-            result[:, rows] = joined[:, : len(rows)]
-        return np.zeros((n_members, 0, 0), np.float32) if result is None else result
 
 
 def take_weights(ours: Any, theirs: Any, *, source: str) -> Any:

@@ -15,9 +15,9 @@ import pytest
 from molphenix_jax import cli
 from molphenix_jax.images import ImageSource, find_fields
 from molphenix_jax.models.vit import Encoder, EncoderConfig, MAEConfig, embed_images
-from molphenix_jax.models.vit.folder import save_folder
 from molphenix_jax.molecules import check_smiles
 from molphenix_jax.phenomics import CropConfig, field_crops
+from molphenix_jax.trained.image_encoder import write_image_encoder
 from molphenix_jax.wells.table import read_wells
 from tests.images import screens
 
@@ -74,7 +74,7 @@ def test_a_masked_autoencoder_embeds(tmp_path, capsys):
     images = jnp.zeros((1, 3, 16, 16))
     encoder = Encoder(config.encoder).init(jax.random.key(0), images)
     weights = {"params": {"encoder": encoder["params"]}}
-    save_folder(tmp_path / "encoder", config, weights, source="a test")
+    write_image_encoder(tmp_path / "encoder", config, weights, source="a test", config={})
     root, out = screens.gallery(tmp_path / "images"), tmp_path / "wells.parquet"
     command = arguments("gallery", root, out, "--core=16", "--level=field")
     command = [c.replace("encoder=intensity", f"encoder={tmp_path / 'encoder'}") for c in command]

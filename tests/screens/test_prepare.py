@@ -49,6 +49,9 @@ def same(a: Screen, b: Screen) -> None:
         ours, theirs = getattr(a, field.name), getattr(b, field.name)
         if field.name == "correction":
             np.testing.assert_array_equal(ours.rotation, theirs.rotation)
+        elif field.name == "null":
+            np.testing.assert_array_equal(ours.profile, theirs.profile)
+            np.testing.assert_array_equal(ours.group, theirs.group)
         elif field.name == "blocks":
             assert set(ours) == set(theirs)
             for name, block in ours.items():

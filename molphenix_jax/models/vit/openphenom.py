@@ -16,12 +16,16 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Float
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.models.vit.config import PRESETS, EncoderConfig, MAEConfig
-from molphenix_jax.models.vit.folder import EncoderFileError
 from molphenix_jax.models.vit.mae import MAE, random_mask
 from molphenix_jax.models.vit.tokens import position_encoding
 
 State = Mapping[str, np.ndarray]
+
+
+class EncoderFileError(InputError):
+    """Weights that cannot be used; the message names the file, the entry and the remedy."""
 
 
 class Converted(NamedTuple):

@@ -14,15 +14,15 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import file_adapters, splits
 
 from molphenix_jax import stages as beam
-from molphenix_jax.phenomics import Correction
+from molphenix_jax.phenomics import Correction, NullProfiles
 from molphenix_jax.screens.builders.molecules import Molecules
 from molphenix_jax.screens.builders.perturbations import Perturbations, PerturbationSpec, Shard
 from molphenix_jax.storage import digest_file, signed, write_csv, write_json, write_npz
 
 # 2: wrong numbers of records in data sets of more than ten shards. 3: no conditions. 4: one centre
-# and scale of the correction for all conditions.
-FORMAT_VERSION = "5"
-READ_VERSIONS = ("3", "4", FORMAT_VERSION)
+# and scale of the correction for all conditions. 5: no null profiles.
+FORMAT_VERSION = "6"
+READ_VERSIONS = ("3", "4", "5", FORMAT_VERSION)
 HEADER = "screen.json"
 SPLIT = "screen"
 
@@ -42,6 +42,7 @@ class ScreenContent:
             condition, p_value.
         feature_names: Names of the source's features, before correction.
         correction: The fitted batch correction.
+        null: Corrected control wells.
         rejected: Rows of the source that could not be used.
         notes: What was decided while preparing, one sentence each; asked for as `index` is.
         provenance: What the screen was computed from.
@@ -57,6 +58,7 @@ class ScreenContent:
     index: Callable[[], Mapping[str, np.ndarray]]
     feature_names: Sequence[str]
     correction: Correction
+    null: NullProfiles
     rejected: pd.DataFrame
     notes: Callable[[], Sequence[str]]
     provenance: Mapping[str, Any]
@@ -86,6 +88,7 @@ def write_screen(
     shutil.rmtree(folder / "downloads", ignore_errors=True)  # TFDS makes it, empty
     write_npz(folder / "index.npz", **content.index())
     content.correction.save(folder / "correction.npz")
+    content.null.save(folder / "null_profiles.npz")
     write_csv(folder / "rejected.csv", content.rejected)
     header = {
         "format": FORMAT_VERSION,

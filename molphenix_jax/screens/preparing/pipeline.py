@@ -24,6 +24,8 @@ from molphenix_jax.molecules import column_names, load_embeddings
 from molphenix_jax.phenomics import (
     Correction,
     Method,
+    NullProfiles,
+    draw_controls,
     draw_replicates,
     fit_correction,
     null_statistics,
@@ -143,6 +145,7 @@ def prepare_screen(
         n, d = wells.embedding.shape
         say(f"correcting {n:,} wells × {d:,} features within {wells.group_by}")
         correction = _fit(wells, config, work, reference)
+        null = _null(wells, correction, config)
         treated = _correct(wells, correction, work, truth_path, beam_options)
         molecules, bounds, draw_notes, conditions = _group(wells, treated, forms, config, work)
         n_pairs = bounds[-1][1]
@@ -190,6 +193,7 @@ def prepare_screen(
             feature_names=wells.feature_names,
             concentration=wells.concentration,
             correction=correction,
+            null=null,
             rejected=wells.rejected,
             notes=lambda: (
                 *notes,
@@ -282,6 +286,16 @@ def _fit(
         pool=pool,
         axes_path=axes_path(work),
     )
+
+
+def _null(wells: Wells, correction: Correction, config: PrepareConfig) -> NullProfiles:
+    rows = draw_controls(wells.table["is_control"].to_numpy(bool), seed=config.seed)
+    if not len(rows):
+        return NullProfiles.none(wells.embedding.shape[1])
+    table = wells.table.iloc[rows]
+    group = table["group"].to_numpy(str)
+    corrected = correction.apply(wells.embedding[rows], group)
+    return NullProfiles(corrected, group, table["condition"].to_numpy(np.int64))
 
 
 def _correct(

@@ -4,6 +4,7 @@ The encoder's embedding stands beside the feature blocks and the dose, at the mo
 layer. It starts at random or from a pretrained run; either way the contrastive loss trains it.
 """
 
+import dataclasses
 import pathlib
 from typing import Any, NamedTuple, cast
 
@@ -12,25 +13,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from molphenix_jax.models import Embeddings, joint_embedding
+from molphenix_jax.models import Embeddings
 from molphenix_jax.models.mpnn import MoleculeEncoder
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.screens.prepare import cache_folder
 from molphenix_jax.screens.sampling import Batch
-from molphenix_jax.screens.screen import ScreenError, unpacked_rows
+from molphenix_jax.screens.screen import ScreenError
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.screens.streamed import AnyScreen
-from molphenix_jax.tasks.align.run import AlignRun, in_chunks
+from molphenix_jax.tasks.align.run import AlignRun, Assets
 from molphenix_jax.tasks.align.tables import Pairs, gather
 from molphenix_jax.tasks.molecule_encoder import (
-    GraphEmbedder,
-    check_featuriser,
     encoder_of,
     graphs_of,
     load_encoder,
     take_weights,
 )
+from molphenix_jax.trained.graph_embedder import GraphEmbedder
+from molphenix_jax.trained.sides import MoleculeRows, row_norm
 
 _EMBED_BATCH = 256
 
@@ -53,6 +54,7 @@ class EncoderAlignRun(AlignRun):
     """One model on one split, whose molecule encoder is trained with the heads."""
 
     def __init__(self, config: Config, screen: AnyScreen, split: Split, mesh: jax.sharding.Mesh):
+        self.mpnn = encoder_of(config, max_atoms=config.molecules.max_atoms)
         super().__init__(config, screen, split, mesh)
         # Graphs are packed by device, not by row: every process packs the whole batch.
         self.batch_rows = None
@@ -65,21 +67,19 @@ class EncoderAlignRun(AlignRun):
             packing.sizes_of([own[i] for i in trained]),
             batch_size=min(self.sampler.batch_size // self._n_devices, len(trained)),
         )
-        mpnn = encoder_of(config, max_atoms=config.molecules.max_atoms)
-        self.mpnn = mpnn
-        self.encoder = MoleculeEncoder(mpnn, jnp.dtype(config.train.compute_dtype))
+        self.encoder = MoleculeEncoder(self.mpnn, jnp.dtype(config.train.compute_dtype))
         example = packing.pack([own[trained[0]]], self._budgets)
         self._example = jax.tree.map(jnp.asarray, example)
-        self._embed_encoded = jax.jit(
-            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_molecules"), (0, 0))
-        )
         self._pretrained = None
         if config.molecules.pretrained:
             source = pathlib.Path(config.molecules.pretrained)
-            check_featuriser(source)
             ours = jax.eval_shape(self.encoder.init, jax.random.key(0), self._example)
-            theirs = load_encoder(source)[1]
+            theirs = load_encoder(source).params
             self._pretrained = take_weights(ours, theirs, source=str(source))
+
+    def _use(self, assets: Assets) -> None:
+        super()._use(assets)
+        self.molecule_side = dataclasses.replace(self.molecule_side, encoder=self.mpnn)
 
     def graphs(self, screen: AnyScreen) -> list[MolecularGraph]:
         """The graph of each molecule of a screen.
@@ -106,7 +106,7 @@ class EncoderAlignRun(AlignRun):
     def init(self, key: jax.Array) -> Any:
         """Initial parameters of one member: the heads and, under `encoder`, the encoder."""
         profiles = jnp.zeros((2, self.assets.profile.width))
-        molecules = jnp.zeros((2, self.mpnn.out_width + self.molecule_width))
+        molecules = jnp.zeros((2, self.mpnn.out_width + self.molecule_side.width))
         params = self.model.init(key, profiles, molecules)
         encoder = self._pretrained or self.encoder.init(key, self._example)
         return {"params": {**params["params"], "encoder": encoder["params"]}}
@@ -136,10 +136,10 @@ class EncoderAlignRun(AlignRun):
         dropout, encoding = jax.random.split(key)
         encoded = self._encode(params, batch, encoding)
         told = jnp.asarray(self.conditions)[pairs.condition]
-        plain = self.molecule_input(blocks, pairs.concentration_um, told)
+        plain = self.molecule_side.inputs(blocks, pairs.concentration_um, told)
         out = self.model.apply(
             params,
-            self.assets.profile(sample),
+            self.phenomic_side.scaling(sample),
             jnp.concatenate([encoded, plain], axis=1),
             train=True,
             rngs={"dropout": dropout},
@@ -155,37 +155,22 @@ class EncoderAlignRun(AlignRun):
 
         if self._n_devices == 1:
             graphs = jax.tree.map(lambda a: a[0], batch.graphs)
-            return _row_norm(encode(graphs, batch.graph[0], key))
+            return row_norm(encode(graphs, batch.graph[0], key))
         keys = jax.random.split(key, self._n_devices)
         encoded = jax.vmap(encode)(batch.graphs, batch.graph, keys)
-        return _row_norm(encoded.reshape(-1, encoded.shape[-1]))
+        return row_norm(encoded.reshape(-1, encoded.shape[-1]))
 
     def embed_perturbations(
         self, params: Any, screen: AnyScreen, ids: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n e"]:
         """z_m of perturbations of a screen with the same blocks."""
-        packed = {name: screen.packed_block(name) for name in self.blocks}
         distinct, position = np.unique(screen.molecule[ids], return_inverse=True)
         own = self.graphs(screen)
         embedder = GraphEmbedder(self.mpnn, [own[i] for i in distinct], batch_size=_EMBED_BATCH)
         encoded = embedder({"params": params["params"]["encoder"]}, ("graph",))
 
-        def embed(places: np.ndarray) -> Array:
-            rows = ids[places]
-            molecule = screen.molecule[rows]
-            blocks = {n: jnp.asarray(unpacked_rows(b, molecule)) for n, b in packed.items()}
-            dose = jnp.asarray(screen.concentration_um[rows])
-            plain = self.molecule_input(
-                blocks, dose, jnp.asarray(self.condition_input(screen, rows))
-            )
-            graph = _row_norm(jnp.asarray(encoded[:, position[places]]))
-            both = [graph, jnp.broadcast_to(plain[None], (len(graph), *plain.shape))]
-            return joint_embedding(self._embed_encoded(params, jnp.concatenate(both, axis=2)))
+        def rows_of(places: np.ndarray) -> MoleculeRows:
+            rows = self._molecule_rows(screen, ids[places])
+            return rows._replace(encoded=encoded[:, position[places]])
 
-        return in_chunks(embed, np.arange(len(ids)))
-
-
-def _row_norm(x: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
-    """Rows at mean 0 and variance 1, the scale of the blocks beside them."""
-    x = x - x.mean(axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
+        return self.molecule_side.embed(params, rows_of, len(ids))

@@ -3,23 +3,18 @@
 Frozen profiles and molecule features live on the device; a training step gathers rows by index.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from molphenix_jax import losses
 from molphenix_jax.evaluation import rank_of_positive, recall_at
-from molphenix_jax.models import (
-    ConcentrationEncoding,
-    Embeddings,
-    MolPhenix,
-    TowerConfig,
-    joint_embedding,
-)
+from molphenix_jax.models import ConcentrationEncoding, Embeddings, MolPhenix, TowerConfig
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.run import Run
 from molphenix_jax.screens.sampling import Batch, Sampler, undersample
@@ -28,7 +23,6 @@ from molphenix_jax.screens.splits import Split
 from molphenix_jax.screens.streamed import AnyScreen
 from molphenix_jax.screens.ties import describe_ties, row_digests
 from molphenix_jax.tasks.align.config import loss_options
-from molphenix_jax.tasks.align.inputs import InputScaling, fit_scaling
 from molphenix_jax.tasks.align.tables import (
     Feed,
     Pairs,
@@ -37,11 +31,13 @@ from molphenix_jax.tasks.align.tables import (
     gather,
     table_bytes,
 )
+from molphenix_jax.trained.alignment import Alignment
+from molphenix_jax.trained.scaling import InputScaling, fit_scaling
+from molphenix_jax.trained.sides import MoleculeRows, MoleculeSide, PhenomicSide
 from molphenix_jax.wells.conditions.values import listed_levels
 
 # Pairs that input scaling and null constant are fitted on, at most; drawn with the run's seed.
 FIT_PAIRS = 50_000
-_CHUNK = 4096  # rows embedded at once
 
 
 class Assets(NamedTuple):
@@ -120,16 +116,8 @@ class AlignRun(Run):
         # What the molecule side is told of each condition; [c, 0] where there is one.
         self.conditions = screen.conditions.encoded(screen.conditions)
         self.assets = self._fit_assets()
-        self.model = MolPhenix(
-            phenomics=tower_config(config.model.phenomics),
-            molecules=tower_config(config.model.molecules),
-            dim=config.model.dim,
-            scale_init=config.model.scale_init,
-            # The share of positive pairs in a batch is 1/b; a sigmoid that starts there (open_clip
-            # #650) has not to unlearn a bias first.
-            bias_init=config.model.bias_init or -float(np.log(batch_size - 1)),
-            dtype=jnp.dtype(config.train.compute_dtype),
-        )
+        self.model = self._make_model()
+        self._use(self.assets)
         self._loss = losses.make_loss(
             s.name,
             execution=s.execution,
@@ -137,11 +125,26 @@ class AlignRun(Run):
             mesh=mesh,
             **loss_options(config),
         )
-        self._embed_x = jax.jit(
-            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_profiles"), (0, None))
+
+    def _make_model(self) -> Any:
+        h, batch_size = self.config.model, self.sampler.batch_size
+        return MolPhenix(
+            phenomics=tower_config(h.phenomics),
+            molecules=tower_config(h.molecules),
+            dim=h.dim,
+            scale_init=h.scale_init,
+            # The share of positive pairs in a batch is 1/b; a sigmoid that starts there (open_clip
+            # #650) has not to unlearn a bias first.
+            bias_init=h.bias_init or -float(np.log(batch_size - 1)),
+            dtype=jnp.dtype(self.config.train.compute_dtype),
         )
-        self._embed_m = jax.jit(
-            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_molecules"), (0, None))
+
+    def _use(self, assets: Assets) -> None:
+        """Makes the two sides from what was fitted on the training data."""
+        self.assets = assets
+        self.phenomic_side = PhenomicSide(self.model, assets.profile)
+        self.molecule_side = MoleculeSide(
+            self.model, self.blocks, assets.molecule, self.encoding, self.screen.conditions
         )
 
     def _describe(self) -> tuple[str, ...]:
@@ -223,7 +226,7 @@ class AlignRun(Run):
     def init(self, key: jax.Array) -> Any:
         """Initial parameters of one member."""
         profiles = jnp.zeros((2, self.assets.profile.width))
-        molecules = jnp.zeros((2, self.molecule_width))
+        molecules = jnp.zeros((2, self.molecule_side.width))
         return self.model.init(key, profiles, molecules)
 
     def adopt(self, assets: Assets) -> None:
@@ -242,7 +245,7 @@ class AlignRun(Run):
                     f"the data of screen {self.screen.name} changed since this run began; put the "
                     "old wells file back, or train in a new --workdir"
                 )
-        self.assets = assets
+        self._use(assets)
 
     def batch(self, step: int, rows: Int[np.ndarray, " k"] | None = None) -> Batch | Pairs:
         """The batch of one step, or some of its rows: indices, or the data where it streams."""
@@ -263,7 +266,7 @@ class AlignRun(Run):
         """Gathers a batch, embeds both sides and applies the configured loss."""
         pairs = gather(batch, tables, self.mesh)
         sample = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
-        return self.loss_of_pairs(params, self.assets.profile(sample), pairs, key)
+        return self.loss_of_pairs(params, self.phenomic_side.scaling(sample), pairs, key)
 
     def loss_of_pairs(
         self, params: Any, phenomics: Float[Array, "b ..."], pairs: Pairs, key: jax.Array
@@ -273,7 +276,7 @@ class AlignRun(Run):
         out = self.model.apply(
             params,
             phenomics,
-            self.molecule_input(
+            self.molecule_side.inputs(
                 blocks, pairs.concentration_um, jnp.asarray(self.conditions)[pairs.condition]
             ),
             train=True,
@@ -329,26 +332,6 @@ class AlignRun(Run):
         """Profiles as training sees them: withheld wells count only for unseen images."""
         return self.screen.profiles(ids, wells=~self.split.withheld)
 
-    @property
-    def molecule_width(self) -> int:
-        """Columns of `molecule_input`."""
-        blocks = self.assets.molecule.width if self.blocks else 0
-        return blocks + self.encoding.width + self.conditions.shape[1]
-
-    def molecule_input(
-        self,
-        blocks: dict[str, Array],
-        concentration_um: Float[Array, " n"],
-        condition: Float[Array, "n c"],
-    ) -> Float[Array, "n k"]:
-        """Scaled blocks, the concentration encoding and that of the condition, side by side."""
-        dose = self.encoding(concentration_um)
-        if not self.blocks:
-            return jnp.concatenate([dose, condition], axis=1)
-        columns = [jnp.asarray(blocks[name], jnp.float32) for name in self.blocks]
-        scaled = self.assets.molecule(jnp.concatenate(columns, axis=1))
-        return jnp.concatenate([scaled, dose, condition], axis=1)
-
     def condition_input(
         self, screen: AnyScreen, ids: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n c"]:
@@ -365,14 +348,6 @@ class AlignRun(Run):
                 f"{', '.join(self.screen.conditions.levels)} as input"
             )
         return told
-
-    def embed_profiles(
-        self, params: Any, profiles: Float[np.ndarray, "n d"]
-    ) -> Float[np.ndarray, "n e"]:
-        """z_x of corrected profiles; the members' embeddings joined."""
-        return in_chunks(
-            lambda x: joint_embedding(self._embed_x(params, self.assets.profile(x))), profiles
-        )
 
     def embed_queries(
         self,
@@ -391,37 +366,43 @@ class AlignRun(Run):
             wells: The replicates that the profiles are of; None means all.
         """
         del ids, wells
-        return self.embed_profiles(params, profiles)
+        return self.phenomic_side.embed(params, profiles)
 
     def embed_perturbations(
         self, params: Any, screen: AnyScreen, ids: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n e"]:
         """z_m of perturbations of a screen with the same blocks."""
-        packed = {name: screen.packed_block(name) for name in self.blocks}
+        return self.molecule_side.embed(
+            params, lambda rows: self._molecule_rows(screen, ids[rows]), len(ids)
+        )
 
-        def embed(rows: np.ndarray) -> Array:
-            molecule = screen.molecule[rows]
-            blocks = {n: jnp.asarray(unpacked_rows(b, molecule)) for n, b in packed.items()}
-            dose = jnp.asarray(screen.concentration_um[rows])
-            told = jnp.asarray(self.condition_input(screen, rows))
-            return joint_embedding(self._embed_m(params, self.molecule_input(blocks, dose, told)))
+    def trained(self, params: Any, *, splits: pd.DataFrame, about: Mapping[str, Any]) -> Alignment:
+        """The model with these parameters as it is used without its screen.
 
-        return in_chunks(embed, ids)
+        Args:
+            params: Parameters [members, …].
+            splits: See `Alignment`.
+            about: See `Alignment`.
+        """
+        widths = {name: self.feed.rows(name, np.zeros(1, int)).shape[1] for name in self.blocks}
+        return Alignment(
+            jax.tree.map(np.asarray, params),
+            self.phenomic_side,
+            self.molecule_side,
+            widths,
+            self.screen.feature_names,
+            self.screen.correction,
+            self.screen.null,
+            splits,
+            about,
+        )
+
+    def _molecule_rows(self, screen: AnyScreen, ids: Int[np.ndarray, " k"]) -> MoleculeRows:
+        molecule = screen.molecule[ids]
+        blocks = {n: unpacked_rows(screen.packed_block(n), molecule) for n in self.blocks}
+        return MoleculeRows(blocks, screen.concentration_um[ids], self.condition_input(screen, ids))
 
 
 def tower_config(t: Config) -> TowerConfig:
     """Size of a head from its fields in the config."""
     return TowerConfig(t.width, t.n_blocks, t.input_dropout, t.dropout)
-
-
-def in_chunks(embed: Callable[[Any], Array], rows: np.ndarray) -> np.ndarray:
-    """Applies `embed` to chunks of one padded size, so that it compiles once."""
-    size = _CHUNK
-    if len(rows) <= size:
-        return np.asarray(embed(rows))
-    parts = []
-    for start in range(0, len(rows), size):
-        chunk = rows[start : start + size]
-        padded = np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
-        parts.append(np.asarray(embed(padded))[: len(chunk)])
-    return np.concatenate(parts)

@@ -16,7 +16,7 @@ from jaxtyping import Int
 from molphenix_jax import reporting, storage
 from molphenix_jax.evaluation import Ranks, evaluation_record, pool
 from molphenix_jax.runtime.checkpointing import saved_steps
-from molphenix_jax.runtime.config import Config, ConfigError
+from molphenix_jax.runtime.config import Config, ConfigError, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
 from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder, read_json
@@ -48,8 +48,14 @@ from molphenix_jax.tasks.align.evaluation import (
     rank_run,
 )
 from molphenix_jax.tasks.align.run import AlignRun
-from molphenix_jax.tasks.molecule_encoder import need_same_featuriser, write_featuriser
+from molphenix_jax.tasks.molecule_encoder import (
+    featuriser_of,
+    need_same_featuriser,
+    write_featuriser,
+)
 from molphenix_jax.tasks.stored import anew_command
+from molphenix_jax.trained.alignment import write_alignment
+from molphenix_jax.trained.folder import MODEL_FOLDER
 
 # What the screen of a run was computed from, and beside it how its columns were read.
 SCREEN_FILE, READ_FIELDS = "screen.json", ("concentration", "conditions")
@@ -135,6 +141,33 @@ class AlignTask:
         storage.write_json(workdir / "leakage.json", leakage_report(self.screen, run.split))
         if self.config.molecules.encoder == "mpnn":
             write_featuriser(workdir, max_atoms=self.config.molecules.max_atoms)
+
+    def keep_model(self, run: AlignRun, params: Any, workdir: pathlib.Path) -> None:
+        """Writes `model/`: all that its use needs, and no screen."""
+        screen, split, config = self.screen, run.split, self.config
+        read = [dict(screen.concentration), screen.conditions.as_json()]
+        trained = {
+            "updates": config.train.steps,
+            "members": config.train.members,
+            "loss": config.loss.name,
+            "seed": config.seed,
+            "pairs": len(run.visited),
+            "molecules": len(np.unique(screen.molecule[run.visited])),
+        }
+        model = run.trained(
+            params,
+            splits=split_table(screen, split),
+            about={
+                "screen": {
+                    "name": screen.name,
+                    **screen.provenance,
+                    **dict(zip(READ_FIELDS, read, strict=True)),
+                },
+                "featuriser": featuriser_of(max_atoms=config.molecules.max_atoms),
+                "trained": trained,
+            },
+        )
+        write_alignment(workdir / MODEL_FOLDER, model, config=plain(config))
 
     def evaluate(self, run: AlignRun, params: Any, out: pathlib.Path) -> Ranks:
         """Ranks of the model and the baselines on every split of one fold."""

@@ -1,11 +1,12 @@
 """One model on one split, with images for profiles."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from molphenix_jax.models import joint_embedding
 from molphenix_jax.models.resnet import RESNETS, ImageMolPhenix, ResNetConfig, augment
@@ -14,14 +15,16 @@ from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.screens.sampling import uniform
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.screens.streamed import AnyScreen
-from molphenix_jax.tasks.align.inputs import InputScaling
 from molphenix_jax.tasks.align.run import AlignRun, tower_config
 from molphenix_jax.tasks.align.tables import GIB, TABLE_SHARE, gather
 from molphenix_jax.tasks.align_images.wells import Images
+from molphenix_jax.trained.alignment import Alignment
+from molphenix_jax.trained.scaling import InputScaling
+from molphenix_jax.trained.sides import ImageSide
 
 # Stream of randomness beside those of the sampler: which image of a perturbation is seen.
 _IMAGE = 101
-# Images that statistics are computed from, and images embedded at once.
+# Images that statistics are computed from, and as many at once.
 _STATISTICS, _CHUNK = 5_000, 64
 
 
@@ -70,20 +73,8 @@ class ImageAlignRun(AlignRun):
         order = np.argsort(self.seen.of_perturbation, kind="stable")
         self._rows_by_pair = self.seen.rows[order]
         self._first = np.concatenate([[0], np.cumsum(self.seen.counts)])
-        h = config.model
-        size = RESNETS[h.resnet]
-        self.model = ImageMolPhenix(
-            phenomics=tower_config(h.phenomics),
-            molecules=tower_config(h.molecules),
-            dim=h.dim,
-            scale_init=h.scale_init,
-            bias_init=h.bias_init or -float(np.log(self.sampler.batch_size - 1)),
-            dtype=jnp.dtype(config.train.compute_dtype),
-            images=ResNetConfig(size.blocks, size.bottleneck, h.resnet_width),
-        )
         mean, std = self._channel_statistics()
-        scaling = self.assets._asdict()
-        self.assets = ImageAssets(**scaling, image_mean=mean, image_std=std)
+        self._use(ImageAssets(**self.assets._asdict(), image_mean=mean, image_std=std))
         memory = config.data.device_memory_gib * GIB or meshes.memory_per_device(mesh)
         wanted = config.images.placement
         fits = stack.nbytes <= TABLE_SHARE * memory
@@ -94,9 +85,24 @@ class ImageAlignRun(AlignRun):
             f"{len(self._rows_by_pair):,} training images of {stack.shape[1:]}; "
             f"{stack.nbytes / GIB:.3g} GiB {where}",
         )
-        self._embed_images = jax.jit(
-            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_profiles"), (0, None))
+
+    def _make_model(self) -> Any:
+        h = self.config.model
+        size = RESNETS[h.resnet]
+        return ImageMolPhenix(
+            phenomics=tower_config(h.phenomics),
+            molecules=tower_config(h.molecules),
+            dim=h.dim,
+            scale_init=h.scale_init,
+            bias_init=h.bias_init or -float(np.log(self.sampler.batch_size - 1)),
+            dtype=jnp.dtype(self.config.train.compute_dtype),
+            images=ResNetConfig(size.blocks, size.bottleneck, h.resnet_width),
         )
+
+    def _use(self, assets: Any) -> None:
+        super()._use(assets)
+        if isinstance(assets, ImageAssets):
+            self.image_side = ImageSide(self.model, assets.image_mean, assets.image_std)
 
     def _channel_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each channel over the images that training visits.
@@ -119,19 +125,12 @@ class ImageAlignRun(AlignRun):
         # A channel of one value says nothing; it becomes zeros.
         return mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32)
 
-    def standardised(self, images: UInt8[Array, "n c h w"]) -> Float[Array, "n c h w"]:
-        """Each channel less its training mean, over its training standard deviation."""
-        shape = (1, -1, 1, 1)
-        mean = jnp.reshape(jnp.asarray(self.assets.image_mean), shape)
-        std = jnp.reshape(jnp.asarray(self.assets.image_std), shape)
-        return (images.astype(jnp.float32) / 255.0 - mean) / std
-
     # What the training loop asks for.
 
     def init(self, key: jax.Array) -> Any:
         """Initial parameters of one member."""
         images = jnp.zeros((2, *self.stack.shape[1:]))
-        molecules = jnp.zeros((2, self.molecule_width))
+        molecules = jnp.zeros((2, self.molecule_side.width))
         return self.model.init(key, images, molecules)
 
     def adopt(self, assets: Any) -> None:
@@ -179,13 +178,21 @@ class ImageAlignRun(AlignRun):
         """Standardises and turns the images, embeds both sides, applies the configured loss."""
         turn, dropout = jax.random.split(key)
         images = tables.images[batch.image] if self.on_device else batch.image
-        images = self.standardised(images)
+        images = self.image_side.standardised(images)
         if self.config.images.augment:
             images = augment(images, turn)
         pairs = gather(batch.pairs, tables.pairs, self.mesh)
         return self.loss_of_pairs(params, images, pairs, dropout)
 
     # Embeddings.
+
+    def trained(self, params: Any, *, splits: Any, about: Any) -> Alignment:
+        """The model with these parameters as it is used without its screen."""
+        i = self.config.images
+        images = {name: i[name] for name in ("core", "downsample", "standardise", "channels")}
+        images["shape"] = list(self.stack.shape[1:])
+        found = super().trained(params, splits=splits, about={**about, "images": images})
+        return dataclasses.replace(found, phenomic=self.image_side)
 
     def embed_queries(
         self,
@@ -202,17 +209,10 @@ class ImageAlignRun(AlignRun):
         images = self.images.seen(wells)
         of_query = position[images.of_perturbation]
         rows, of_query = images.rows[of_query >= 0], of_query[of_query >= 0]
-        parts = []
-        for start in range(0, len(rows), _CHUNK):
-            part = rows[start : start + _CHUNK]
-            pixels = np.zeros((_CHUNK, *self.stack.shape[1:]), np.uint8)
-            pixels[: len(part)] = self.stack[part]
-            z = np.asarray(self._embed_images(params, self.standardised(jnp.asarray(pixels))))
-            parts.append(z[:, : len(part)].astype(np.float64))
+        z = self.image_side.embed(params, lambda k: self.stack[rows[k]], len(rows))
         # Rows are sorted by replicate and so by perturbation; queries may come in any order.
-        z = np.concatenate(parts, axis=1)
         order = np.argsort(of_query, kind="stable")
         first = np.searchsorted(of_query[order], np.arange(len(ids)))
-        sums = np.add.reduceat(z[:, order], first, axis=1)
+        sums = np.add.reduceat(z[:, order].astype(np.float64), first, axis=1)
         unit = sums / np.maximum(np.linalg.norm(sums, axis=2, keepdims=True), 1e-12)
         return np.asarray(joint_embedding(jnp.asarray(unit, jnp.float32)))

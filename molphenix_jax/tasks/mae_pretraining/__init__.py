@@ -15,7 +15,7 @@ from molphenix_jax.models.vit import Reconstruction
 from molphenix_jax.phenomics.intensity import intensity_features
 from molphenix_jax.reporting import painting
 from molphenix_jax.reporting.encoder_page import neighbour_text, write_encoder_page
-from molphenix_jax.runtime.config import Config
+from molphenix_jax.runtime.config import Config, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder
@@ -25,6 +25,8 @@ from molphenix_jax.tasks import TaskSpec
 from molphenix_jax.tasks.mae_pretraining.config import PATHS, check, default_config
 from molphenix_jax.tasks.mae_pretraining.images import Images, held_back, read_images, to_8bit
 from molphenix_jax.tasks.mae_pretraining.run import MAERun
+from molphenix_jax.trained.folder import MODEL_FOLDER
+from molphenix_jax.trained.image_encoder import write_image_encoder
 
 __all__ = ["TASK", "FoldResult", "MAETask", "make"]
 
@@ -72,10 +74,22 @@ class MAETask:
     def keep_run(self, run: MAERun, workdir: pathlib.Path) -> None:
         """Nothing: which images are held back follows from the config."""
 
+    def keep_model(self, run: MAERun, params: Any, workdir: pathlib.Path) -> None:
+        """Writes `model/`, for `load_image_encoder`."""
+        trained = f"MAE trained for {self.config.train.steps:,} updates"
+        write_image_encoder(
+            workdir / MODEL_FOLDER,
+            run.sizes,
+            jax.tree.map(lambda leaf: leaf[0], params),
+            source=f"{trained} on {pathlib.Path(self.config.data.images).name}",
+            config=plain(self.config),
+        )
+        say(f"encoder written: {workdir / MODEL_FOLDER}")
+
     def evaluate(self, run: MAERun, params: Any, out: pathlib.Path) -> FoldResult:
-        """Embeds all images with the trained and the untrained encoder; writes the encoder."""
+        """Embeds all images with the trained and the untrained encoder."""
+        del out
         params = jax.tree.map(lambda leaf: leaf[0], params)
-        say(f"encoder written: {run.save_encoder(params, out)}")
         whole, metrics = run.paint(params)
         painted = jax.tree.map(lambda a: np.asarray(a[: self.config.eval.n_painted]), whole)
         if self.images.labels is None:

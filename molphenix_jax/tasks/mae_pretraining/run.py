@@ -1,7 +1,6 @@
 """One MAE run: what the training loop asks for, and what the evaluation needs."""
 
 import functools
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -18,14 +17,12 @@ from molphenix_jax.models.vit import (
     mae_loss,
     random_mask,
 )
-from molphenix_jax.models.vit.folder import save_folder
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.run import Run
 from molphenix_jax.runtime.step import make_init
 from molphenix_jax.tasks.mae_pretraining.config import model_config
 from molphenix_jax.tasks.mae_pretraining.images import grid_crops, random_crops
 
-ENCODER_FOLDER = "encoder"
 # Crops that the validation paints; the same at every step, as are the patches that it hides.
 VALIDATION_CROPS = 32
 _BATCH_STREAM, _VALIDATION_STREAM = 0, 1
@@ -181,18 +178,6 @@ class MAERun(Run):
             found.append(np.asarray(self._embed(encoder, padded))[: len(part)])
         z = np.concatenate(found)
         return z.reshape(len(self.pixels), -1, z.shape[1]).mean(1)
-
-    def save_encoder(self, params: Any, workdir: pathlib.Path) -> pathlib.Path:
-        """Writes the model for `load_encoder` into a workdir; gives the folder."""
-        folder = workdir / ENCODER_FOLDER
-        trained = f"MAE trained for {self.config.train.steps:,} updates"
-        save_folder(
-            folder,
-            self.sizes,
-            jax.tree.map(np.asarray, params),
-            source=f"{trained} on {pathlib.Path(self.config.data.images).name}",
-        )
-        return folder
 
 
 def _only(params: Any) -> Any:

@@ -15,9 +15,9 @@ from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.run import Run
 from molphenix_jax.screens.sampling import permute
-from molphenix_jax.tasks.align.inputs import InputScaling, fit_scaling
 from molphenix_jax.tasks.molecule_encoder import encoder_config
 from molphenix_jax.tasks.property_pretraining.labels import LabelGroup, Labels
+from molphenix_jax.trained.scaling import InputScaling, fit_scaling
 
 # Labels stay within this many standard deviations in training: a descriptor's outlier is no lesson.
 _CLIP_SD = 5.0

@@ -23,7 +23,7 @@ from molphenix_jax.evaluation import (
 )
 from molphenix_jax.molecules import shipped_smiles
 from molphenix_jax.molecules.graphs import MolecularGraph
-from molphenix_jax.runtime.config import Config
+from molphenix_jax.runtime.config import Config, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import EVALUATION_FILE
@@ -32,6 +32,7 @@ from molphenix_jax.screens.splits import SPLITS_FILE, fold_of, molecule_groups, 
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import (
     features_of,
+    featuriser_of,
     graphs_of,
     need_same_featuriser,
     write_featuriser,
@@ -44,6 +45,8 @@ from molphenix_jax.tasks.property_pretraining.labels import (
     read_labels,
 )
 from molphenix_jax.tasks.property_pretraining.run import PropertyRun, PropertySplit
+from molphenix_jax.trained.folder import MODEL_FOLDER
+from molphenix_jax.trained.molecule_encoder import write_property_model
 
 MODEL = "mpnn"
 
@@ -94,6 +97,34 @@ class PropertyTask:
     def keep_run(self, run: PropertyRun, workdir: pathlib.Path) -> None:
         """Writes `splits.csv`."""
         storage.write_csv(workdir / SPLITS_FILE, self._table(run.split))
+
+    def keep_model(self, run: PropertyRun, params: Any, workdir: pathlib.Path) -> None:
+        """Writes `model/`: the encoder, the heads, and the statistics of the labels."""
+        assets = run.assets
+        statistics = {"mean": assets.label_mean, "std": assets.label_std}
+        groups = [
+            {"name": g.name, "level": g.level, "loss": g.loss, "columns": list(g.columns)}
+            for g in self.labels.groups
+        ]
+        write_property_model(
+            workdir / MODEL_FOLDER,
+            run.model.encoder,
+            {
+                "params": jax.tree.map(np.asarray, params)["params"],
+                "labels": statistics,
+                "blocks": dict(assets.blocks._asdict()),
+            },
+            about={
+                "featuriser": featuriser_of(max_atoms=self.config.data.max_atoms),
+                "labels": groups,
+                "trained": {
+                    "updates": self.config.train.steps,
+                    "members": self.config.train.members,
+                    "molecules": len(run.split.train),
+                },
+            },
+            config=plain(self.config),
+        )
 
     def evaluate(self, run: PropertyRun, params: Any, out: pathlib.Path) -> dict[str, Any]:
         """Rows of the evaluation: means over all labels, and the chosen ones beside baselines."""

@@ -14,11 +14,11 @@ from safetensors.numpy import save_file
 
 from molphenix_jax import cli
 from molphenix_jax.models.vit import MAE, PRESETS, Encoder, Mask, embed_images, mae_loss
-from molphenix_jax.models.vit.folder import EncoderFileError, load_folder
-from molphenix_jax.models.vit.openphenom import convert, read_state
+from molphenix_jax.models.vit.openphenom import EncoderFileError, convert, read_state
 from molphenix_jax.models.vit.tokens import standardise
 from molphenix_jax.runtime.progress import console
-from molphenix_jax.tasks.mae_pretraining.encoder import load_encoder
+from molphenix_jax.trained.folder import ModelError
+from molphenix_jax.trained.image_encoder import load_image_encoder, read_image_encoder
 
 pytestmark = pytest.mark.slow
 
@@ -156,11 +156,11 @@ def test_the_command_reads_true_safetensors(state, converted, tmp_path):
         )
     assert status == 0
     assert "fc_norm.weight" in said.get()
-    config, params, source = load_folder(tmp_path / "op")
+    config, params, source = read_image_encoder(tmp_path / "op")
     assert config == converted.config
     assert "OpenPhenom" in source
     jax.tree.map(np.testing.assert_array_equal, params, converted.params)
-    loaded = load_encoder(tmp_path / "op")
+    loaded = load_image_encoder(tmp_path / "op")
     assert loaded.config == config.encoder
     jax.tree.map(
         np.testing.assert_array_equal, loaded.params["params"], params["params"]["encoder"]
@@ -198,6 +198,8 @@ def test_other_files_end_in_a_sentence(tmp_path, content):
 
 
 def test_a_folder_without_an_encoder_says_what_to_give(tmp_path):
-    (tmp_path / "fold_1" / "encoder").mkdir(parents=True)
-    with pytest.raises(EncoderFileError, match=r"it has folds, take one: fold_1"):
-        load_encoder(tmp_path)
+    folder = tmp_path / "fold_1" / "model"
+    folder.mkdir(parents=True)
+    (folder / "model.json").touch()
+    with pytest.raises(ModelError, match=r"each of its folds 1: .*fold_1"):
+        load_image_encoder(tmp_path)

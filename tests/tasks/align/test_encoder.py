@@ -4,10 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from molphenix_jax.evaluate import evaluate
+import molphenix_jax
+from molphenix_jax.evaluate import evaluate, load_params
+from molphenix_jax.retrieval import molecules
+from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.tasks.molecule_encoder import PretrainedError, encoder_fields_of, load_encoder
+from molphenix_jax.trained.folder import ModelError
 from tests import tiny
 from tests.tasks.property_pretraining import tiny_labels
 
@@ -30,15 +34,28 @@ def first_and_last(config, workdir):
     run = task.run(0, workdir / "again")
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
     before = jax.jit(run.init)(jax.random.split(key, 1)[0])["params"]["encoder"]
-    return jax.tree.leaves(before), jax.tree.leaves(load_encoder(workdir)[1]["params"])
+    return jax.tree.leaves(before), jax.tree.leaves(load_encoder(workdir).params["params"])
 
 
-def test_the_contrastive_loss_trains_the_encoder(cache, tmp_path):
+def test_the_contrastive_loss_trains_the_encoder(cache, tmp_path, monkeypatch):
     config = tiny.config(cache, **ENCODER, molecules__blocks="")
     before, after = first_and_last(config, tmp_path)
     moved = [np.abs(a - b).max() > 0 for a, b in zip(before, after, strict=True)]
     assert np.mean(moved) > 0.9
     assert (tmp_path / "evaluation.json").exists()
+    # Loaded without its screen it gives what the run gives.
+    task, _ = tiny.make(config, tmp_path / "third")
+    with console.capture():
+        run = task.run(0, tmp_path / "third")
+        _, params = load_params(run, config, meshes.make_mesh(1), tmp_path, checkpoint=None)
+    ids = np.arange(run.screen.n_perturbations)
+    smiles = run.screen.molecules["smiles"].to_numpy(str)[run.screen.molecule]
+    monkeypatch.setattr(molecules, "GRAPHS_AT_ONCE", 17)
+    model = molphenix_jax.load(tmp_path)
+    z = model.embed_molecules(smiles, concentration_um=run.screen.concentration_um)
+    np.testing.assert_allclose(z, run.embed_perturbations(params, run.screen, ids), atol=1e-5)
+    with pytest.raises(ModelError, match="1 of 1 molecules"):
+        model.embed_molecules("C" * 200, concentration_um=1.0)
 
 
 def test_it_starts_from_a_pretrained_run(cache, tmp_path):
@@ -48,7 +65,7 @@ def test_it_starts_from_a_pretrained_run(cache, tmp_path):
     assert encoder_fields_of(str(pretrained)).width == 16
     config = tiny.config(cache, **ENCODER, molecules__pretrained=str(pretrained))
     before, after = first_and_last(config, tmp_path / "run")
-    for a, b in zip(before, jax.tree.leaves(load_encoder(pretrained)[1]), strict=True):
+    for a, b in zip(before, jax.tree.leaves(load_encoder(pretrained).params), strict=True):
         np.testing.assert_array_equal(a, b)
     assert any(np.abs(a - b).max() > 0 for a, b in zip(before, after, strict=True))
 
@@ -59,7 +76,7 @@ def test_it_starts_from_a_pretrained_run(cache, tmp_path):
     assert table.read_bytes() == (tmp_path / "run/evaluation.json").read_bytes()
     config.train.steps += 1
     tiny.train_here(config, tmp_path / "run")
-    with pytest.raises(PretrainedError, match="featuriser.json is missing"):
+    with pytest.raises(ConfigError, match="pretrained/config.json is missing"):
         tiny.train_here(config, tmp_path / "anew")
     (tmp_path / "elsewhere").rename(pretrained)
 

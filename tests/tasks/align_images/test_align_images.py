@@ -16,8 +16,8 @@ from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.tasks.align_images import default_config
-from molphenix_jax.tasks.align_images import run as image_run
 from molphenix_jax.tasks.align_images.wells import ImageWellsError
+from molphenix_jax.trained import sides
 from tests import tiny
 from tests.tasks.align_images import screen
 
@@ -95,7 +95,7 @@ def test_the_loss_falls_and_seen_images_find_their_molecule(whole, data, monkeyp
     ids = run.split.train
     query = {"ids": ids, "wells": ~run.split.withheld}
     z_x = run.embed_queries(params, np.zeros((len(ids), 1)), **query)
-    monkeypatch.setattr(image_run, "_CHUNK", 11)
+    monkeypatch.setattr(sides, "_IMAGE_CHUNK", 11)
     in_chunks = run.embed_queries(params, np.zeros((len(ids), 1)), **query)
     np.testing.assert_allclose(in_chunks, z_x, atol=1e-5)
     rank = rank_of_positive(
@@ -157,7 +157,7 @@ def test_channels_are_standardised_by_their_deviation_not_their_mean(data, tmp_p
     with console.capture():
         run = task.run(0, tmp_path)
     rows = run.seen.rows[np.isin(run.seen.of_perturbation, run.visited)]
-    x = np.asarray(run.standardised(run.stack[rows]))
+    x = np.asarray(run.image_side.standardised(run.stack[rows]))
     np.testing.assert_allclose(x.mean((0, 2, 3)), 0, atol=1e-3)
     np.testing.assert_allclose(x.std((0, 2, 3)), 1, atol=1e-3)
 

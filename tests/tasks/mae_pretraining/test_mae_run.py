@@ -18,7 +18,7 @@ from molphenix_jax.runtime.step import make_init
 from molphenix_jax.tasks.mae_pretraining import make
 from molphenix_jax.tasks.mae_pretraining import run as mae_run
 from molphenix_jax.tasks.mae_pretraining.config import default_config
-from molphenix_jax.tasks.mae_pretraining.encoder import load_encoder
+from molphenix_jax.trained.image_encoder import load_image_encoder
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +128,7 @@ def test_channels_can_be_embedded_side_by_side(finished, monkeypatch):
 
 def test_the_encoder_of_a_fold_embeds_any_number_of_channels(finished):
     folder, _ = finished
-    encoder = load_encoder(folder / "run" / "fold_1")
+    encoder = load_image_encoder(folder / "run" / "fold_1")
     assert "40 updates" in encoder.source
     images = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 24), dtype=np.uint8)
     embed = jax.jit(lambda params, x: embed_images(encoder.config, params, x))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from molphenix_jax.runtime.metrics import read_metrics
 from molphenix_jax.tasks.embed_molecules import EmbedError, embed_file
 from molphenix_jax.tasks.molecule_encoder import PretrainedError, load_encoder, take_weights
 from molphenix_jax.tasks.property_pretraining.run import PropertyRun
+from molphenix_jax.trained.folder import ModelError
 from tests import tiny
 from tests.tasks.property_pretraining.tiny_labels import config, table
 
@@ -183,19 +185,25 @@ def test_an_encoder_of_another_featuriser_is_refused(finished, tmp_path):
     workdir, _, _ = finished
     molecules = tmp_path / "molecules.csv"
     pd.DataFrame({"SMILES": ["CCO"]}).to_csv(molecules, index=False)
-    path = workdir / "featuriser.json"
-    kept = path.read_text()
-    path.write_text(json.dumps({**json.loads(kept), "graphs": "0+rdkit1999"}))
-    try:
-        with pytest.raises(PretrainedError, match="featuriser 0.rdkit1999"):
-            embed_file(molecules, encoder=workdir, out=tmp_path / "e.parquet", layers=("graph",))
-    finally:
-        path.write_text(kept)
+    run = shutil.copytree(workdir, tmp_path / "run")
+    request = {"encoder": run, "out": tmp_path / "e.parquet", "layers": ("graph",)}
+    path = run / "model" / "model.json"
+    told = json.loads(path.read_text())
+    told["featuriser"]["graphs"] = "0+rdkit1999"
+    path.write_text(json.dumps(told))
+    with pytest.raises(ModelError, match="featuriser 0.rdkit1999"):
+        embed_file(molecules, **request)
+    # Without a finished model it is the run that says so.
+    shutil.rmtree(run / "model")
+    path = run / "featuriser.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "graphs": "0+rdkit1999"}))
+    with pytest.raises(PretrainedError, match="featuriser 0.rdkit1999"):
+        embed_file(molecules, **request)
 
 
 def test_every_weight_that_does_not_fit_is_named(finished):
     workdir, _, _ = finished
-    _, params = load_encoder(workdir)
+    params = load_encoder(workdir).params
     same = take_weights(jax.tree.map(lambda x: x, params), params, source="run")
     jax.tree.map(np.testing.assert_array_equal, same, params)
     changed = jax.tree.map(lambda x: x, params)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from molphenix_jax.tasks.align.inputs import CLIP_SD, fit_scaling
+from molphenix_jax.trained.scaling import CLIP_SD, fit_scaling
 
 RNG = np.random.default_rng(0)
 

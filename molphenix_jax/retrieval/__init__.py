@@ -1,0 +1,5 @@
+"""A trained model in use: molecules and profiles into the joint space."""
+
+from molphenix_jax.retrieval.model import Model, load
+
+__all__ = ["Model", "load"]

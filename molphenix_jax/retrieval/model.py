@@ -1,0 +1,263 @@
+"""A trained model in three lines, without the screen that it was trained on.
+
+model = molphenix_jax.load("runs/s2l")
+z_m = model.embed_molecules(["CCO", "c1ccccc1"], concentration_um=10.0)
+z_x = model.embed_profiles(wells, controls="is_dmso", groups="plate")
+similarity = z_x @ z_m.T
+"""
+
+import pathlib
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Shaped
+from numpy.typing import ArrayLike
+
+from molphenix_jax.molecules import standardise
+from molphenix_jax.retrieval.molecules import MoleculeFeatures
+from molphenix_jax.retrieval.profiles import Profiles
+from molphenix_jax.trained.alignment import Alignment, read_alignment
+from molphenix_jax.trained.folder import ModelError, ModelFolder, find_model, read_config
+from molphenix_jax.trained.sides import ImageSide, PhenomicSide
+from molphenix_jax.wells.conditions.values import listed_levels
+
+
+def load(path: str | pathlib.Path, *, fold: int | None = None) -> "Model":
+    """Loads a trained alignment model; neither its screen nor any cache is needed.
+
+    Args:
+        path: The --workdir of a run, or a model folder (`RUN/model`, or one that was exported).
+        fold: Which fold's model, where the run has several.
+
+    Raises:
+        ModelError: There is none, it is damaged, or it is of another kind.
+    """
+    return Model(*read_alignment(find_model(path, fold=fold)))
+
+
+class Model:
+    """A trained model: molecules at concentrations and profiles become unit vectors of one space.
+
+    The members of an ensemble are joined: a dot product of two embeddings is the mean of the
+    members' cosines.
+    """
+
+    def __init__(self, folder: ModelFolder, trained: Alignment):
+        self._folder, self._trained = folder, trained
+        self._molecules = MoleculeFeatures(trained)
+        self._profiles = Profiles(trained)
+
+    def __repr__(self) -> str:
+        about, side = self._trained.about, self._trained.molecular
+        fitted, screen = about["trained"], about["screen"]
+        doses = ", ".join(f"{dose:.3g}" for dose in self.doses_um)
+        inputs = [*side.blocks, *(["graphs"] if side.encoder else [])]
+        told = [listed_levels(name, levels) for name, levels in self.conditions.items()]
+        lines = [
+            f"molphenix model of {self._folder.path}",
+            f"trained on {screen['name']}: {fitted['pairs']:,} perturbations of "
+            f"{fitted['molecules']:,} molecules, {fitted['updates']:,} updates of "
+            f"{fitted['loss']}, {fitted['members']} members",
+            f"molecules by {', '.join(inputs)} and dose ({side.dose.kind}; trained at {doses} µM)"
+            + (f", told {'; '.join(told)}" if told else ""),
+            f"wells by {self._profiles.described()}",
+        ]
+        return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every field of the config that it was trained with."""
+        return read_config(self._folder)
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Provenance: `screen`, `featuriser`, `trained`, `version`."""
+        return self._trained.about
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights: two models are one where it is equal."""
+        return self._folder.digest
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Features of a well, in the order that arrays have them."""
+        return self._trained.feature_names
+
+    @property
+    def doses_um(self) -> Float[np.ndarray, " k"]:
+        """The concentrations in µM that it was trained at, ascending."""
+        return 10.0 ** np.array(self._trained.molecular.dose.grid_log10)
+
+    @property
+    def conditions(self) -> dict[str, tuple[str, ...]]:
+        """What it has to be told beside molecule and dose, each with the values that it knows."""
+        return self._trained.molecular.conditions.levels
+
+    @property
+    def molecules(self) -> pd.DataFrame:
+        """Molecules of its screen: inchikey, smiles, split (train: it has learned from them)."""
+        return self._trained.splits
+
+    @property
+    def null_profiles(self) -> Float[np.ndarray, "n d"]:
+        """Corrected profiles of single control wells of its screen."""
+        return self._trained.null.profile
+
+    def has_trained_on(self, smiles: Sequence[str] | pd.Series) -> Bool[np.ndarray, " n"]:
+        """Whether each molecule, its stereo ignored, is one that the model learned from.
+
+        Its profile is no evidence that the model generalises. False where it cannot be read.
+        """
+        table = self._trained.splits
+        seen = set(table.loc[table["split"] == "train", "inchikey"].str[:14])
+        keys = standardise(list(smiles))["inchikey"]
+        return np.array([isinstance(key, str) and key[:14] in seen for key in keys], bool)
+
+    def embed_molecules(
+        self,
+        smiles: str | Sequence[str] | pd.Series,
+        *,
+        concentration_um: float | ArrayLike,
+        conditions: Mapping[str, Any] | None = None,
+        embeddings: Mapping[str, ArrayLike] | None = None,
+        invalid: str = "raise",
+    ) -> Float[np.ndarray, "n e"]:
+        """z_m of molecules at concentrations.
+
+        Args:
+            smiles: n SMILES; salts and charges are settled as in training.
+            concentration_um: In µM, one for all or one for each.
+            conditions: A value for each of `self.conditions`, if there are any.
+            embeddings: For each block that is no fingerprint of this package: its rows [n, k].
+            invalid: "raise" stops at a molecule that cannot be used; "nan" gives it NaNs.
+
+        Returns:
+            Unit vectors, float32, a row for each SMILES.
+
+        Raises:
+            ModelError: A molecule, concentration or condition that cannot be used; it names the
+                first, or the featuriser is not the one of the training.
+        """
+        texts = [smiles] if isinstance(smiles, str) else list(smiles)
+        if invalid not in ("raise", "nan"):
+            raise ModelError(f"invalid={invalid!r}: raise or nan")
+        dose = _concentrations(concentration_um, len(texts))
+        side = self._trained.molecular
+        if n_off := int(side.dose.off_grid(dose).sum()):
+            warnings.warn(
+                f"{n_off} of {len(dose)} concentrations are none that the model was trained at "
+                f"({', '.join(f'{d:.3g}' for d in self.doses_um)} µM): they count as the nearest",
+                stacklevel=2,
+            )
+        found = self._molecules.of(texts, embeddings or {}, invalid=invalid)
+        told = self._molecules.told(conditions or {})
+        z = np.full((len(texts), self.width), np.nan, np.float32)
+        z[found.rows] = found.embed(self._trained, dose[found.rows], told)
+        return z
+
+    def embed_profiles(
+        self,
+        profiles: pd.DataFrame | Float[ArrayLike, "n d"],
+        *,
+        controls: str | ArrayLike | pd.DataFrame | None = None,
+        groups: str | Shaped[ArrayLike, " n"] | None = None,
+        average: str | Shaped[ArrayLike, " n"] | None = None,
+        corrected: bool = False,
+    ) -> Float[np.ndarray, "m e"]:
+        """z_x of wells, or of the profiles that they average to.
+
+        Args:
+            profiles: A row for each well: raw features. Of a table the columns of
+                `self.feature_names` are taken, in whatever order, or its list column `embedding`;
+                an array has them in that order.
+            controls: See `correct`.
+            groups: See `correct`.
+            average: A label for each row, or the column that has them: rows of one label are
+                averaged after the correction, as replicates are. Without it each row is a profile.
+            corrected: The rows are corrected already, by `correct`.
+
+        Returns:
+            Unit vectors, float32: a row for each row or, where these are averaged, for each label,
+            in the order in which labels appear (`pandas.unique`).
+
+        Raises:
+            ModelError: Other features, NaN, or controls that are missing or too few.
+        """
+        side = self._profile_side()
+        if corrected:
+            x = self._profiles.array(profiles, corrected=True)
+        else:
+            x = self._profiles.correct(profiles, controls, groups)
+        if average is not None:
+            labels = self._profiles.column(profiles, average, len(x), "average")
+            code, names = pd.factorize(labels, use_na_sentinel=True)
+            if (code < 0).any():
+                raise ModelError(f"average: row {int((code < 0).argmax())} has no label")
+            sums = np.zeros((len(names), x.shape[1]))
+            np.add.at(sums, code, x)
+            x = (sums / np.bincount(code)[:, None]).astype(np.float32)
+        return side.embed(self._trained.params, x)
+
+    def correct(
+        self,
+        wells: pd.DataFrame | Float[ArrayLike, "n d"],
+        *,
+        controls: str | ArrayLike | pd.DataFrame | None = None,
+        groups: str | Shaped[ArrayLike, " n"] | None = None,
+    ) -> Float[np.ndarray, "n d"]:
+        """Wells in the space of the training profiles: corrected by their own controls.
+
+        Args:
+            wells: As `profiles` of `embed_profiles`.
+            controls: Which rows are negative controls: a column of the table, or a truth value for
+                each row. Or control wells of their own, as a table or an array [m, d]; then all
+                wells are one group. None: the wells are of groups of the training screen, whose
+                statistics are kept.
+            groups: The plate (or batch) of each row, or the column that tells it; None: one.
+
+        Raises:
+            ModelError: As `embed_profiles`.
+        """
+        self._profile_side()
+        return self._profiles.correct(wells, controls, groups)
+
+    def embed_images(self, images: ArrayLike) -> Float[np.ndarray, "n e"]:
+        """z_x of images of a model that was trained on such.
+
+        Args:
+            images: uint8 [n, c, h, w], channels and size as in training (`about["images"]`).
+
+        Raises:
+            ModelError: The model takes profiles, or the images are of another kind.
+        """
+        return self._profiles.embed_images(np.asarray(images))
+
+    @property
+    def width(self) -> int:
+        """Length of an embedding."""
+        return self._trained.molecular.model.dim * self._trained.about["trained"]["members"]
+
+    def _profile_side(self) -> PhenomicSide:
+        if isinstance(self._trained.phenomic, ImageSide):
+            raise ModelError(f"{self._folder.path} was trained on images: use embed_images")
+        return self._trained.phenomic
+
+
+def _concentrations(given: float | ArrayLike, n: int) -> Float[np.ndarray, " n"]:
+    try:
+        dose = np.broadcast_to(np.asarray(given, np.float64), (n,))
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"concentration_um: one number in µM, or one for each of {n} molecules ({error})"
+        ) from error
+    bad = np.flatnonzero(~(np.isfinite(dose) & (dose > 0)))
+    if len(bad):
+        raise ModelError(
+            f"concentration_um: {dose[bad[0]]:g} (molecule {bad[0]}) is no concentration above 0 µM"
+        )
+    return dose

@@ -1,0 +1,186 @@
+"""SMILES to what the molecule side of a trained model takes."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
+
+from molphenix_jax.molecules import FEATURISER_VERSION, FINGERPRINTS, featurise, standardise
+from molphenix_jax.molecules.graphs import (
+    GRAPH_FEATURISER_VERSION,
+    MolecularGraph,
+    featurise_graphs,
+)
+from molphenix_jax.trained.alignment import Alignment
+from molphenix_jax.trained.folder import ModelError
+from molphenix_jax.trained.graph_embedder import GraphEmbedder
+from molphenix_jax.trained.sides import MoleculeRows
+from molphenix_jax.wells.conditions.values import Conditions, listed_levels
+
+GRAPHS_AT_ONCE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Featurised:
+    """Usable molecules of n that were given.
+
+    Attributes:
+        rows: Their rows among those given.
+        blocks: Their feature blocks.
+        graphs: Their graphs, where the model takes such.
+    """
+
+    rows: Int[np.ndarray, " k"]
+    blocks: Mapping[str, np.ndarray]
+    graphs: Sequence[MolecularGraph]
+
+    def embed(
+        self, trained: Alignment, concentration_um: Float[np.ndarray, " k"], told: np.ndarray
+    ) -> Float[np.ndarray, "k e"]:
+        """z_m of them."""
+        side, encoded = trained.molecular, None
+        if not len(self.rows):
+            return np.zeros((0, 1), np.float32)
+        if side.encoder:
+            embedder = GraphEmbedder(side.encoder, self.graphs, batch_size=GRAPHS_AT_ONCE)
+            weights = {"params": trained.params["params"]["encoder"]}
+            encoded = embedder(weights, ("graph",))
+
+        def rows_of(k: np.ndarray) -> MoleculeRows:
+            return MoleculeRows(
+                {name: block[k] for name, block in self.blocks.items()},
+                concentration_um[k].astype(np.float32),
+                np.repeat(told, len(k), axis=0),
+                None if encoded is None else encoded[:, k],
+            )
+
+        return side.embed(trained.params, rows_of, len(self.rows))
+
+
+class MoleculeFeatures:
+    """Makes the features of a model's molecule side."""
+
+    def __init__(self, trained: Alignment):
+        self._side, self._widths = trained.molecular, trained.block_widths
+        self._made_by = trained.about["featuriser"]
+
+    def of(
+        self, smiles: Sequence[Any], embeddings: Mapping[str, ArrayLike], *, invalid: str
+    ) -> Featurised:
+        """Standardises and featurises.
+
+        Args:
+            smiles: n SMILES.
+            embeddings: Rows [n, k] of the blocks that are not computed here.
+            invalid: raise or nan, see `Model.embed_molecules`.
+
+        Raises:
+            ModelError: See there.
+        """
+        computed = [name for name in self._side.blocks if name in FINGERPRINTS]
+        self._need_same_featuriser(computed)
+        given = self._given(embeddings, [b for b in self._side.blocks if b not in computed], smiles)
+        table = standardise(list(smiles))
+        errors: dict[int, str] = {
+            i: str(error) for i, error in enumerate(table["error"]) if error is not None
+        }
+        texts = table["smiles"].tolist()
+        graphs: list[Any] = [None] * len(texts)
+        if self._side.encoder:
+            usable = [i for i in range(len(texts)) if i not in errors]
+            found, without = featurise_graphs(
+                [texts[i] for i in usable], max_atoms=self._made_by["max_atoms"]
+            )
+            for i, graph in zip(usable, found, strict=True):
+                graphs[i] = graph
+            for row, reason in zip(without["row"], without["reason"], strict=True):
+                errors[usable[row]] = reason
+        if errors and invalid == "raise":
+            first = min(errors)
+            raise ModelError(
+                f"{len(errors)} of {len(texts)} molecules cannot be used, the first is number "
+                f"{first}, {smiles[first]!r}: {errors[first]}; leave them out, or invalid='nan'"
+            )
+        rows = np.array([i for i in range(len(texts)) if i not in errors], np.int64)
+        kept = [texts[i] for i in rows]
+        blocks = {name: featurise(kept, name) for name in computed}
+        blocks |= {name: block[rows] for name, block in given.items()}
+        return Featurised(rows, blocks, [graphs[i] for i in rows] if self._side.encoder else [])
+
+    def told(self, conditions: Mapping[str, Any]) -> Float[np.ndarray, "1 c"]:
+        """What the molecule side is told of the conditions.
+
+        Raises:
+            ModelError: One is missing, unknown, or has a value that was not trained.
+        """
+        trained = self._side.conditions
+        for name, levels in trained.levels.items():
+            if name not in conditions:
+                raise ModelError(
+                    f"conditions: the model has to be told {name}, one of "
+                    f"{listed_levels(name, levels)}: conditions={{{name!r}: {levels[0]!r}}}"
+                )
+        if unknown := sorted(set(conditions) - set(trained.levels)):
+            takes = ", ".join(trained.levels) or "none"
+            raise ModelError(
+                f"conditions: {', '.join(unknown)} is none that the model takes: {takes}"
+            )
+        names = tuple(trained.levels)
+        values = tuple(_level(conditions[name]) for name in names)
+        told = Conditions(names, (values,)).encoded(trained)
+        for name, value in zip(names, values, strict=True):
+            alone = Conditions((name,), ((value,),)).encoded(_only(trained, name))
+            if np.isnan(alone).any():
+                raise ModelError(
+                    f"conditions: {name} = {value} was not trained; there are "
+                    f"{listed_levels(name, trained.levels[name])}"
+                )
+        return told
+
+    def _given(
+        self, embeddings: Mapping[str, ArrayLike], names: Sequence[str], smiles: Sequence[Any]
+    ) -> dict[str, np.ndarray]:
+        if unknown := sorted(set(embeddings) - set(names)):
+            raise ModelError(
+                f"embeddings: the model takes no block {unknown[0]!r} from outside, only "
+                f"{', '.join(names) or 'none'}"
+            )
+        found = {}
+        for name in names:
+            if name not in embeddings:
+                raise ModelError(
+                    f"the model was trained with embeddings {name!r} of a file: give those of "
+                    f"these molecules as embeddings={{{name!r}: array}}"
+                )
+            block = np.asarray(embeddings[name], np.float32)
+            wanted = (len(smiles), self._widths[name])
+            if block.shape != wanted or not np.isfinite(block).all():
+                raise ModelError(
+                    f"embeddings[{name!r}]: {wanted} finite numbers are needed, found {block.shape}"
+                )
+            found[name] = block
+        return found
+
+    def _need_same_featuriser(self, computed: Sequence[str]) -> None:
+        pairs = [(self._made_by["features"], FEATURISER_VERSION)] if computed else []
+        if self._side.encoder:
+            pairs.append((self._made_by["graphs"], GRAPH_FEATURISER_VERSION))
+        for was, now in pairs:
+            if was != now:
+                raise ModelError(
+                    f"the model was trained on molecules of featuriser {was}; this is {now}, whose "
+                    "features are not the same: install the versions that it names, or train anew"
+                )
+
+
+def _level(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _only(trained: Conditions, name: str) -> Conditions:
+    """The conditions by one of their columns."""
+    j = trained.columns.index(name)
+    return Conditions((name,), tuple((value[j],) for value in trained.values))

@@ -1,0 +1,219 @@
+"""The two sides of an alignment model: what each takes from raw inputs to its tower, and beyond.
+
+Training and use share them. They hold what was fitted on the training data (`InputScaling`, the
+dose grid, the conditions), and no weights: these come with each call, members first.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from molphenix_jax.models import ConcentrationEncoding, joint_embedding
+from molphenix_jax.models.mpnn import MPNNConfig
+from molphenix_jax.trained.scaling import InputScaling
+from molphenix_jax.wells.conditions.values import Conditions
+
+_CHUNK, _IMAGE_CHUNK = 4096, 64  # rows, and images, embedded at once
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PhenomicSide:
+    """From corrected profiles to z_x.
+
+    Attributes:
+        model: Has the method `embed_profiles`.
+        scaling: From a profile to the tower's input.
+    """
+
+    model: Any
+    scaling: InputScaling
+
+    def embed(self, params: Any, profiles: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n e"]:
+        """z_x of corrected profiles, the embeddings of the members joined."""
+        return in_chunks(
+            lambda x: joint_embedding(self._apply(params, self.scaling(x))), profiles, _CHUNK
+        )
+
+    @functools.cached_property
+    def _apply(self) -> Any:
+        return jax.jit(
+            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_profiles"), (0, None))
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageSide:
+    """From images to z_x.
+
+    Attributes:
+        model: Has the method `embed_profiles`.
+        mean: Mean of each channel over the training images, of values from 0 to 1.
+        std: Standard deviation of the same; 1 for a channel of one value.
+    """
+
+    model: Any
+    mean: Float[np.ndarray, " c"]
+    std: Float[np.ndarray, " c"]
+
+    def standardised(self, images: UInt8[Array, "n c h w"]) -> Float[Array, "n c h w"]:
+        """Each channel less its training mean, over its training standard deviation."""
+        mean, std = (jnp.reshape(jnp.asarray(x), (1, -1, 1, 1)) for x in (self.mean, self.std))
+        return (images.astype(jnp.float32) / 255.0 - mean) / std
+
+    def embed(
+        self,
+        params: Any,
+        images_of: Callable[[Int[np.ndarray, " k"]], UInt8[np.ndarray, "k c h w"]],
+        n: int,
+    ) -> Float[np.ndarray, "members n e"]:
+        """z_x of n images under each member, unit vectors.
+
+        Args:
+            params: Parameters [members, …].
+            images_of: Gives the images of some numbers below n; asked for a chunk at a time.
+            n: How many images there are.
+        """
+
+        def embed(numbers: np.ndarray) -> Array:
+            return self._apply(params, self.standardised(jnp.asarray(images_of(numbers))))
+
+        return in_chunks(embed, np.arange(n), _IMAGE_CHUNK, axis=1, always_pad=True)
+
+    @functools.cached_property
+    def _apply(self) -> Any:
+        return jax.jit(
+            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_profiles"), (0, None))
+        )
+
+
+class MoleculeRows(NamedTuple):
+    """What the molecule side takes of n (molecule, concentration, condition).
+
+    Attributes:
+        blocks: Feature blocks by name, unpacked.
+        concentration_um: In µM.
+        told: Their conditions as `Conditions.encoded` gives them.
+        encoded: Embeddings of the molecule encoder, where the model has one.
+    """
+
+    blocks: Mapping[str, Any]
+    concentration_um: Float[np.ndarray | Array, " n"]
+    told: Float[np.ndarray | Array, "n c"]
+    encoded: Float[np.ndarray | Array, "members n k"] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MoleculeSide:
+    """From molecules at concentrations to z_m.
+
+    Attributes:
+        model: Has the method `embed_molecules`.
+        blocks: Names of the feature blocks, in the order of their columns.
+        scaling: From the blocks, side by side, to inputs of the tower.
+        dose: The concentration encoding.
+        conditions: Those of the training screen.
+        encoder: Sizes of the molecule encoder that was trained with the heads, if any; its weights
+            are the parameters under `encoder`.
+    """
+
+    model: Any
+    blocks: tuple[str, ...]
+    scaling: InputScaling
+    dose: ConcentrationEncoding
+    conditions: Conditions
+    encoder: MPNNConfig | None = None
+
+    @property
+    def width(self) -> int:
+        """Columns of the tower's input, apart from what the encoder adds."""
+        told = self.conditions.encoded(self.conditions).shape[1]
+        return (self.scaling.width if self.blocks else 0) + self.dose.width + told
+
+    def inputs(
+        self,
+        blocks: Mapping[str, Any],
+        concentration_um: Float[Array, " n"],
+        told: Float[Array, "n c"],
+    ) -> Float[Array, "n k"]:
+        """Scaled blocks, the concentration encoding and that of the condition, side by side."""
+        dose = self.dose(concentration_um)
+        if not self.blocks:
+            return jnp.concatenate([dose, told], axis=1)
+        columns = [jnp.asarray(blocks[name], jnp.float32) for name in self.blocks]
+        scaled = self.scaling(jnp.concatenate(columns, axis=1))
+        return jnp.concatenate([scaled, dose, told], axis=1)
+
+    def embed(
+        self, params: Any, rows_of: Callable[[Int[np.ndarray, " k"]], MoleculeRows], n: int
+    ) -> Float[np.ndarray, "n e"]:
+        """z_m of n rows, the embeddings of the members joined.
+
+        Args:
+            params: Parameters [members, …].
+            rows_of: Gives the rows of some numbers below n; asked for a chunk at a time.
+            n: How many rows there are.
+        """
+
+        def embed(numbers: np.ndarray) -> Array:
+            rows = rows_of(numbers)
+            plain = self.inputs(
+                rows.blocks, jnp.asarray(rows.concentration_um), jnp.asarray(rows.told)
+            )
+            if rows.encoded is None:
+                return joint_embedding(self._apply(params, plain))
+            graph = row_norm(jnp.asarray(rows.encoded))
+            both = [graph, jnp.broadcast_to(plain[None], (len(graph), *plain.shape))]
+            return joint_embedding(self._apply_encoded(params, jnp.concatenate(both, axis=2)))
+
+        return in_chunks(embed, np.arange(n), _CHUNK)
+
+    @functools.cached_property
+    def _apply(self) -> Any:
+        return jax.jit(jax.vmap(self._embed_molecules, (0, None)))
+
+    @functools.cached_property
+    def _apply_encoded(self) -> Any:
+        return jax.jit(jax.vmap(self._embed_molecules, (0, 0)))
+
+    def _embed_molecules(self, params: Any, x: Array) -> Array:
+        return self.model.apply(params, x, method="embed_molecules")
+
+
+def row_norm(x: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
+    """Rows at mean 0 and variance 1: an embedding at the scale of the blocks beside it."""
+    x = x - x.mean(axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
+
+
+def in_chunks(
+    embed: Callable[[Any], Array],
+    rows: np.ndarray,
+    size: int,
+    *,
+    axis: int = 0,
+    always_pad: bool = False,
+) -> np.ndarray:
+    """Applies `embed` to chunks of one padded size, so that it compiles once.
+
+    Args:
+        embed: From k rows to an array with k along `axis`.
+        rows: What it is applied to.
+        size: Of a chunk.
+        axis: See `embed`.
+        always_pad: Also where all rows are fewer than a chunk, so that any number compiles once.
+    """
+    if len(rows) <= size and not always_pad:
+        return np.asarray(embed(rows))
+    parts = []
+    for start in range(0, len(rows), size):
+        chunk = rows[start : start + size]
+        padded = np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
+        found = np.asarray(embed(padded))
+        parts.append(np.take(found, np.arange(len(chunk)), axis=axis))
+    return np.concatenate(parts, axis=axis)

@@ -128,9 +128,11 @@ def _key_column(path: pathlib.Path, columns: list[str]) -> str:
 
 def _read_table(file: TableFile) -> tuple[list[str], np.ndarray]:
     path, names = file.path, file.schema.names
-    key = names[0] if file.arrays else _key_column(path, names)
+    key = names[0] if file.kind in ("npz", "HDF5") else _key_column(path, names)
     lists = [field.name for field in file.schema if is_list(field.type)]
     numeric = [f.name for f in file.schema if is_number(f.type) and f.name != key]
+    if file.profile:
+        numeric = list(file.profile)
     if len(lists) > 1:
         raise EmbeddingsError(
             f"{path}: one list column of embeddings is needed, has {', '.join(lists)}"

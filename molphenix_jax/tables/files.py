@@ -1,4 +1,4 @@
-"""Files as streams of Arrow tables: Parquet, CSV (also .gz), and arrays with names (npz, HDF5).
+"""Files as streams of Arrow tables: Parquet, CSV (also .gz), AnnData, named arrays (npz, HDF5).
 
 A file is opened by its content, not by its name. Its schema is known after a look at its first
 rows; after that it is read in batches, never as a whole.
@@ -26,6 +26,7 @@ from molphenix_jax.tables.columns import (
     short,
 )
 from molphenix_jax.tables.csv_text import GZIP, Dialect, dialect_of, unpacked_head
+from molphenix_jax.tables.formats.anndata import OBSM, AnnData, is_anndata, open_anndata
 from molphenix_jax.tables.formats.arrays import NamedArrays, open_named_arrays
 from molphenix_jax.tables.formats.unpacked import refuse_exploding
 from molphenix_jax.tables.numbers import Style, are_codes, numbers_of, sample, style_of
@@ -69,16 +70,18 @@ class TableFile:
             them as numbers, but for those whose commas may be decimal points or not ("?").
         codes: columns of text that hold whole numbers alone, beside columns of numbers.
         arrays: reads a file that is neither Parquet nor CSV.
+        profile: the columns that the file itself says are features; () where it does not.
     """
 
     path: pathlib.Path
-    kind: Literal["parquet", "csv", "npz", "HDF5"]
+    kind: Literal["parquet", "csv", "npz", "HDF5", "h5ad"]
     schema: pa.Schema
     parts: tuple[tuple[int, int], ...]
     dialect: Dialect | None = None
     styles: Mapping[str, Style] = dataclasses.field(default_factory=dict)
     codes: tuple[str, ...] = ()
-    arrays: NamedArrays | None = None
+    arrays: NamedArrays | AnnData | None = None
+    profile: tuple[str, ...] = ()
 
     def batches(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of a part, a batch at a time; only some columns.
@@ -136,8 +139,12 @@ class TableFile:
             yield pa.table(arrays, names=columns)
 
 
-def open_file(path: pathlib.Path) -> TableFile:
+def open_file(path: pathlib.Path, *, wanted: Sequence[str] = ()) -> TableFile:
     """Opens a table.
+
+    Args:
+        path: the file.
+        wanted: columns that the user names, for files that have more than they show.
 
     Raises:
         WellsError: the file is missing, empty, or of another format.
@@ -150,6 +157,8 @@ def open_file(path: pathlib.Path) -> TableFile:
     if head.startswith(b"PK") and path.suffix.lower() == ".npz":
         return _open_arrays(path, "npz")
     if head.startswith(b"\x89HDF"):
+        if is_anndata(path):
+            return _open_anndata(path, wanted)
         return _open_arrays(path, "HDF5")
     head = text_head(path, head)
     for begins, what in _WRITTEN:
@@ -196,8 +205,9 @@ def text_head(path: pathlib.Path, head: bytes) -> bytes:
 
 
 def describe_dialects(files: Iterable[TableFile]) -> list[str]:
-    """What is unusual about the CSV files and how it was read, in sentences."""
-    return [note for file in files if file.dialect for note in file.dialect.notes]
+    """What is unusual about the files and how it was read, in sentences."""
+    told = [source for file in files for source in (file.dialect, file.arrays) if source]
+    return [note for source in told for note in source.notes]
 
 
 def describe_styles(files: Iterable[TableFile]) -> list[str]:
@@ -297,6 +307,13 @@ def _refuse_columns(path: pathlib.Path, schema: pa.Schema) -> None:
 def _open_arrays(path: pathlib.Path, kind: Literal["npz", "HDF5"]) -> TableFile:
     arrays = open_named_arrays(path, kind)
     return TableFile(path, kind, arrays.schema, ((0, 0),), arrays=arrays)
+
+
+def _open_anndata(path: pathlib.Path, wanted: Sequence[str]) -> TableFile:
+    found = open_anndata(path, wanted)
+    _refuse_columns(path, found.schema)
+    profile = (*found.features, *(name for name in found.schema.names if name.startswith(OBSM)))
+    return TableFile(path, "h5ad", found.schema, ((0, 0),), arrays=found, profile=profile)
 
 
 def _open_csv(path: pathlib.Path, head: bytes) -> TableFile:

@@ -78,15 +78,17 @@ class TextTable:
 
 
 def open_text(path: pathlib.Path) -> TextTable:
-    """Opens a CSV or Parquet file, also compressed by gzip.
+    """Opens a CSV or Parquet file, also compressed by gzip, or the obs of an .h5ad.
 
     Raises:
         WellsError: it is missing, damaged, or of another format.
     """
     file = open_file(path)
-    if file.arrays is not None:
+    if file.kind in ("npz", "HDF5"):
         raise WellsError(f"{path}: a table is needed, as CSV or Parquet; this is {file.kind}")
-    names = [f.name for f in file.schema if not pa.types.is_nested(f.type)]
+    names = [
+        f.name for f in file.schema if not pa.types.is_nested(f.type) and f.name not in file.profile
+    ]
     # Without styles: text stays text, "007" and all.
     plain = dataclasses.replace(file, styles={})
     return TextTable(path, tuple(names), tuple(describe_dialects([file])), plain)

@@ -183,9 +183,10 @@ def open_wells(
         WellsError: a file cannot be read, or there is no SMILES or feature column.
     """
     path, layout = str(sources), LAYOUTS[sources.layout]
-    tables = [open_file(file) for file in sources.tables]
-    joins = [open_file(file) for file in sources.join]
-    holders = [open_file(file) for file in sources.embeddings] or tables
+    given = tuple(columns.values())
+    tables = [open_file(file, wanted=given) for file in sources.tables]
+    joins = [open_file(file, wanted=given) for file in sources.join]
+    holders = [open_file(file, wanted=given) for file in sources.embeddings] or tables
     files = [*tables, *joins, *(holders if holders is not tables else ())]
     notes = [*describe_dialects(files), *describe_styles(files)]
     schema = _common(tables, notes)
@@ -200,6 +201,9 @@ def open_wells(
         for n in holder_schema.names
         if n not in keys and (holders is tables or n not in schema.names)
     ]
+    if any(file.kind == "h5ad" for file in holders):  # which says itself what is a feature
+        profile = {name for file in holders for name in file.profile}
+        own = [n for n in own if n in profile or not is_number(holder_schema.field(n).type)]
 
     names, joined_by = (
         layout.with_derived(with_well(list(dict.fromkeys([*schema.names, *own])))),

@@ -51,12 +51,14 @@ class NamedArrays:
         kind: its format.
         names: what the array of names is called.
         width: d.
+        notes: nothing: all that it holds is read.
     """
 
     path: pathlib.Path
     kind: Literal["npz", "HDF5"]
     names: str
     width: int
+    notes: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:

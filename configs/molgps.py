@@ -14,7 +14,7 @@ Any field of `molphenix_jax/tasks/property_pretraining/config.py` follows as
 `--config.train.steps=20000`, lists by commas (`--config.data.labels=A.csv.gz,B.parquet`). Use the
 encoder afterwards with `molphenix embed`, or train it on with `configs/s2l.py:pretrained=RUN`.
 Expect the error of held-back molecules for each group of labels, and with --config.eval.targets a
-table beside baselines (docs/molecules.md).
+table beside baselines (docs/molecules.md); 3 GiB of memory for the defaults.
 """
 
 from molphenix_jax.runtime.config import parse_arg

@@ -26,6 +26,7 @@ Spec = TypeVar("Spec")
 ROOMS = {
     "loss": "molphenix_jax.losses",
     "concentration": "molphenix_jax.models",
+    "molecule_encoder": "molphenix_jax.molecules",
     "image_encoder": "molphenix_jax.images",
     "layout": "molphenix_jax.images",
     "baseline": "molphenix_jax.evaluation",

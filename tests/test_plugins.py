@@ -18,6 +18,7 @@ from molphenix_jax import plugins, tasks
 from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES
 from molphenix_jax.models import ConcentrationEncoding, ConcentrationSpec
+from molphenix_jax.molecules import MoleculeEncoderSpec, column_names, featurise
 from molphenix_jax.parts import ROOMS, PartError, forget
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from tests import tiny
@@ -103,6 +104,36 @@ def test_a_loss_an_encoding_and_a_baseline_train_together(molphenix, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_molecule_encoder_is_a_block_of_training_and_of_prepare(molphenix, tmp_path):
+    config = ("--config=s2l:size=tiny,molecules=maccs+letters", "--workdir=run", *FEW)
+    molphenix("train", "--plugin=letters.py", *config, "--config.eval.baselines=")
+    screen = json.loads((tmp_path / "run" / "screen.json").read_text())
+    assert screen["parameters"]["blocks"] == ["maccs", "letters"]
+    assert screen["parameters"]["molecule_encoders"] == {"letters": "1"}
+    molphenix("evaluate", "--workdir=run")
+    said = molphenix("train", *config, status=2)
+    assert "molecules='letters' is unknown; choose one of morgan, maccs, rdkit, physchem" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([[1.0]], r"'mine' gives \[1, 1\] for 2 molecules; it has to give \[2, 2\]"),
+        ([[1.0, 2.0], [np.nan, 0.0]], "'mine' gives no finite numbers for 'CCO'"),
+    ],
+)
+def test_a_molecule_encoder_that_gives_something_else_is_a_sentence(given, message):
+    spec = MoleculeEncoderSpec(lambda smiles: given, width=2)
+    molphenix_jax.register("molecule_encoder", "mine", spec)
+    try:
+        with pytest.raises(PartError, match=message):
+            featurise(["C", "CCO"], "mine")
+        assert column_names("mine") == ["mine_0", "mine_1"]
+    finally:
+        forget([("molecule_encoder", "mine")])
+
+
+@pytest.mark.slow
 def test_a_task_trains_continues_and_is_evaluated(molphenix, tmp_path):
     train = ("train", "--plugin=line.py", "--config=line.py", "--workdir=run")
     said = molphenix(*train, "--config.data.slope=3.0")
@@ -151,6 +182,7 @@ def flat_plates(folder: pathlib.Path) -> None:
     [
         ("concentration", print, "must be a ConcentrationSpec"),
         ("image_encoder", print, "must be a ImageEncoderSpec"),
+        ("molecule_encoder", print, "must be a MoleculeEncoderSpec"),
         ("layout", lambda images: None, "must be a function (images, index, channels, take) that"),
         ("baseline", 3, "must be a function (data) that gives a Prediction"),
         ("task", tasks.align, "must be a TaskSpec"),

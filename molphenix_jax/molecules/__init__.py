@@ -5,8 +5,10 @@ from molphenix_jax.molecules.embeddings import load_embeddings
 from molphenix_jax.molecules.fingerprints import (
     FEATURISER_VERSION,
     FINGERPRINTS,
+    MoleculeEncoderSpec,
     column_names,
     descriptors,
+    encoder_versions,
     featurise,
     tanimoto,
 )
@@ -17,11 +19,13 @@ from molphenix_jax.molecules.substructures import match_substructures
 __all__ = [
     "FEATURISER_VERSION",
     "FINGERPRINTS",
+    "MoleculeEncoderSpec",
     "check_smiles",
     "cluster_butina",
     "column_names",
     "describe_changes",
     "descriptors",
+    "encoder_versions",
     "featurise",
     "load_embeddings",
     "match_substructures",

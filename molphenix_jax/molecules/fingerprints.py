@@ -6,10 +6,11 @@ there; the customary ones are taken.
 """
 
 import contextlib
+import dataclasses
 import functools
 import zlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import rdkit
@@ -24,6 +25,7 @@ from rdkit.Chem import (
 
 from molphenix_jax.molecules.parallel import map_distinct
 from molphenix_jax.molecules.standard.reading import parse_all
+from molphenix_jax.parts import PartError, Parts, define, of_type, register
 
 # Features change with the library that computes them: store this beside stored features.
 # 2: counter-ions by a table, combinations left out, compounds of metals kept whole. datamol, which
@@ -119,7 +121,33 @@ _BITS = {
     "morgan_r2": _Bits(2048, functools.partial(_morgan, 2)),
 }
 
-FINGERPRINTS = ("morgan", "maccs", "rdkit", "physchem", "morgan_chiral")
+
+@dataclasses.dataclass(frozen=True)
+class MoleculeEncoderSpec:
+    """A feature block as a function.
+
+    Attributes:
+        encode: n standardised SMILES to [n, width] finite numbers; a row depends on its own
+            molecule alone.
+        width: Columns.
+        bits: Whether `encode` gives 0 and 1 as uint8, which are stored packed.
+        version: Raised when the same molecules would get other numbers; "" of the blocks here,
+            whose version is `FEATURISER_VERSION`.
+    """
+
+    encode: Callable[[Sequence[str]], Any]
+    width: int
+    bits: bool = False
+    version: str = "1"
+
+
+FINGERPRINTS: Parts[MoleculeEncoderSpec] = define("molecule_encoder", of_type(MoleculeEncoderSpec))
+
+
+def encoder_versions(blocks: Sequence[str]) -> dict[str, str]:
+    """The versions of those blocks that come from outside."""
+    known = (name for name in blocks if name in FINGERPRINTS)
+    return {name: FINGERPRINTS[name].version for name in known if FINGERPRINTS[name].version}
 
 
 def featurise(
@@ -133,7 +161,7 @@ def featurise(
             (paths of up to 7 bonds, 2048 bits), `physchem` (RDKit 2D descriptors in their own
             units, which span orders of magnitude: scale them on the training molecules) or
             `morgan_chiral` (morgan with R and S, E and Z, cis and trans told apart; the others
-            give stereoisomers equal rows).
+            give stereoisomers equal rows); or a registered one.
 
     Returns:
         [n, k], uint8 of 0 and 1 for fingerprints, finite float32 for `physchem`. A molecule's row
@@ -141,9 +169,12 @@ def featurise(
 
     Raises:
         ValueError: the block is unknown, or a SMILES cannot be read (names row and SMILES).
+        PartError: a registered encoder gives something else than it says.
     """
     if block == "physchem":
         return descriptors(smiles, names=tuple(_DESCRIPTORS))
+    if block not in _BITS and block in FINGERPRINTS:
+        return _encoded(smiles, block)
     rows = map_distinct(functools.partial(_bits_chunk, block=_known(block)), list(smiles))
     return _stack(smiles, rows, len(column_names(block)), np.uint8)
 
@@ -172,6 +203,8 @@ def column_names(block: str) -> list[str]:
     """Names of the columns of `featurise(smiles, block)`, in order."""
     if block == "physchem":
         return list(_DESCRIPTORS)
+    if block not in _BITS and block in FINGERPRINTS:
+        return [f"{block}_{column}" for column in range(FINGERPRINTS[block].width)]
     return [f"{block}_{bit}" for bit in range(_BITS[_known(block)].n_bits)]
 
 
@@ -194,6 +227,26 @@ def tanimoto(
     both = a_float @ b_float.T
     either = a_float.sum(1)[:, None] + b_float.sum(1)[None, :] - both
     return both / np.maximum(either, 1.0)
+
+
+def _encoded(smiles: Sequence[str], block: str) -> np.ndarray:
+    """What a registered encoder gives, checked."""
+    spec = FINGERPRINTS[block]
+    values = np.asarray(spec.encode(list(smiles)))
+    if values.shape != (len(smiles), spec.width):
+        raise PartError(
+            f"molecule_encoder {block!r} gives {list(values.shape)} for {len(smiles)} molecules; "
+            f"it has to give {[len(smiles), spec.width]}"
+        )
+    if spec.bits:
+        if values.dtype != np.uint8 or (values > 1).any():
+            raise PartError(f"molecule_encoder {block!r} says bits: it has to give uint8 of 0, 1")
+        return values
+    values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+        raise PartError(f"molecule_encoder {block!r} gives no finite numbers for {smiles[row]!r}")
+    return values
 
 
 def _known(block: str) -> str:
@@ -229,3 +282,13 @@ def _stack(
             )
         matrix[row] = vector
     return matrix
+
+
+for _block in ("morgan", "maccs", "rdkit", "physchem", "morgan_chiral"):
+    _spec = MoleculeEncoderSpec(
+        functools.partial(featurise, block=_block),
+        len(column_names(_block)),
+        bits=_block in _BITS,
+        version="",
+    )
+    register("molecule_encoder", _block, _spec)

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import platformdirs
 
-from molphenix_jax.molecules import FEATURISER_VERSION
+from molphenix_jax.molecules import FEATURISER_VERSION, encoder_versions
 from molphenix_jax.screens.builders import FORMAT_VERSION, HEADER
 from molphenix_jax.screens.preparing.pipeline import PrepareConfig, Reference, prepare_screen
 from molphenix_jax.screens.screen import Screen, ScreenError
@@ -218,6 +218,8 @@ def _provenance(
         "truth_sha256": _sha256(truth_path) if truth_path else None,
         "reference": reference.provenance if reference else None,
     }
+    if versions := encoder_versions(config.blocks):
+        provenance["parameters"]["molecule_encoders"] = versions
     return json.loads(json.dumps(provenance))
 
 

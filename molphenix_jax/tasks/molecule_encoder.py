@@ -20,7 +20,12 @@ from molphenix_jax.models.mpnn import (
     SIZES,
     MPNNConfig,
 )
-from molphenix_jax.molecules import FEATURISER_VERSION, featurise
+from molphenix_jax.molecules import (
+    FEATURISER_VERSION,
+    FINGERPRINTS,
+    encoder_versions,
+    featurise,
+)
 from molphenix_jax.molecules.graphs import (
     EDGE_SIZES,
     GRAPH_FEATURISER_VERSION,
@@ -112,11 +117,13 @@ def graphs_of(
 
 def features_of(smiles: Sequence[str], block: str, *, cache: pathlib.Path) -> np.ndarray:
     """A feature block of molecules, computed once; see `molecules.featurise`."""
-    path = cache / f"{block}-{digest_texts([FEATURISER_VERSION, block, *smiles])[:16]}.npz"
+    bits, versions = FINGERPRINTS[block].bits, encoder_versions([block]).values()
+    key = digest_texts([FEATURISER_VERSION, block, *versions, *smiles])[:16]
+    path = cache / f"{block}-{key}.npz"
 
     def compute(private: pathlib.Path) -> None:
         values = featurise(smiles, block)
-        packed = values if block == "physchem" else np.packbits(values, axis=1)
+        packed = np.packbits(values, axis=1) if bits else values
         np.savez(private, values=packed, width=values.shape[1])
 
     make_file_once(path, compute, doing="computed", say=say)
@@ -127,7 +134,7 @@ def features_of(smiles: Sequence[str], block: str, *, cache: pathlib.Path) -> np
         raise PretrainedError(
             f"{path}: these cached features are damaged; delete that file, it is made again"
         ) from error
-    return np.unpackbits(values, axis=1, count=width) if block != "physchem" else values
+    return np.unpackbits(values, axis=1, count=width) if bits else values
 
 
 def write_featuriser(workdir: pathlib.Path, *, max_atoms: int) -> None:

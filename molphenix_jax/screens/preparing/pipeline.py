@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from molphenix_jax.molecules import column_names, load_embeddings
+from molphenix_jax.molecules import FINGERPRINTS, column_names, load_embeddings
 from molphenix_jax.phenomics import (
     Correction,
     Method,
@@ -182,7 +182,7 @@ def prepare_screen(
                 for first in range(0, len(molecules), SHARD_MOLECULES)
             ],
             blocks=widths,
-            bits=frozenset(config.blocks) - {"physchem"},
+            bits=frozenset(name for name in config.blocks if FINGERPRINTS[name].bits),
             index=lambda: {
                 "offsets": np.load(work / "offsets.npy"),
                 "molecule": np.load(work / "molecule.npy"),

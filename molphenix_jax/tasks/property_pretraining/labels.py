@@ -132,7 +132,7 @@ def computed_labels(smiles: Sequence[str], *, blocks: Sequence[str]) -> Labels:
 
     Args:
         smiles: Molecules; those that cannot be read are rejected, repeats are dropped.
-        blocks: Feature blocks: physchem (mae) or a fingerprint (bce).
+        blocks: Feature blocks: fingerprints (bce), physchem and others with numbers (mae).
 
     Raises:
         LabelsError: An unknown block, or no usable molecule.
@@ -146,7 +146,8 @@ def computed_labels(smiles: Sequence[str], *, blocks: Sequence[str]) -> Labels:
     rows = range(1, len(table) + 1)
     molecules, rejected = _split_rejected(table, "shipped molecules", rows, "smiles")
     molecules = molecules.drop_duplicates("inchikey").reset_index(drop=True)
-    bits = [b for b in blocks if b != "physchem"]
+    bits = [b for b in blocks if FINGERPRINTS[b].bits]
+    numbers = [b for b in blocks if b not in bits]
     groups = []
     if bits:
         values = np.concatenate([featurise(molecules["smiles"].tolist(), b) for b in bits], axis=1)
@@ -156,9 +157,10 @@ def computed_labels(smiles: Sequence[str], *, blocks: Sequence[str]) -> Labels:
         groups.append(
             LabelGroup("graph_bce", "graph", "bce", 1, kept, values[:, varies].astype(np.float32))
         )
-    if "physchem" in blocks:
-        values = featurise(molecules["smiles"].tolist(), "physchem")
-        names = column_names("physchem")
+    if numbers:
+        of_block = [featurise(molecules["smiles"].tolist(), b) for b in numbers]
+        values = np.concatenate(of_block, axis=1)
+        names = [name for b in numbers for name in column_names(b)]
         varies = values.std(axis=0) > 1e-6
         kept = tuple(name for name, keep in zip(names, varies, strict=True) if keep)
         groups.append(LabelGroup("graph_mae", "graph", "mae", 1, kept, values[:, varies]))

@@ -28,6 +28,7 @@ from molphenix_jax.wells.features.choice import (
 
 TEXT = "they hold text"
 CONSTANT = "all their known values are the same"
+SPLITS = "they tell parts of a split"
 EMPTY = "they have no value of a usable molecule"
 
 # A bound in place of a number: ">10", "<= 0.5", "~3".
@@ -37,6 +38,11 @@ _TRUE = frozenset(("active", "positive", "pos", "toxic"))
 _FALSE = frozenset(("inactive", "negative", "neg", "nontoxic", "non-toxic"))
 # Tasks that are called by a number of ChEMBL or PubChem, whose columns of ids are called otherwise.
 _TASK = re.compile(r"(chembl|pubchem|aid)\W*_?\d+", re.IGNORECASE)
+_SPLIT = re.compile(
+    r"(\w*[\W_])?((cv|k|outer|inner|test)?[\W_]*folds?|(data|train)?[\W_]*(split|partition|subset))"
+    r"([\W_]*(id|idx|index|no|num|number|\d+))?",
+    re.IGNORECASE,
+)
 # What people write for "not measured", beside -1.
 _SENTINELS = (*(-666, 99, 999, 9_999, 99_999, 999_999), *(-99, -999, -9_999, -99_999, -999_999))
 _BIT = re.compile(r"[01](\.0*)?")
@@ -91,10 +97,12 @@ class ColumnNotes:
 
 
 def why_no_label(name: str, values: Float[np.ndarray, "n"]) -> str | None:
-    """What speaks against a column of numbers: it numbers rows, or names or doses samples."""
+    """What speaks against a column of numbers: it numbers rows or folds, names or doses samples."""
     why = why_no_feature(name)
     if why in (ROWS, NAME, DOSES, METADATA) and not _TASK.fullmatch(name):
         return why
+    if _SPLIT.fullmatch(name):
+        return SPLITS
     return ROWS if counts_up(values) else None
 
 

@@ -287,3 +287,23 @@ def test_computed_labels_are_descriptors_and_bits():
     assert "MolLogP" in found["graph_mae"].columns
     with pytest.raises(LabelsError, match=r"choose of morgan"):
         computed_labels(SMILES, blocks=("ecfp",))
+
+
+@pytest.mark.parametrize("name", ["fold", "cv_fold", "Split", "scaffold_split", "fold_id", "kfold"])
+def test_numbers_of_folds_are_no_labels(tmp_path, name):
+    path = tmp_path / "labels.csv"
+    frame = pd.DataFrame({"smiles": SMILES, "y": [0.5, 1.5, 2.5, 0.1], name: [0, 2, 1, 0]})
+    frame.to_csv(path, index=False)
+    labels = read_labels([str(path)])
+    assert [group.columns for group in labels.groups] == [("y",)]
+    assert any(name in note and "no labels" in note for note in labels.notes)
+    asked = read_labels([str(path)], columns=f"^(y|{name})$")
+    assert {column for group in asked.groups for column in group.columns} == {"y", name}
+
+
+@pytest.mark.parametrize("name", ["fold_change", "splitting", "unfolding", "log2fold"])
+def test_other_names_are_labels(tmp_path, name):
+    path = tmp_path / "labels.csv"
+    pd.DataFrame({"smiles": SMILES, name: [0.5, 2.5, 1, 0]}).to_csv(path, index=False)
+    (group,) = read_labels([str(path)]).groups
+    assert group.columns == (name,)

@@ -8,7 +8,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from molphenix_jax.molecules import FEATURISER_VERSION, FINGERPRINTS, featurise, standardise
+from molphenix_jax.molecules import (
+    FEATURISER_VERSION,
+    FINGERPRINTS,
+    encoder_versions,
+    featurise,
+    standardise,
+)
 from molphenix_jax.molecules.graphs import (
     GRAPH_FEATURISER_VERSION,
     MolecularGraph,
@@ -82,7 +88,8 @@ class MoleculeFeatures:
         """
         computed = [name for name in self._side.blocks if name in FINGERPRINTS]
         self._need_same_featuriser(computed)
-        given = self._given(embeddings, [b for b in self._side.blocks if b not in computed], smiles)
+        others = [name for name in self._side.blocks if name not in computed]
+        given = self._given(embeddings, others, smiles)
         table = standardise(list(smiles))
         errors: dict[int, str] = {
             i: str(error) for i, error in enumerate(table["error"]) if error is not None
@@ -168,6 +175,13 @@ class MoleculeFeatures:
         pairs = [(self._made_by["features"], FEATURISER_VERSION)] if computed else []
         if self._side.encoder:
             pairs.append((self._made_by["graphs"], GRAPH_FEATURISER_VERSION))
+        for name, was in self._made_by.get("encoders", {}).items():
+            if name not in FINGERPRINTS:
+                raise ModelError(
+                    f"the model takes the molecule encoder {name!r}, which is not registered: "
+                    "import the plugin that registers it first"
+                )
+            pairs.append((f"{name} {was}", f"{name} {encoder_versions([name]).get(name, 'none')}"))
         for was, now in pairs:
             if was != now:
                 raise ModelError(

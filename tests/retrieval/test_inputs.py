@@ -147,6 +147,19 @@ def test_an_encoding_that_is_not_registered_here_is_named(made, tmp_path):
         loaded(dataclasses.replace(ours, molecular=side), tmp_path)
 
 
+def test_an_encoder_of_molecules_from_outside_is_needed_as_it_was(made, tmp_path):
+    ours = alignment(conditions=Conditions(), blocks=("maccs",))
+    made_by = {**ours.about["featuriser"], "encoders": {"outside": "1"}}
+    ours = dataclasses.replace(ours, about={**ours.about, "featuriser": made_by})
+    model = loaded(ours, tmp_path)
+    with pytest.raises(ModelError, match="'outside', which is not registered"):
+        model.embed_molecules("CCO", concentration_um=1)
+    made_by["encoders"] = {"maccs": "7"}
+    model = loaded(ours, tmp_path)
+    with pytest.raises(ModelError, match="featuriser maccs 7; this is maccs none"):
+        model.embed_molecules("CCO", concentration_um=1)
+
+
 def test_images(made, tmp_path):
     network = ImageMolPhenix(TOWER, TOWER, dim=6, images=ResNetConfig((1,), False, 4))
     base = alignment(conditions=Conditions(), blocks=("maccs",))

@@ -15,6 +15,7 @@ from jaxtyping import Int
 
 from molphenix_jax import reporting, storage
 from molphenix_jax.evaluation import Ranks, evaluation_record, pool
+from molphenix_jax.molecules import encoder_versions
 from molphenix_jax.runtime.checkpointing import saved_steps
 from molphenix_jax.runtime.config import Config, ConfigError, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
@@ -163,7 +164,10 @@ class AlignTask:
                     **screen.provenance,
                     **dict(zip(READ_FIELDS, read, strict=True)),
                 },
-                "featuriser": featuriser_of(max_atoms=config.molecules.max_atoms),
+                "featuriser": {
+                    **featuriser_of(max_atoms=config.molecules.max_atoms),
+                    "encoders": encoder_versions(run.blocks),
+                },
                 "trained": trained,
             },
         )

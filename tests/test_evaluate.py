@@ -4,7 +4,6 @@ import json
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -145,17 +144,7 @@ def test_the_command_from_another_folder_with_eval_fields(small, cache, run, tmp
     command += ["--checkpoint=2", "--config.eval.psi=0.5,0.25", "--name=two"]
 
     def call(*arguments: str):
-        environment = tiny.environment(cache)
-        return subprocess.run(
-            [*command, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        return tiny.finish(tiny.start([*command, *arguments], cache, cwd=tmp_path))
 
     done = call()
     assert done.returncode == 0, done.stdout

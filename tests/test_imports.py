@@ -42,10 +42,11 @@ def room_of(path: pathlib.Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(path: pathlib.Path) -> set[str]:
-    """Full names of the modules that a file imports, wherever in the file."""
+def imported(path: pathlib.Path, *, at_once: bool = False) -> set[str]:
+    """Full names of the modules that a file imports: wherever in it, or as it is imported."""
+    tree = ast.parse(path.read_text())
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -81,3 +82,12 @@ def test_only_the_loop_the_commands_and_benchmarks_import_tasks(path):
 def test_rdkit_stays_in_its_room(path):
     chemistry = {name for name in imported(path) if name.split(".")[0] == "rdkit"}
     assert room_of(path) == "molecules" or not chemistry
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_what_takes_a_second_to_import_is_imported_where_it_is_used(path):
+    """So that a mistake in a command line, or `--help`, need not wait for it."""
+    slow = ("sklearn", "scipy.stats")
+    if room_of(path) != "reporting":  # the room of matplotlib
+        slow += ("matplotlib", "molphenix_jax.reporting")
+    assert not [name for name in imported(path, at_once=True) if name.startswith(slow)]

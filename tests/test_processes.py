@@ -15,7 +15,6 @@ from molphenix_jax.runtime.progress import console
 from tests import process, tiny
 
 pytestmark = pytest.mark.slow
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def run(n: int, workdir: pathlib.Path, cache: pathlib.Path) -> list[dict]:
@@ -29,15 +28,12 @@ def run(n: int, workdir: pathlib.Path, cache: pathlib.Path) -> list[dict]:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         address = f"localhost:{probe.getsockname()[1]}"
-    environment = tiny.environment(cache)
     processes = [
-        subprocess.Popen(
+        tiny.start(
             [sys.executable, "-m", "tests.process", address, *map(str, (n, i, workdir, cache))],
-            env=environment,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
+            cache,
+            anew=i == 0,
             stderr=subprocess.PIPE,
-            text=True,
         )
         for i in range(n)
     ]

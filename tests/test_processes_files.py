@@ -4,11 +4,12 @@ import os
 import pathlib
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -22,17 +23,6 @@ pytestmark = pytest.mark.slow
 # A repetition is a test of its own: one of them in CI, twenty in the soak.
 SOAK = [pytest.param(i, marks=pytest.mark.soak) for i in range(20)]
 ONCE = [0, *SOAK[1:]]
-
-
-def start(command: Sequence[str], cache: pathlib.Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        command,
-        cwd=tiny.REPOSITORY,
-        env=tiny.environment(cache),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -84,13 +74,19 @@ def same(folder: pathlib.Path, other: pathlib.Path) -> None:
 
 
 @pytest.fixture(scope="module", params=["built-in", "file"])
-def screen(request, wells, cache, tmp_path_factory) -> tuple[list[pathlib.Path], pathlib.Path]:
-    """What to prepare (nothing for the built-in screen), and the result of one process alone."""
+def screen(
+    request, wells, cache, tmp_path_factory
+) -> tuple[list[pathlib.Path], pathlib.Path, float]:
+    """What to prepare (nothing for the built-in screen), what one process alone makes, its time."""
     files = [wells] if request.param == "file" else []
     out = tmp_path_factory.mktemp("alone") / "screen"
-    finish(start(prepare_command(out, *files), cache))
+    process = tiny.start(prepare_command(out, *files), cache)
+    assert process.stdout is not None
+    process.stdout.readline()
+    began = time.monotonic()
+    finish(process)
     assert names(out.parent) == {"screen"}
-    return files, out
+    return files, out, time.monotonic() - began
 
 
 @pytest.mark.parametrize(
@@ -106,7 +102,7 @@ def test_processes_that_prepare_the_same_screen_all_end_well(n, repetition, well
     processes = []
     for i in range(n):
         time.sleep(delays.uniform(0, 2) if i else 0)
-        processes.append(start(prepare_command(out, wells), cache))
+        processes.append(tiny.start(prepare_command(out, wells), cache))
     said = [finish(process) for process in processes]
     assert sum("prepared screen kept in" in text for text in said) == 1
     assert sum("prepared screen found in" in text for text in said) == n - 1
@@ -127,7 +123,8 @@ def test_runs_that_start_on_the_same_new_screen_end_with_equal_bytes(repetition,
     processes = []
     for run in runs:
         command = tiny.command(run, cache, data__cache=str(new), train__steps=2)
-        processes.append(start(command, cache))
+        # The second anew, for another seed of Python's hashes.
+        processes.append(tiny.start(command, cache, anew=bool(processes)))
         time.sleep(random.Random(repetition).uniform(0, 2))
     for process in processes:
         finish(process)
@@ -141,17 +138,17 @@ def test_runs_that_start_on_the_same_new_screen_end_with_equal_bytes(repetition,
 
 @pytest.mark.parametrize("repetition", ONCE)
 def test_a_kill_while_preparing_leaves_nothing_in_the_way(repetition, screen, cache, tmp_path):
-    files, whole = screen
+    files, whole, seconds = screen
     command = prepare_command(tmp_path / "screen", *files)
     moments = random.Random(repetition)
     for _ in range(2):
-        process = start(command, cache)
+        process = tiny.start(command, cache)
         assert process.stdout is not None
-        process.stdout.readline()  # it imports no more
-        time.sleep(moments.uniform(0, 2))
+        process.stdout.readline()
+        time.sleep(moments.uniform(0, seconds))
         process.kill()
         process.communicate()
-    finish(start(command, cache))
+    finish(tiny.start(command, cache))
     assert names(tmp_path) == {"screen"}
     same(tmp_path / "screen", whole)
 
@@ -171,9 +168,9 @@ def test_kills_at_the_files_of_the_built_in_screen_leave_nothing_in_the_way(cach
     command = tiny.command(tmp_path / "run", cache, data__cache=str(new), train__steps=2)
     # Under a private name still, or just published: the same command continues.
     for name in ("truth.parquet", "index.npz"):
-        process = start(command, cache)
+        process = tiny.start(command, cache)
         kill_when(process, lambda name=name: any(new.glob(f"*/{name}")))
-    finish(start(command, cache))
+    finish(tiny.start(command, cache))
     assert not [each for each in names(new) if each.startswith(".")]
     assert (tmp_path / "run" / "evaluation.json").exists()
 
@@ -181,12 +178,12 @@ def test_kills_at_the_files_of_the_built_in_screen_leave_nothing_in_the_way(cach
 def test_a_second_training_in_a_workdir_is_refused_and_the_first_undisturbed(cache, tmp_path):
     run = tmp_path / "run"
     command = tiny.command(run, cache, train__steps=60, train__checkpoint_every=20)
-    first = start(command, cache)
+    first = tiny.start(command, cache)
     deadline = time.monotonic() + 120
     while not (run / ".lock").exists() and first.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    second = start(command, cache)
+    second = tiny.start(command, cache)
     said, _ = second.communicate(timeout=120)
     assert first.poll() is None, "it ended before the second began"
     assert second.returncode == 1, said
@@ -202,42 +199,36 @@ def test_a_second_training_in_a_workdir_is_refused_and_the_first_undisturbed(cac
     assert ".lock" not in names(run)
 
 
-# No file may grow beyond so many bytes, as on a disk that is full.
-LIMITED = (
-    "import os, resource, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)\n"
-    "os.execv(sys.argv[2], sys.argv[2:])"
-)
+def limited(command: list[str], cache: pathlib.Path, *, n_bytes: int) -> tuple[int, str]:
+    """Status and words of a command whose files may not grow beyond so much: the disk is full."""
+    process = tiny.start(command, cache)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+    said, _ = process.communicate(timeout=120)
+    return process.returncode, said
 
 
 def test_a_full_disk_is_a_sentence(wells, cache, tmp_path):
     out = tmp_path / "screen"
-    limited = [sys.executable, "-c", LIMITED, "20000", *prepare_command(out, wells)]
-    process = start(limited, cache)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 1, said
+    status, said = limited(prepare_command(out, wells), cache, n_bytes=20_000)
+    assert status == 1, said
     assert re.search(r"screen cannot be written: File too large; .*ulimit", said)
     assert "Traceback" not in said
     assert not names(tmp_path)
     # As a checkpoint is written, by threads of a library that prints its own traces.
     wide = {f"model__{side}__width": 128 for side in ("phenomics", "molecules")}
     tiny.make(tiny.config(cache, **wide), tmp_path / "task")
-    limited = [
-        sys.executable,
-        "-c",
-        LIMITED,
-        "41000",
-        *tiny.command(tmp_path / "full", cache, **wide),
-    ]
-    said, _ = (process := start(limited, cache)).communicate(timeout=120)
-    assert process.returncode == 1, said
+    command = tiny.command(tmp_path / "full", cache, **wide)
+    status, said = limited(command, cache, n_bytes=41_000)
+    assert status == 1, said
     assert re.search(r"full/checkpoints cannot be written: File too large; .*ulimit", said)
     assert "Traceback" not in said
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(wells, cache, tmp_path):
     nowhere = pathlib.Path("/proc/self/screen")  # where nobody can make a folder, not even root
-    said, _ = (process := start(prepare_command(nowhere, wells), cache)).communicate(timeout=120)
-    assert process.returncode == 1, said
+    done = tiny.finish(tiny.start(prepare_command(nowhere, wells), cache))
+    said = done.stdout
+    assert done.returncode == 1, said
     says = r"/proc/self/screen\S* cannot be written: .*; .*folder"
     assert re.search(says, said)
     assert "Traceback" not in said
@@ -250,6 +241,6 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(wells, cache, tmp_path):
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
 def test_a_finished_screen_is_read_where_nothing_may_be_written(wells, cache, tmp_path):
-    finish(start(prepare_command(tmp_path / "screen", wells), cache))
+    finish(tiny.start(prepare_command(tmp_path / "screen", wells), cache))
     tmp_path.chmod(0o500)
-    assert "found in" in finish(start(prepare_command(tmp_path / "screen", wells), cache))
+    assert "found in" in finish(tiny.start(prepare_command(tmp_path / "screen", wells), cache))

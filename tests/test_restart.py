@@ -15,7 +15,7 @@ from molphenix_jax.evaluate import evaluate
 from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
-from tests import tiny
+from tests import forks, tiny
 from tests.commands import stopping
 
 pytestmark = pytest.mark.slow
@@ -38,10 +38,9 @@ def newest_step(workdir: pathlib.Path) -> int:
 def run_and_kill(workdir: pathlib.Path, cache: pathlib.Path, log: pathlib.Path, *, when) -> int:
     """Starts the command, SIGKILLs it at the first moment that `when()` holds; its newest step."""
     with log.open("w") as file:
-        process = subprocess.Popen(
+        process = forks.start(
             tiny.command(workdir, cache, **LONG),
-            cwd=tiny.REPOSITORY,
-            env=tiny.environment(cache),
+            tiny.environment(cache),
             stdout=file,
             stderr=subprocess.STDOUT,
         )
@@ -96,10 +95,9 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(seed, whole, cac
     """Ten kills per seed, also while it starts, compiles, saves and evaluates."""
     workdir, chance = tmp_path / "killed", random.Random(seed)
     for _ in range(10):
-        process = subprocess.Popen(
+        process = forks.start(
             tiny.command(workdir, cache, **LONG),
-            cwd=tiny.REPOSITORY,
-            env=tiny.environment(cache),
+            tiny.environment(cache),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -127,10 +125,9 @@ def test_readers_beside_a_training_disturb_nothing(whole, cache, tmp_path):
     workdir, log = tmp_path / "read", tmp_path / "log"
     folder, reads, evaluated = workdir / "checkpoints", 0, None
     with log.open("w") as file:
-        process = subprocess.Popen(
+        process = forks.start(
             tiny.command(workdir, cache, **LONG),
-            cwd=tiny.REPOSITORY,
-            env=tiny.environment(cache),
+            tiny.environment(cache),
             stdout=file,
             stderr=subprocess.STDOUT,
         )

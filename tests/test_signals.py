@@ -51,7 +51,8 @@ def test_the_grace_leaves_room_within_five_seconds():
 def test_during_the_imports(module, number, cache):
     arguments = {"molphenix_jax.main": "--workdir=none", "molphenix_jax.cli": "prepare"}
     command = [sys.executable, "-m", module, arguments[module]]
-    assert_ended(stop(command, tiny.environment(cache), number=number, when=listens), number)
+    environment = tiny.environment(cache)
+    assert_ended(stop(command, environment, number=number, when=listens, anew=True), number)
 
 
 @first(signal.SIGINT)
@@ -80,16 +81,16 @@ def test_while_xla_compiles(number, cache, tmp_path):
         "JAX_LOG_COMPILES": "1",
         "JAX_ENABLE_COMPILATION_CACHE": "0",
     }
-    command = tiny.command(tmp_path / "run", cache, model__phenomics__n_blocks=60)
+    command = tiny.command(tmp_path / "run", cache, model__phenomics__n_blocks=40)
     conversion = r"Finished jaxpr to MLIR module conversion jit\(steps\)"
-    ended = stop(command, environment, number=number, when=conversion, wait_s=1)
+    ended = stop(command, environment, number=number, when=conversion, wait_s=1, anew=True)
     assert_ended(ended, number)
     assert "Finished XLA compilation of jit(steps)" not in ended.said
 
 
 def test_during_the_evaluation(cache, tmp_path):
     workdir = tmp_path / "run"
-    changes = {"eval__n_bootstrap": 20_000, "eval__baselines": "knn"}
+    changes = {"eval__n_bootstrap": 5_000, "eval__baselines": "knn"}
     command = tiny.command(workdir, cache, **changes)
     ended = stop(
         command,
@@ -107,7 +108,7 @@ def test_during_the_evaluation(cache, tmp_path):
 def test_a_command_of_molphenix(cache, tmp_path):
     out = tmp_path / "screen"
     command = [sys.executable, "-m", "molphenix_jax.cli", "prepare", "--layout=simulated"]
-    command.append(f"--out={out}")
+    command += ["--set=n_molecules=400", f"--out={out}"]
     ended = stop(
         command, tiny.environment(cache), number=signal.SIGTERM, when="^correcting", wait_s=0.2
     )
@@ -124,14 +125,8 @@ def test_a_command_of_molphenix(cache, tmp_path):
     ],
 )
 def test_usage_ends_with_2(arguments, sentence, cache, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "molphenix_jax.main", *arguments],
-        cwd=tiny.REPOSITORY,
-        env=tiny.environment(cache),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "molphenix_jax.main", *arguments]
+    done = tiny.finish(tiny.start(command, cache))
     assert done.returncode == 2
     assert sentence in done.stdout.splitlines()[-1]
     assert not pathlib.Path("none").exists()

@@ -17,9 +17,8 @@ from molphenix_jax.runtime.progress import console
 from molphenix_jax.screens.prepare import PrepareConfig
 from molphenix_jax.simulated.screen import TINY, simulate_wells
 from molphenix_jax.tasks.align.config import default_config
-from tests import quick
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+from tests import forks, quick
+from tests.forks import REPOSITORY
 
 # Everything that a result here depends on is set, so that no test leans on a default that is tuned.
 FIELDS = {
@@ -115,26 +114,29 @@ def environment(cache: pathlib.Path) -> dict[str, str]:
 
 def run(workdir: pathlib.Path, cache: pathlib.Path, **changes):
     """Runs the command to its end; what it said is in `stdout`."""
-    return _finish(command(workdir, cache, **changes), cache)
+    return finish(start(command(workdir, cache, **changes), cache))
 
 
 def evaluate(workdir: pathlib.Path, cache: pathlib.Path, *arguments: str):
     """Runs `--mode=evaluate` without a config."""
     module = [sys.executable, "-m", "molphenix_jax.main"]
-    return _finish([*module, f"--workdir={workdir}", "--mode=evaluate", *arguments], cache)
+    return finish(start([*module, f"--workdir={workdir}", "--mode=evaluate", *arguments], cache))
 
 
-def _finish(command: list[str], cache: pathlib.Path):
-    return subprocess.run(
-        command,
-        cwd=REPOSITORY,
-        env=environment(cache),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+def start(command: list[str], cache: pathlib.Path, **options) -> subprocess.Popen:
+    """A command as a process, as `forks.start` makes it; what it says is in `stdout`."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **options}
+    return forks.start(command, environment(cache), **options)
+
+
+def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
+    """Waits for the end of what `start` has started."""
+    with process:
+        try:
+            said, _ = process.communicate(timeout=600)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, said)
 
 
 def train_here(config: Config, workdir: pathlib.Path) -> str:

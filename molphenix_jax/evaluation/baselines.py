@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int, UInt8
-from sklearn.decomposition import TruncatedSVD
 
 from molphenix_jax.evaluation import ranks
 from molphenix_jax.evaluation.protocol import Embeddings
@@ -191,6 +190,8 @@ def ridge(data: BaselineData) -> Prediction:
     their 512 leading directions, which keeps the fit to seconds for 13,000 perturbations of 4,263
     bits.
     """
+    from sklearn.decomposition import TruncatedSVD
+
     train, train_row = _unique_rows(data.train_bits)
     train = _unit(train)
     # TruncatedSVD wants fewer components than columns and gains nothing beyond the rows.

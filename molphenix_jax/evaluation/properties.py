@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score
 
 from molphenix_jax.evaluation.bootstrap import interval
 
@@ -18,6 +16,8 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 
 def auroc(label: Float[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> float:
     """Probability that a positive has the higher score; ties count half. NaN without both."""
+    from scipy.stats import rankdata
+
     positive = label > 0.5
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
     if not n_positive or not n_negative:
@@ -29,6 +29,8 @@ def auroc(label: Float[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> flo
 
 def average_precision(label: Float[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> float:
     """Area under the precision-recall curve as a step function; NaN without a positive."""
+    from sklearn.metrics import average_precision_score
+
     if not (label > 0.5).any():
         return float("nan")
     return float(average_precision_score(label > 0.5, score))

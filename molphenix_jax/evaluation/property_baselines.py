@@ -5,9 +5,6 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 from scipy.sparse import csr_array
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.preprocessing import StandardScaler
 
 # Inverse regularisation of the logistic regressions and regularisation of the ridges; the one that
 # is best on the validation molecules is taken.
@@ -47,6 +44,9 @@ def predict_property(
         score: Metric of (label, prediction), larger is better.
         seed: Of the trees.
     """
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.preprocessing import StandardScaler
+
     block, trees = PROPERTY_BASELINES[name]
     if trees:
         return _trees(train, validation, test, binary, score, seed)
@@ -72,6 +72,8 @@ def predict_property(
 
 def _trees(train, validation, test, binary, score, seed):
     """Boosted trees; the learning rate is chosen on the validation molecules."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
     kind = HistGradientBoostingClassifier if binary else HistGradientBoostingRegressor
     best, chosen = -np.inf, np.zeros(len(test))
     for rate in (0.03, 0.1):

@@ -14,7 +14,6 @@ import pandas as pd
 from jaxtyping import Bool, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import GroupKFold
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import cluster_butina, tanimoto
@@ -93,6 +92,8 @@ def fold_of(groups: Int[np.ndarray, " p"], n_folds: int, rng: np.random.Generato
     Raises:
         SplitError: Fewer groups than folds.
     """
+    from sklearn.model_selection import GroupKFold
+
     n_groups = len(np.unique(groups))
     if n_groups < n_folds:
         raise SplitError(

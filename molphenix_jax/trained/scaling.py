@@ -12,7 +12,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from sklearn.decomposition import PCA
 
 # Scaled values stay within this many standard deviations of the training inputs.
 CLIP_SD = 5.0
@@ -61,6 +60,8 @@ def fit_scaling(
     Returns:
         The map; its outputs have variance 1 on average over the training rows.
     """
+    from sklearn.decomposition import PCA
+
     means, stds, weights = [], [], []
     n_columns = sum(block.shape[1] for block in blocks)
     for block in blocks:

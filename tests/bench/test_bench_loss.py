@@ -106,7 +106,7 @@ def test_an_unknown_loss_is_an_error_that_names_the_known(capsys):
 
 def test_the_command_writes_table_and_json(tmp_path):
     out = tmp_path / "loss.json"
-    command = [sys.executable, "-m", "molphenix_jax.cli", "bench", "loss"]
+    command = [sys.executable, "-m", "molphenix_jax.cli", "bench", "loss", "--dtype=bfloat16"]
     options = ["--batches=64,128", "--width=16", "--repeats=1", "--losses=siglip", f"--json={out}"]
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
     done = subprocess.run(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests import tiny
+from tests import forks
 
 # What a command may take to end: it means to within 5 s; on a busy machine it may come later. What
 # the tests interrupt takes far longer.
@@ -33,6 +33,7 @@ def stop(
     number: signal.Signals,
     when: str | Callable[[int], bool],
     wait_s: float = 0,
+    anew: bool = False,
 ) -> Ended:
     """Runs a command, sends a signal to all its processes, waits for its end.
 
@@ -42,11 +43,12 @@ def stop(
         number: The signal.
         when: It is sent when a line matches this, or when this holds (given the PID).
         wait_s: So many seconds later.
+        anew: As in `forks.start`.
     """
-    process = subprocess.Popen(
+    process = forks.start(
         command,
-        cwd=tiny.REPOSITORY,
-        env=environment,
+        environment,
+        anew=anew,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

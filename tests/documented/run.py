@@ -1,11 +1,16 @@
 """Runs a documented command at its smallest size, in this process, in a folder of its files.
 
-A command of `molphenix` runs, with options appended that make it small. A training is parsed as it
-stands and checked by its task. What then happens, at the smallest size that `SMALL` gives:
+A command of `molphenix` runs, with options appended that make it small; a benchmark is parsed, and
+runs whole in `tests/bench`. A training is parsed as it stands and checked by its task. What then
+happens, at the smallest size that `SMALL` gives:
 
-- the first training of each task and loss, and each whose folder another command reads, runs;
-- the others differ from these in data and fields. They are built: data prepared, model initialised,
-  the first batch drawn and its loss traced, once for each different program.
+- the first training of each task runs, in whatever text, and the first with folds whose folder a
+  later command reads;
+- the others differ from it in data, loss and fields. They are built: data prepared, model
+  initialised, the first batch drawn and its loss traced, once for each different program. Where a
+  later command reads the folder of such a training, it finds a copy of that first one.
+
+That every loss trains, and folds, and each kind of input, is tested elsewhere.
 """
 
 import contextlib
@@ -13,6 +18,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -24,7 +30,6 @@ from absl import flags
 from absl.testing import flagsaver
 
 from molphenix_jax import cli, main, tasks
-from molphenix_jax.bench import measure
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import plain
 from tests import tiny
@@ -74,7 +79,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "align": _ALIGN | _ENCODER,
     "align_images": {
         **_ALIGN,
-        "model.resnet": "resnet18",
+        "model.resnet": "resnet10",
         "model.resnet_width": 4,
         "images.downsample": 4,
     },
@@ -118,7 +123,9 @@ OPTIONS = {
     "bench molecules": "--molecules=16 --batch=8 --width=8 --depth=1 --repeats=1 --json=F",
 }
 
-_done: set[str] = set()  # what was done in this process: kinds of training, programs, benchmarks
+_built: set[str] = set()  # programs that were built or trained in this process
+# The folders of the first trainings by task, and whether they have folds.
+_trained: dict[tuple[str, bool], pathlib.Path] = {}
 
 
 class Reader:
@@ -171,12 +178,17 @@ class Reader:
             _shrink(config, words)
             tasks.validate(config)
             workdir = flags.FLAGS.workdir
-            kind, program = f"{config.task} {config.get('loss', {}).get('name')}", _program(config)
-            if kind not in _done or self._is_used_later(workdir, number):
+            program, is_read = _program(config), self._is_used_later(workdir, number)
+            kind = (config.task, _has(config, "data.folds") and config.data.folds > 1)
+            is_first = config.task not in {task for task, _ in _trained}
+            if is_first or (is_read and kind not in _trained):
                 _end_well(lambda: main.main([]))
-            elif program not in _done:
+                _trained[kind] = pathlib.Path(workdir).absolute()
+            elif program not in _built:
                 _build(config, pathlib.Path(workdir))
-            _done.update((kind, program))
+            _built.add(program)
+            if is_read and not os.path.exists(workdir):
+                shutil.copytree(_trained[kind], workdir)
 
     def _is_used_later(self, folder: str, number: int) -> bool:
         later = " ".join(word for words in self._commands[number + 1 :] for word in words)
@@ -304,17 +316,20 @@ def _molphenix(words: list[str]) -> None:
         for name, parser in parsers.items():
             assert parser.format_help(), name
         return
-    if words[0] in parsers and all(re.fullmatch("--(?!help)[^=]*", word) for word in words[1:]):
-        # Prose names a command (`molphenix embed`) with nothing of what it needs.
-        assert {*words[1:]} <= {*parsers[words[0]]._option_string_actions}, words
+    if words[0] in parsers and all(
+        re.fullmatch("--(?!help)[^=]*(=[A-Z]+)?", word) for word in words[1:]
+    ):
+        # Prose names a command (`molphenix embed --layers=NAME`) with nothing of what it needs.
+        named = {word.partition("=")[0] for word in words[1:]}
+        assert named <= {*parsers[words[0]]._option_string_actions}, words
         return
     words = [*words, *small_options(words)]
-    # A benchmark reads nothing of the reader's: once is enough.
+    # A benchmark reads nothing of the reader's, and runs whole in a test of its own.
     if words[0] == "bench" and "--help" not in words:
         cli.make_parser().parse_args(words)
-        if words[1] in _done:
-            return
-        _done.add(words[1])
+        test = collect.ROOT / "tests" / "bench" / f"test_bench_{words[1]}.py"
+        assert f'"bench", "{words[1]}"' in test.read_text(), f"{test} does not run it"
+        return
     _end_well(lambda: cli.main(words))
 
 
@@ -334,10 +349,8 @@ def _check_installs(words: list[str]) -> None:
         assert word in ("-e", ".") or word in known, f"pip install {word}"
 
 
-def small_measures(monkeypatch) -> None:
-    """What takes time and is tested elsewhere: big products, the drawing of pictures."""
-    product = measure.matmul
-    monkeypatch.setattr(measure, "matmul", lambda n, dtype: product(min(n, 64), dtype))
+def without_pictures(monkeypatch) -> None:
+    """Drawing takes long, and is tested elsewhere."""
     monkeypatch.setattr(
         "matplotlib.figure.Figure.savefig", lambda self, file, **_: pathlib.Path(file).touch()
     )

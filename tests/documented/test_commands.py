@@ -26,6 +26,8 @@ EVERY_OPTION = """
         --encoder=intensity --channels=1 --downsample=2 --part-fields=64 --standardise=none \\
         --max-image-mib=64 \\
         --out=fields.parquet
+    molphenix embed-images --layout=gallery --images=plates --metadata=platemap.csv \\
+        --encoder=intensity --time-point=1 --plane=1 --out=plane.parquet
     molphenix train --help
     molphenix --version
 """
@@ -48,7 +50,7 @@ def folder(written, cache, tmp_path, monkeypatch):
     run.lay_out(tmp_path / "reader", written)
     monkeypatch.chdir(tmp_path / "reader")
     monkeypatch.setenv("MOLPHENIX_CACHE", str(cache / "screens"))
-    run.small_measures(monkeypatch)
+    run.without_pictures(monkeypatch)
     yield
     plugins.unload()
 

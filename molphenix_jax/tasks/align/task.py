@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from molphenix_jax import reporting, storage
+from molphenix_jax import storage
 from molphenix_jax.evaluation import Ranks, evaluation_record, pool
 from molphenix_jax.molecules import encoder_versions
 from molphenix_jax.runtime.checkpointing import saved_steps
@@ -180,6 +180,8 @@ class AlignTask:
 
     def conclude(self, results: Sequence[Ranks], workdir: pathlib.Path, out: pathlib.Path) -> None:
         """Pools the folds, writes `evaluation.json` and `report/`, prints the headline table."""
+        from molphenix_jax import reporting
+
         e = self.config.eval
         record = evaluation_record(
             pool(list(results)), n_bootstrap=e.n_bootstrap, seed=self.config.seed

@@ -13,8 +13,6 @@ from molphenix_jax import storage
 from molphenix_jax.evaluation.neighbours import neighbour_record, standardise_plates
 from molphenix_jax.models.vit import Reconstruction
 from molphenix_jax.phenomics.intensity import intensity_features
-from molphenix_jax.reporting import painting
-from molphenix_jax.reporting.encoder_page import neighbour_text, write_encoder_page
 from molphenix_jax.runtime.config import Config, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
@@ -101,6 +99,9 @@ class MAETask:
         self, results: Sequence[FoldResult], workdir: pathlib.Path, out: pathlib.Path
     ) -> None:
         """Pools the folds, writes `evaluation.json` and `report/`, prints the table."""
+        from molphenix_jax.reporting import painting
+        from molphenix_jax.reporting.encoder_page import neighbour_text, write_encoder_page
+
         c, labels = self.config, self.images.labels
         record: dict[str, Any] = {
             "task": c.task,

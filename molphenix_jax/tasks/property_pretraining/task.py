@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from molphenix_jax import reporting, storage
+from molphenix_jax import storage
 from molphenix_jax.evaluation import (
     PROPERTY_BASELINES,
     PROPERTY_METRICS,
@@ -186,6 +186,8 @@ class PropertyTask:
         self, results: Sequence[dict[str, Any]], workdir: pathlib.Path, out: pathlib.Path
     ) -> None:
         """Writes `evaluation.json` and `report/`, prints the table."""
+        from molphenix_jax import reporting
+
         (record,) = results
         metrics = list(read_metrics(workdir / METRICS_FILE))
         name = self.config.data.labels or "computed properties"

@@ -66,6 +66,19 @@ from molphenix_jax.simulated.targets import BASIC_AMINE
 
 _ROWS, _COLUMNS = 16, 24  # a 384-well plate
 _WELLS = _ROWS * _COLUMNS
+_MOST = 1_000_000
+_SEEDS = (0, 2**31 - 1)
+# What a field may be, by its name or by its first word; others are within ± `_MOST`.
+_RANGE = {
+    **dict.fromkeys(("seed", "biology_seed"), _SEEDS),
+    **dict.fromkeys(("salt_rate", "silent_rate", "own_from_structure"), (0, 1)),
+    "off_target_rate": (0, 1),
+    "failed_rate": (0, 0.99),
+    **dict.fromkeys(("sd", "amplitude", "noise", "min", "max"), (0, _MOST)),
+    "n": (1, 2**31 - 1),  # what the memory cannot hold is told elsewhere
+    "toxicity_hill": (0.01, 100),
+    "concentrations": (1e-9, _MOST),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +126,12 @@ class SimulationConfig(BiologyConfig):
             raise InputError(f"concentrations must be positive (µM): {self.concentrations_um}")
         if not 1 <= self.controls_per_plate < _WELLS:
             raise InputError(f"controls_per_plate must be 1 to {_WELLS - 1}")
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
+            low, high = _RANGE.get(name, _RANGE.get(name.split("_")[0], (-_MOST, _MOST)))
+            for number in value if isinstance(value, tuple) else (value,):
+                if not low <= number <= high:
+                    raise InputError(f"{name}={value!r}: from {low:,} to {high:,}")
 
 
 # Two experiments of 60 molecules at two doses: seconds, for tests.

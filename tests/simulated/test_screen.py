@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import check_smiles, standardise
 from molphenix_jax.simulated import screen as simulated
 from molphenix_jax.simulated.screen import TINY, SimulationConfig, simulate_wells
@@ -253,3 +254,26 @@ def test_too_many_molecules_says_how_many_there_are(tmp_path, monkeypatch):
 def test_impossible_configs_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TINY, **change)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n_features", 0),
+        ("n_features", -1),
+        ("noise_modes", -1),
+        ("failed_rate", 1.0),
+        ("salt_rate", 9.0),
+        ("sd_noise", -1.0),
+        ("sd_noise", 1e300),
+        ("sd_noise", float("nan")),
+        ("own_from_structure", 3.0),
+        ("toxicity_hill", 1e9),
+        ("biology_seed", -3),
+        ("concentrations_um", (1.0, 1e308)),
+        ("amplitude_own", -1.0),
+    ],
+)
+def test_numbers_that_no_screen_has_are_named(field, value):
+    with pytest.raises(InputError, match=rf"{field}=.*: from .* to "):
+        dataclasses.replace(TINY, **{field: value})

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from molphenix_jax.phenomics import fit_correction
+from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.screens.builders import PerturbationSpec, Record, ScreenContent, write_screen
 from molphenix_jax.screens.store import molecule_records
 from molphenix_jax.storage import new_folder
@@ -96,6 +96,7 @@ def write_scale_screen(config: ScaleConfig, folder: pathlib.Path) -> None:
         index=lambda: index,
         feature_names=[f"feature_{i}" for i in range(config.width)],
         correction=fit_correction(two, ["all"] * 2, np.ones(2, bool), method="none"),
+        null=NullProfiles.none(config.width),
         rejected=pd.DataFrame({"row": [], "field": [], "reason": []}),
         notes=lambda: ("simulated to measure speed and memory; the bits are of no structures",),
         provenance=dataclasses.asdict(config),

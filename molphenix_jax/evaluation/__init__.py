@@ -29,7 +29,7 @@ from molphenix_jax.evaluation.protocol import (
     evaluate,
     pool,
 )
-from molphenix_jax.evaluation.ranks import expected_recall, rank_of_positive, recall_at
+from molphenix_jax.evaluation.ranks import rank_of_positive, recall_at
 from molphenix_jax.evaluation.summary import (
     by_concentration,
     evaluation_record,
@@ -53,7 +53,6 @@ __all__ = [
     "by_concentration",
     "evaluate",
     "evaluation_record",
-    "expected_recall",
     "knn",
     "paired_difference",
     "physchem",

@@ -156,11 +156,6 @@ def recall_at(
     return float(hits(rank, n_gallery, percent).mean())
 
 
-def expected_recall(n_gallery: int, percent: float) -> float:
-    """Top-``percent``% recall of ranks drawn at random: ``cutoff / n_gallery``, exactly."""
-    return cutoff(n_gallery, percent) / n_gallery
-
-
 def _cutoffs(
     rank: Int[np.ndarray, "n"], n_gallery: int | Int[np.ndarray, "n"], percent: float
 ) -> Int[np.ndarray, "n"]:

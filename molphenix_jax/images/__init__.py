@@ -1,12 +1,12 @@
 """Microscope images: where people keep them, and how they become a wells table."""
 
-from molphenix_jax.images.embedding import EmbedConfig, Encode
+from molphenix_jax.images.embedding import EmbedConfig
 from molphenix_jax.images.encoders import IMAGE_ENCODERS, ImageEncoderSpec
 from molphenix_jax.images.fields import Field, FieldTable, ImagesError, Take
 from molphenix_jax.images.files import Source
 from molphenix_jax.images.found import FoundFields, ImageSource, find_fields
 from molphenix_jax.images.layouts import LAYOUTS
-from molphenix_jax.images.stack import ImageStack, stack_images
+from molphenix_jax.images.stack import stack_images
 from molphenix_jax.images.wells_table import EmbedJob, Encoder, embed_images
 
 __all__ = [
@@ -14,14 +14,12 @@ __all__ = [
     "LAYOUTS",
     "EmbedConfig",
     "EmbedJob",
-    "Encode",
     "Encoder",
     "Field",
     "FieldTable",
     "FoundFields",
     "ImageEncoderSpec",
     "ImageSource",
-    "ImageStack",
     "ImagesError",
     "Source",
     "Take",

@@ -5,7 +5,6 @@ from molphenix_jax.models.concentration import (
     ConcentrationEncoding,
     ConcentrationSpec,
 )
-from molphenix_jax.models.heads import ResidualBlock, ResidualHead
 from molphenix_jax.models.molphenix import (
     Embeddings,
     MolPhenix,
@@ -20,8 +19,6 @@ __all__ = [
     "ConcentrationSpec",
     "Embeddings",
     "MolPhenix",
-    "ResidualBlock",
-    "ResidualHead",
     "TowerConfig",
     "joint_embedding",
     "normalise",

@@ -1,7 +1,6 @@
 """Wells to corrected, averaged profiles with a replicate-consistency p-value."""
 
 from molphenix_jax.phenomics.activity import (
-    ReplicateConsistency,
     ReplicateDraw,
     consistency_of,
     draw_replicates,
@@ -48,7 +47,6 @@ __all__ = [
     "Judged",
     "Method",
     "NullProfiles",
-    "ReplicateConsistency",
     "ReplicateDraw",
     "Rows",
     "RowsOnDisk",

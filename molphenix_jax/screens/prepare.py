@@ -48,12 +48,10 @@ class Prepared:
 
     Attributes:
         store: The screen on disk.
-        from_cache: Whether it was there before.
         wanted: Molecule blocks that the caller asked for; None for all.
     """
 
     store: ScreenStore
-    from_cache: bool
     wanted: tuple[str, ...] | None = None
 
     @functools.cached_property
@@ -134,7 +132,7 @@ def prepare(
         kept = cache / _folder_name(name, trained.provenance)
         if folder is None and kept.exists():
             say(f"prepared screen found in {kept}")
-            return Prepared(ScreenStore.open(kept), from_cache=True)
+            return Prepared(ScreenStore.open(kept))
         need_current(
             trained.provenance,
             what=f"the screen that this run was trained on is gone from {cache}; it",
@@ -159,7 +157,7 @@ def prepare(
     )
     store = _opened(folder, provenance)
     say(f"prepared screen {'kept' if made else 'found'} in {folder}")
-    return Prepared(store, from_cache=not made)
+    return Prepared(store)
 
 
 def what_would_be_done(
@@ -247,7 +245,7 @@ def _open_prepared(
             "prepare it with that block, or set molecules.blocks"
         )
     say(f"prepared screen {folder}: its correction and p-values are those it was prepared with")
-    return Prepared(store, from_cache=True, wanted=wanted)
+    return Prepared(store, wanted=wanted)
 
 
 def prepare_simulated(

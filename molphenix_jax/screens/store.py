@@ -39,15 +39,10 @@ from molphenix_jax.screens.builders import (
     FORMAT_VERSION,
     HEADER,
     READ_VERSIONS,
-    PerturbationSpec,
-    Record,
-    ScreenContent,
-    molecule_records,
     record_source,
-    write_screen,
 )
 from molphenix_jax.screens.screen import PackedBlock, Screen, ScreenError
-from molphenix_jax.storage import digest_file, is_intact, new_folder, read_csv
+from molphenix_jax.storage import digest_file, is_intact, read_csv
 from molphenix_jax.wells.conditions.values import Conditions
 
 _CHUNK = 4096  # records read at once
@@ -342,60 +337,3 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
             f"the prepared screen in {path.parent} cannot be used: {path.name} {what}; delete that "
             "folder to prepare it again"
         ) from error
-
-
-def save_screen(screen: Screen, folder: pathlib.Path, *, rejected: pd.DataFrame) -> None:
-    """Writes a screen that is in memory, complete or not at all."""
-    bits = frozenset(name for name, block in screen.blocks.items() if block.dtype == np.uint8)
-    groups, code = np.unique(screen.replicate_group, return_inverse=True)
-    index = {
-        "offsets": screen.offsets,
-        "molecule": screen.molecule,
-        "concentration_um": screen.concentration_um,
-        "condition": screen.condition,
-        "p_value": screen.p_value,
-    }
-    content = ScreenContent(
-        name=screen.name,
-        spec=PerturbationSpec(
-            description=f"screen {screen.name}",
-            width=screen.replicates.shape[1],
-            groups=tuple(groups.tolist()),
-            conditions=screen.conditions,
-            has_truth=screen.truth is not None,
-        ),
-        perturbations=[functools.partial(_perturbation_records, screen, code)],
-        molecules=[functools.partial(molecule_records, screen.molecules, screen.blocks, first=0)],
-        blocks={name: block.shape[1] for name, block in screen.blocks.items()},
-        bits=bits,
-        index=lambda: index,
-        feature_names=screen.feature_names,
-        correction=screen.correction,
-        null=screen.null,
-        rejected=rejected,
-        notes=lambda: screen.notes,
-        provenance=screen.provenance,
-        concentration=screen.concentration,
-    )
-    with new_folder(folder) as private:
-        write_screen(content, private)
-
-
-def _perturbation_records(screen: Screen, code: np.ndarray) -> Iterator[Record]:
-    table = screen.molecules
-    for i in range(screen.n_perturbations):
-        rows = slice(*screen.offsets[i : i + 2])
-        molecule = table.iloc[screen.molecule[i]]
-        record = {
-            "replicates": screen.replicates[rows],
-            "replicate_group": code[rows],
-            "molecule": screen.molecule[i],
-            "smiles": molecule["smiles"],
-            "inchikey": molecule["inchikey"],
-            "concentration_um": screen.concentration_um[i],
-            "condition": screen.condition[i],
-            "p_value": screen.p_value[i],
-        }
-        if screen.truth is not None:
-            record["truth"] = screen.truth[i]
-        yield i, record

@@ -173,8 +173,6 @@ def test_a_second_call_finds_the_same_screen(cache, path, tmp_path):
     said: list[str] = []
     first = prepare(path, tiny.prepare_config(), cache=tmp_path / "c")
     second = prepare(path, tiny.prepare_config(), cache=tmp_path / "c", say=said.append)
-    assert not first.from_cache
-    assert second.from_cache
     assert len(said) == 1
     assert "found" in said[0]
     same(second.screen, first.screen)
@@ -195,20 +193,24 @@ def test_a_second_call_finds_the_same_screen(cache, path, tmp_path):
 )
 def test_another_parameter_is_another_screen(kept, path, tmp_path, changes):
     shutil.copytree(kept, tmp_path / "c")
-    assert prepare(path, tiny.prepare_config(), cache=tmp_path / "c").from_cache
-    assert not prepare(path, tiny.prepare_config(**changes), cache=tmp_path / "c").from_cache
+    there = set((tmp_path / "c").iterdir())
+    same_one = prepare(path, tiny.prepare_config(), cache=tmp_path / "c").store.folder
+    assert same_one in there
+    other = prepare(path, tiny.prepare_config(**changes), cache=tmp_path / "c").store.folder
+    assert other not in there
 
 
 def test_another_content_is_another_screen(path, tmp_path):
-    first = prepare(path, tiny.prepare_config(), cache=tmp_path / "c").screen
+    before = prepare(path, tiny.prepare_config(), cache=tmp_path / "c").store
+    first = before.load()
     wells = pd.read_parquet(path)
     wells["smiles"] = wells["smiles"].replace(wells["smiles"].dropna().iloc[0], "not a molecule")
     wells.to_parquet(path)
     second = prepare(path, tiny.prepare_config(), cache=tmp_path / "c")
-    assert not second.from_cache
+    assert second.store.folder != before.folder
     assert len(second.screen.molecules) == len(first.molecules) - 1
     again = prepare(path, tiny.prepare_config(), cache=tmp_path / "c")
-    assert again.from_cache
+    assert again.store.folder == second.store.folder
     pd.testing.assert_frame_equal(again.rejected, second.rejected, check_dtype=False)
     assert len(again.rejected)
 

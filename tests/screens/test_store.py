@@ -19,9 +19,10 @@ from molphenix_jax.screens.builders import FORMAT_VERSION
 from molphenix_jax.screens.builders.molecules import Molecules, molecule_records
 from molphenix_jax.screens.builders.write import build
 from molphenix_jax.screens.screen import Screen, ScreenError
-from molphenix_jax.screens.store import PackedBlock, ScreenStore, save_screen
+from molphenix_jax.screens.store import PackedBlock, ScreenStore
 from molphenix_jax.wells.conditions.values import Conditions
 from tests import tiny
+from tests.screens.saving import save_screen
 
 REJECTED = pd.DataFrame({"file": ["f.csv"], "row": [3], "field": ["smiles"], "reason": ["bad"]})
 

@@ -24,4 +24,6 @@ register("layout", "rxrx3-core", find_rxrx3core)
 register("layout", "bray2017", find_bray2017)
 register("layout", "table", find_table)
 
-__all__ = ["LAYOUTS", "FindFields"]
+__all__ = [
+    "LAYOUTS",
+]

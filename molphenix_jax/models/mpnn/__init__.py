@@ -10,7 +10,7 @@ from molphenix_jax.models.mpnn.config import (
     MPNNConfig,
     mup_lr_rules,
 )
-from molphenix_jax.models.mpnn.encoder import Encoded, MoleculeEncoder, layer_names
+from molphenix_jax.models.mpnn.encoder import MoleculeEncoder, layer_names
 from molphenix_jax.models.mpnn.graphs import GraphsTuple
 from molphenix_jax.models.mpnn.layers import Readout
 from molphenix_jax.models.mpnn.message_passing import Features, Layer, MessagePassing
@@ -22,7 +22,6 @@ __all__ = [
     "NORMS",
     "POOLINGS",
     "SIZES",
-    "Encoded",
     "Features",
     "LAYER_RULE",
     "GraphsTuple",

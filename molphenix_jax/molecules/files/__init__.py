@@ -1,7 +1,6 @@
 """Files of molecules as people have them: tables with a column of SMILES, .smi, .sdf."""
 
 from molphenix_jax.molecules.files.reading import (
-    MoleculeFile,
     Molecules,
     kind_of,
     open_molecules,
@@ -10,7 +9,6 @@ from molphenix_jax.molecules.files.reading import (
 )
 
 __all__ = [
-    "MoleculeFile",
     "Molecules",
     "kind_of",
     "open_molecules",

@@ -13,7 +13,7 @@ arrays of a batch. `NODE_SIZES` and `EDGE_SIZES` tell a model how many values ea
 that.
 """
 
-from molphenix_jax.molecules.graphs.cache import GraphCacheError, GraphStore, prepare_graphs
+from molphenix_jax.molecules.graphs.cache import GraphCacheError, prepare_graphs
 from molphenix_jax.molecules.graphs.featurise import MAX_ATOMS, featurise_graphs
 from molphenix_jax.molecules.graphs.record import MolecularGraph
 from molphenix_jax.molecules.graphs.vocabulary import (
@@ -34,7 +34,6 @@ __all__ = [
     "NODE_SIZES",
     "Column",
     "GraphCacheError",
-    "GraphStore",
     "MolecularGraph",
     "featurise_graphs",
     "prepare_graphs",

@@ -5,7 +5,6 @@ from molphenix_jax.screens.builders.perturbations import (
     Perturbations,
     PerturbationSpec,
     Record,
-    Shard,
 )
 from molphenix_jax.screens.builders.write import (
     FORMAT_VERSION,
@@ -25,7 +24,6 @@ __all__ = [
     "Perturbations",
     "Record",
     "ScreenContent",
-    "Shard",
     "molecule_records",
     "record_source",
     "write_screen",

@@ -2,8 +2,8 @@
 
 from molphenix_jax.tasks import TaskSpec
 from molphenix_jax.tasks.property_pretraining.config import PATHS, check, default_config
-from molphenix_jax.tasks.property_pretraining.task import PropertyTask, make
+from molphenix_jax.tasks.property_pretraining.task import make
 
 TASK = TaskSpec(default_config, make, check, paths=PATHS)
 
-__all__ = ["TASK", "PropertyTask", "default_config", "make"]
+__all__ = ["TASK", "default_config", "make"]

@@ -13,9 +13,9 @@ from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.screens.sampling import Batch
-from molphenix_jax.screens.store import save_screen
 from molphenix_jax.tasks.align.tables import choose_placement, gather
 from tests import tiny
+from tests.screens.saving import save_screen
 
 pytestmark = pytest.mark.slow
 

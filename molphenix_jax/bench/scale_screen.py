@@ -16,7 +16,7 @@ import pandas as pd
 
 from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.screens.builders import PerturbationSpec, Record, ScreenContent, write_screen
-from molphenix_jax.screens.store import molecule_records
+from molphenix_jax.screens.builders.molecules import molecule_records
 from molphenix_jax.storage import new_folder
 from molphenix_jax.wells.conditions.values import Conditions
 

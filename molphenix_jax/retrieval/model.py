@@ -212,6 +212,9 @@ class Model:
     ) -> Float[np.ndarray, "n d"]:
         """Wells in the space of the training profiles: corrected by their own controls.
 
+        Wells of several conditions (cell lines, times) are corrected in a call for each: what lies
+        between those is no plate effect.
+
         Args:
             wells: As `profiles` of `embed_profiles`.
             controls: Which rows are negative controls: a column of the table, or a truth value for

@@ -1,6 +1,7 @@
 """A model as a folder of its own: the card, and what is refused."""
 
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from molphenix_jax.runtime.progress import console
 from tests import tiny
 
 pytestmark = pytest.mark.slow
+README = tiny.REPOSITORY / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,19 @@ def test_the_use_on_the_card_works(run, tmp_path, monkeypatch):
     program = card.partition("```python\n")[2].partition("z_x")[0]
     exec(program, names)
     assert np.linalg.norm(names["z_m"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_lines_of_the_readme_work(run, cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(run)
+    wells = tiny.wells(cache)
+    wells["compound"] = np.where(wells["is_control"], "DMSO", wells["smiles"])
+    names: dict = {"wells": wells}
+    (program,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    exec(program, names)
+    assert names["cosine"].shape == (wells["compound"].nunique(), 2)
+    assert np.abs(names["cosine"]).max() <= 1.001
 
 
 def test_what_cannot_be_exported_ends_in_a_sentence(run, tmp_path):

@@ -84,5 +84,7 @@ def load_molecule_encoder(path: pathlib.Path, *, member: int = 0) -> LoadedMolec
         return LoadedMoleculeEncoder(
             MPNNConfig(**with_tuples(sizes)), {"params": params}, int(made_by["max_atoms"])
         )
+    except ModelError:
+        raise
     except (LookupError, TypeError, ValueError) as error:
         raise unreadable(path, error) from error

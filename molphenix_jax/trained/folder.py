@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 import molphenix_jax
 from molphenix_jax.errors import InputError
@@ -76,10 +76,9 @@ def write_model(
     """
     flat = traverse_util.flatten_dict(dict(arrays), sep="/")
     with new_folder(folder, replace=True) as private:
-        save_file(
-            {name: np.ascontiguousarray(value) for name, value in flat.items()},
-            private / WEIGHTS_FILE,
-        )
+        tensors = {name: np.ascontiguousarray(value) for name, value in flat.items()}
+        # Not by `save_file`, whose file nobody else may read.
+        (private / WEIGHTS_FILE).write_bytes(save(tensors))
         write_json(private / CONFIG_FILE, config)
         fill(private)
         files = {path.name: digest_file(path) for path in sorted(private.iterdir())}

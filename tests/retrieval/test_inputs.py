@@ -189,6 +189,13 @@ def test_images(made, tmp_path):
         made[1].embed_images(images)
 
 
+def test_whoever_may_read_one_file_may_read_all(made, tmp_path):
+    loaded(made[0], tmp_path)
+    (tmp_path / "other").touch()
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
+    assert modes == {(tmp_path / "other").stat().st_mode & 0o777}
+
+
 def test_any_number_of_molecules_is_embedded_in_chunks(made, monkeypatch):
     mine = RNG.normal(size=(3, 5)).astype(np.float32)
     request = {"conditions": {"time_h": 24}, "embeddings": {"mine": mine}}

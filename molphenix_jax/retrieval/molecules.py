@@ -23,8 +23,9 @@ from molphenix_jax.molecules.graphs import (
 from molphenix_jax.trained.alignment import Alignment
 from molphenix_jax.trained.folder import ModelError
 from molphenix_jax.trained.graph_embedder import GraphEmbedder
+from molphenix_jax.trained.molecule_encoder import need_same_version
 from molphenix_jax.trained.sides import MoleculeRows
-from molphenix_jax.wells.conditions.values import Conditions, listed_levels
+from molphenix_jax.wells.conditions.values import Conditions, level_key, listed_levels
 
 GRAPHS_AT_ONCE = 256
 
@@ -135,17 +136,14 @@ class MoleculeFeatures:
             raise ModelError(
                 f"conditions: {', '.join(unknown)} is none that the model takes: {takes}"
             )
-        names = tuple(trained.levels)
-        values = tuple(_level(conditions[name]) for name in names)
-        told = Conditions(names, (values,)).encoded(trained)
-        for name, value in zip(names, values, strict=True):
-            alone = Conditions((name,), ((value,),)).encoded(_only(trained, name))
-            if np.isnan(alone).any():
+        values = tuple(_level(conditions[name]) for name in trained.levels)
+        for (name, levels), value in zip(trained.levels.items(), values, strict=True):
+            if level_key(value) not in map(level_key, levels):
                 raise ModelError(
                     f"conditions: {name} = {value} was not trained; there are "
-                    f"{listed_levels(name, trained.levels[name])}"
+                    f"{listed_levels(name, levels)}"
                 )
-        return told
+        return Conditions(tuple(trained.levels), (values,)).encoded(trained)
 
     def _given(
         self, embeddings: Mapping[str, ArrayLike], names: Sequence[str], smiles: Sequence[Any]
@@ -183,18 +181,8 @@ class MoleculeFeatures:
                 )
             pairs.append((f"{name} {was}", f"{name} {encoder_versions([name]).get(name, 'none')}"))
         for was, now in pairs:
-            if was != now:
-                raise ModelError(
-                    f"the model was trained on molecules of featuriser {was}; this is {now}, whose "
-                    "features are not the same: install the versions that it names, or train anew"
-                )
+            need_same_version("the model", was, now)
 
 
 def _level(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
-
-
-def _only(trained: Conditions, name: str) -> Conditions:
-    """The conditions by one of their columns."""
-    j = trained.columns.index(name)
-    return Conditions((name,), tuple((value[j],) for value in trained.values))

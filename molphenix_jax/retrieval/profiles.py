@@ -77,8 +77,8 @@ class Profiles:
             group = np.full(len(all_wells), "wells", object)
         else:
             all_wells = x
-        for name in pd.unique(group):
-            n = int(own[group == name].sum())
+        code, names = pd.factorize(group)
+        for name, n in zip(names, np.bincount(code[own], minlength=len(names)), strict=True):
             if n < _FEWEST:
                 raise ModelError(
                     f"controls: group {name!r} has {n} control wells, and at least {_FEWEST} are "

@@ -361,15 +361,19 @@ def _is_string(kind: pa.DataType) -> bool:
 def _csv_frames(
     dialect: Dialect, size: int, columns: Sequence[str] | None
 ) -> Iterator[pd.DataFrame]:
-    options: Any = {
-        "sep": dialect.separator,
-        "header": 0,
-        "names": dialect.names,
-        "dtype": {name: str for name in dialect.names if is_text(name)},
-        "index_col": False,
-        "low_memory": False,
-        "chunksize": size,
-    }
+    text = {name: str for name in dialect.names if is_text(name)}
+    for frame in csv_frames(dialect, size, dtype=text, low_memory=False):
+        yield frame if columns is None else cast(pd.DataFrame, frame[list(columns)])
+
+
+def csv_frames(dialect: Dialect, size: int, **options: Any) -> Iterator[pd.DataFrame]:
+    """The rows of a CSV, so many at a time; `options` are pandas'.
+
+    Raises:
+        WellsError: a quotation mark swallows rows.
+    """
+    options |= {"sep": dialect.separator, "header": 0, "names": dialect.names}
+    options |= {"index_col": False, "chunksize": size}
     with dialect.open() as text, warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         with cast(Any, pd.read_csv(text, **options)) as frames:
@@ -377,7 +381,7 @@ def _csv_frames(
                 for name in frame.columns:
                     if not pd.api.types.is_numeric_dtype(frame[name]):
                         dialect.refuse_torn(frame[name])
-                yield frame if columns is None else frame[list(columns)]
+                yield frame
 
 
 def _kind_of(column: pd.Series) -> pa.DataType:

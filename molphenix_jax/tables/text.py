@@ -2,15 +2,13 @@
 
 import dataclasses
 import pathlib
-import warnings
 from collections.abc import Iterator
-from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
 
 from molphenix_jax.tables.columns import WellsError, as_text
-from molphenix_jax.tables.files import TableFile, describe_dialects, open_file
+from molphenix_jax.tables.files import TableFile, csv_frames, describe_dialects, open_file
 
 # Rows of one chunk.
 CHUNK_ROWS = 10_000
@@ -57,24 +55,10 @@ class TextTable:
     def _csv(self, rows: int) -> Iterator[pd.DataFrame]:
         dialect = self._file.dialect
         assert dialect is not None, "asked before"
-        options: Any = {
-            "sep": dialect.separator,
-            "header": 0,
-            "names": dialect.names,
-            "dtype": str,
-            "keep_default_na": False,
-            "index_col": False,
-            "chunksize": rows,
-        }
-        with dialect.open() as text, warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            with cast(Any, pd.read_csv(text, **options)) as frames:
-                for frame in frames:
-                    for name in frame.columns:
-                        dialect.refuse_torn(frame[name])
-                    # A row that is cut short has gaps at its end.
-                    cells = {n: frame[n].fillna("").str.strip() for n in frame.columns}
-                    yield pd.DataFrame(cells, dtype=object)
+        for frame in csv_frames(dialect, rows, dtype=str, keep_default_na=False):
+            # A row that is cut short has gaps at its end.
+            cells = {name: frame[name].fillna("").str.strip() for name in frame.columns}
+            yield pd.DataFrame(cells, dtype=object)
 
 
 def open_text(path: pathlib.Path) -> TextTable:

@@ -74,12 +74,7 @@ def load_molecule_encoder(path: pathlib.Path, *, member: int = 0) -> LoadedMolec
         sizes, made_by = found.about.get("encoder"), found.about.get("featuriser", {})
         if sizes is None or "encoder" not in found.arrays["params"]:
             raise ModelError(f"{path} holds a model without a molecule encoder ({found.kind})")
-        if made_by["graphs"] != GRAPH_FEATURISER_VERSION:
-            raise ModelError(
-                f"{path} was trained on molecules of featuriser {made_by['graphs']}; this is "
-                f"{GRAPH_FEATURISER_VERSION}, whose graphs are not the same: install the versions "
-                "that it names, or train anew"
-            )
+        need_same_version(str(path), made_by["graphs"], GRAPH_FEATURISER_VERSION)
         params = jax.tree.map(lambda leaf: leaf[member], found.arrays["params"]["encoder"])
         return LoadedMoleculeEncoder(
             MPNNConfig(**with_tuples(sizes)), {"params": params}, int(made_by["max_atoms"])
@@ -88,3 +83,21 @@ def load_molecule_encoder(path: pathlib.Path, *, member: int = 0) -> LoadedMolec
         raise
     except (LookupError, TypeError, ValueError) as error:
         raise unreadable(path, error) from error
+
+
+def need_same_version(what: str, was: str, now: str) -> None:
+    """Stops where a model would get other features today than it was trained on.
+
+    Args:
+        what: The model, for the error.
+        was: Version of the featuriser then.
+        now: Version of the same today.
+
+    Raises:
+        ModelError: They differ.
+    """
+    if was != now:
+        raise ModelError(
+            f"{what} was trained on molecules of featuriser {was}; this is {now}, whose features "
+            "are not the same: install the versions that it names, or train anew"
+        )

@@ -42,9 +42,7 @@ class PhenomicSide:
 
     @functools.cached_property
     def _apply(self) -> Any:
-        return jax.jit(
-            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_profiles"), (0, None))
-        )
+        return _of_members(self.model, "embed_profiles", (0, None))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,9 +85,7 @@ class ImageSide:
 
     @functools.cached_property
     def _apply(self) -> Any:
-        return jax.jit(
-            jax.vmap(lambda p, x: self.model.apply(p, x, method="embed_profiles"), (0, None))
-        )
+        return _of_members(self.model, "embed_profiles", (0, None))
 
 
 class MoleculeRows(NamedTuple):
@@ -175,14 +171,16 @@ class MoleculeSide:
 
     @functools.cached_property
     def _apply(self) -> Any:
-        return jax.jit(jax.vmap(self._embed_molecules, (0, None)))
+        return _of_members(self.model, "embed_molecules", (0, None))
 
     @functools.cached_property
     def _apply_encoded(self) -> Any:
-        return jax.jit(jax.vmap(self._embed_molecules, (0, 0)))
+        return _of_members(self.model, "embed_molecules", (0, 0))
 
-    def _embed_molecules(self, params: Any, x: Array) -> Array:
-        return self.model.apply(params, x, method="embed_molecules")
+
+def _of_members(model: Any, method: str, axes: tuple[int, int | None]) -> Any:
+    """A method of the model, jitted, for parameters [members, …] and inputs of all or of each."""
+    return jax.jit(jax.vmap(lambda params, x: model.apply(params, x, method=method), axes))
 
 
 def row_norm(x: Float[Array, "*n k"]) -> Float[Array, "*n k"]:

@@ -169,8 +169,9 @@ class EncoderAlignRun(AlignRun):
         embedder = GraphEmbedder(self.mpnn, [own[i] for i in distinct], batch_size=_EMBED_BATCH)
         encoded = embedder({"params": params["params"]["encoder"]}, ("graph",))
 
+        plain_of = self._rows_of(screen)
+
         def rows_of(places: np.ndarray) -> MoleculeRows:
-            rows = self._molecule_rows(screen, ids[places])
-            return rows._replace(encoded=encoded[:, position[places]])
+            return plain_of(ids[places])._replace(encoded=encoded[:, position[places]])
 
         return self.molecule_side.embed(params, rows_of, len(ids))

@@ -3,7 +3,7 @@
 Frozen profiles and molecule features live on the device; a training step gathers rows by index.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -126,17 +126,22 @@ class AlignRun(Run):
             **loss_options(config),
         )
 
-    def _make_model(self) -> Any:
-        h, batch_size = self.config.model, self.sampler.batch_size
-        return MolPhenix(
+    def _make_model(self) -> MolPhenix:
+        return self._network(MolPhenix)
+
+    def _network(self, kind: type[MolPhenix], **more: Any) -> MolPhenix:
+        """The two-tower model of the config; `more` is what a kind of its own takes beside."""
+        h = self.config.model
+        return kind(
             phenomics=tower_config(h.phenomics),
             molecules=tower_config(h.molecules),
             dim=h.dim,
             scale_init=h.scale_init,
             # The share of positive pairs in a batch is 1/b; a sigmoid that starts there (open_clip
             # #650) has not to unlearn a bias first.
-            bias_init=h.bias_init or -float(np.log(batch_size - 1)),
+            bias_init=h.bias_init or -float(np.log(self.sampler.batch_size - 1)),
             dtype=jnp.dtype(self.config.train.compute_dtype),
+            **more,
         )
 
     def _use(self, assets: Assets) -> None:
@@ -372,9 +377,8 @@ class AlignRun(Run):
         self, params: Any, screen: AnyScreen, ids: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n e"]:
         """z_m of perturbations of a screen with the same blocks."""
-        return self.molecule_side.embed(
-            params, lambda rows: self._molecule_rows(screen, ids[rows]), len(ids)
-        )
+        rows_of = self._rows_of(screen)
+        return self.molecule_side.embed(params, lambda places: rows_of(ids[places]), len(ids))
 
     def trained(self, params: Any, *, splits: pd.DataFrame, about: Mapping[str, Any]) -> Alignment:
         """The model with these parameters as it is used without its screen.
@@ -397,10 +401,17 @@ class AlignRun(Run):
             about,
         )
 
-    def _molecule_rows(self, screen: AnyScreen, ids: Int[np.ndarray, " k"]) -> MoleculeRows:
-        molecule = screen.molecule[ids]
-        blocks = {n: unpacked_rows(screen.packed_block(n), molecule) for n in self.blocks}
-        return MoleculeRows(blocks, screen.concentration_um[ids], self.condition_input(screen, ids))
+    def _rows_of(self, screen: AnyScreen) -> Callable[[Int[np.ndarray, " k"]], MoleculeRows]:
+        """What gives the inputs of some perturbations of a screen; its blocks are packed once."""
+        packed = {name: screen.packed_block(name) for name in self.blocks}
+
+        def rows_of(ids: Int[np.ndarray, " k"]) -> MoleculeRows:
+            molecule = screen.molecule[ids]
+            blocks = {name: unpacked_rows(block, molecule) for name, block in packed.items()}
+            told = self.condition_input(screen, ids)
+            return MoleculeRows(blocks, screen.concentration_um[ids], told)
+
+        return rows_of
 
 
 def tower_config(t: Config) -> TowerConfig:

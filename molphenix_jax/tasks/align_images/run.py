@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from molphenix_jax.models import joint_embedding
+from molphenix_jax.models import MolPhenix, joint_embedding
 from molphenix_jax.models.resnet import RESNETS, ImageMolPhenix, ResNetConfig, augment
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.screens.sampling import uniform
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.screens.streamed import AnyScreen
-from molphenix_jax.tasks.align.run import AlignRun, tower_config
+from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.tasks.align.tables import GIB, TABLE_SHARE, gather
 from molphenix_jax.tasks.align_images.wells import Images
 from molphenix_jax.trained.alignment import Alignment
@@ -86,18 +86,11 @@ class ImageAlignRun(AlignRun):
             f"{stack.nbytes / GIB:.3g} GiB {where}",
         )
 
-    def _make_model(self) -> Any:
+    def _make_model(self) -> MolPhenix:
         h = self.config.model
         size = RESNETS[h.resnet]
-        return ImageMolPhenix(
-            phenomics=tower_config(h.phenomics),
-            molecules=tower_config(h.molecules),
-            dim=h.dim,
-            scale_init=h.scale_init,
-            bias_init=h.bias_init or -float(np.log(self.sampler.batch_size - 1)),
-            dtype=jnp.dtype(self.config.train.compute_dtype),
-            images=ResNetConfig(size.blocks, size.bottleneck, h.resnet_width),
-        )
+        images = ResNetConfig(size.blocks, size.bottleneck, h.resnet_width)
+        return self._network(ImageMolPhenix, images=images)
 
     def _use(self, assets: Any) -> None:
         super()._use(assets)

@@ -30,6 +30,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from molphenix_jax.reporting.card import model_card
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.trained.folder import WEIGHTS_FILE, read_model
+    from molphenix_jax.wells.conditions.values import Conditions
 
     run, out = arguments.run_folder, arguments.out
     need_other_output(out, run)
@@ -38,11 +39,13 @@ def _run(arguments: argparse.Namespace) -> int:
     with storage.temporary_folder() as work:
         model = read_model(_folder(run, arguments.fold, work))
         evaluation, note = _evaluation(run, arguments.fold)
+        told = model.about.get("conditions")
         card = model_card(
             {"kind": model.kind, **model.about},
             evaluation,
             path=out.name,
             data_licence=arguments.data_licence,
+            levels=Conditions.of_json(told).levels if told else {},
             note=note,
         )
         with storage.new_folder(out) as private:

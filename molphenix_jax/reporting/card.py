@@ -1,6 +1,7 @@
 """The card of a model: what it is, what it was trained on, how well it did, what it is not for."""
 
-from collections.abc import Mapping
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from molphenix_jax.reporting.report import results_markdown
@@ -24,6 +25,7 @@ def model_card(
     *,
     path: str,
     data_licence: str,
+    levels: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
     note: str = "",
 ) -> str:
     """The card as Markdown.
@@ -33,6 +35,7 @@ def model_card(
         evaluation: `evaluation.json` of the run; None where there is none.
         path: How the model will be named.
         data_licence: Licence of the data, as the user gives it; empty if it was not told.
+        levels: Conditions that the model is told, each with its values in order.
         note: What the numbers are of, where that has to be said.
     """
     kind = about["kind"]
@@ -42,7 +45,6 @@ def model_card(
         f"A molphenix_jax model ({kind}), made by version {about['version']}.",
     ]
     grid = about.get("dose", {}).get("grid_log10") or [0.0]
-    levels = _levels(about.get("conditions", {}))
     told = {name: values[0] for name, values in levels.items()}
     conditions = f", conditions={told!r}" if told else ""
     language = "python" if kind == "alignment" else "console"
@@ -83,7 +85,7 @@ def _data(about: Mapping[str, Any], licence: str) -> list[str]:
     return lines
 
 
-def _inputs(about: Mapping[str, Any], levels: Mapping[str, list[str]]) -> list[str]:
+def _inputs(about: Mapping[str, Any], levels: Mapping[str, Sequence[str]]) -> list[str]:
     doses = ", ".join(f"{10**dose:.3g}" for dose in about["dose"]["grid_log10"])
     blocks = [*about["blocks"], *(["molecular graphs"] if about["encoder"] else [])]
     lines = [
@@ -98,15 +100,6 @@ def _inputs(about: Mapping[str, Any], levels: Mapping[str, list[str]]) -> list[s
             f"({about['correction']['method']}) by negative controls of their own plate"
         )
     return lines
-
-
-def _levels(conditions: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Each column of conditions that varies, with its values."""
-    found = {
-        name: sorted({value[j] for value in conditions["values"]})
-        for j, name in enumerate(conditions.get("columns", ()))
-    }
-    return {name: values for name, values in found.items() if len(values) > 1}
 
 
 def _limits(kind: str) -> list[str]:

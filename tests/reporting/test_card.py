@@ -44,7 +44,9 @@ def row(model: str, value: float) -> dict:
 def test_an_alignment_tells_data_inputs_recall_and_limits():
     other = {**row("molphenix", 0.9), "split": "validation"}
     evaluation = {"results": [row("molphenix", 0.31), row("ridge", 0.22), other]}
-    card = model_card(ALIGNMENT, evaluation, path="u2os", data_licence="CC0", note="Over 5 folds.")
+    levels = {"time_h": ("24", "48")}
+    request = {"path": "u2os", "data_licence": "CC0", "levels": levels, "note": "Over 5 folds."}
+    card = model_card(ALIGNMENT, evaluation, **request)
     for part in (
         "molphenix_jax.load('u2os')",
         "concentration_um=10, conditions={'time_h': '24'}",

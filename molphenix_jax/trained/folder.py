@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save
 
 import molphenix_jax
 from molphenix_jax.errors import InputError
-from molphenix_jax.storage import digest_file, new_folder, write_json
+from molphenix_jax.storage import digest_file, is_intact, new_folder, signed, write_json
 
 MODEL_FOLDER, MODEL_FILE = "model", "model.json"
 WEIGHTS_FILE, CONFIG_FILE = "weights.safetensors", "config.json"
@@ -83,7 +83,7 @@ def write_model(
         fill(private)
         files = {path.name: digest_file(path) for path in sorted(private.iterdir())}
         head = {"format": MODEL_FORMAT, "kind": kind, "version": molphenix_jax.__version__}
-        write_json(private / MODEL_FILE, {**head, **about, "files": files})
+        write_json(private / MODEL_FILE, signed({**head, **about, "files": files}))
 
 
 def find_model(path: str | pathlib.Path, *, fold: int | None = None) -> pathlib.Path:
@@ -155,13 +155,14 @@ def read_model(folder: pathlib.Path, *, kind: str = "") -> ModelFolder:
                 f"{folder} is a model of format {about['format']}, this program reads up to "
                 f"{MODEL_FORMAT}: use the version that made it, or a newer one"
             )
-        files = dict(about.pop("files"))
-        for name, digest in files.items():
-            if digest_file(folder / name) != digest:
-                raise ModelError(
-                    f"the model in {folder} is damaged: {name} is not the file that was written. "
-                    "Copy it again from where it was made, or make it again"
-                )
+        files, intact = dict(about["files"]), {MODEL_FILE: is_intact(about)}
+        intact |= {name: digest_file(folder / name) == digest for name, digest in files.items()}
+        if changed := [name for name, same in intact.items() if not same]:
+            raise ModelError(
+                f"the model in {folder} is damaged: {changed[0]} is not the file that was written. "
+                "Copy it again from where it was made, or make it again"
+            )
+        about = {name: value for name, value in about.items() if name not in ("files", "digest")}
         arrays = traverse_util.unflatten_dict(load_file(folder / WEIGHTS_FILE), sep="/")
         found = ModelFolder(folder, str(about["kind"]), about, arrays, files[WEIGHTS_FILE])
     except ModelError:

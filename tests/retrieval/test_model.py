@@ -15,6 +15,7 @@ from molphenix_jax.evaluate import load_params
 from molphenix_jax.molecules import standardise
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.storage import signed
 from molphenix_jax.trained.folder import ModelError
 from tests import tiny
 
@@ -228,19 +229,30 @@ def test_folders_that_hold_no_model(whole, tmp_path):
         content = bytearray((folder / name).read_bytes())
         content[len(content) // 2] ^= 1
         (folder / name).write_bytes(content)
-        if name == "model.json":
-            continue
-        with pytest.raises(ModelError, match=f"{name} is not the file that was written"):
+        # A flipped bit may leave it no JSON at all.
+        no_json = "|cannot be read" if name == "model.json" else ""
+        with pytest.raises(ModelError, match=f"{name} is not the file that was written{no_json}"):
             molphenix_jax.load(folder)
     folder = damaged("newer")
     about = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**about, "format": 99}))
+
+    def write(**changes: object) -> None:
+        fields = {name: value for name, value in {**about, **changes}.items() if name != "digest"}
+        (folder / "model.json").write_text(json.dumps(signed(fields)))
+
+    write(format=99)
     with pytest.raises(ModelError, match="format 99"):
         molphenix_jax.load(folder)
-    (folder / "model.json").write_text(json.dumps({**about, "kind": "image_encoder"}))
+    write(kind="image_encoder")
     with pytest.raises(ModelError, match="kind image_encoder, alignment is needed"):
         molphenix_jax.load(folder)
     featuriser = {**about["featuriser"], "features": "1+rdkit2020"}
-    (folder / "model.json").write_text(json.dumps({**about, "featuriser": featuriser}))
+    write(featuriser=featuriser)
     with pytest.raises(ModelError, match="featuriser 1\\+rdkit2020"):
         molphenix_jax.load(folder).embed_molecules("CCO", concentration_um=1)
+    # Other doses than it was trained at, say, with nothing else changed.
+    told = json.loads((folder / "model.json").read_text())
+    told["dose"]["grid_log10"][0] += 1
+    (folder / "model.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match=r"model\.json is not the file that was written"):
+        molphenix_jax.load(folder)

@@ -14,6 +14,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import load_embeddings, standardise
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.metrics import read_metrics
+from molphenix_jax.storage import signed
 from molphenix_jax.tasks.embed_molecules import EmbedError, embed_file
 from molphenix_jax.tasks.molecule_encoder import PretrainedError, load_encoder, take_weights
 from molphenix_jax.tasks.property_pretraining.run import PropertyRun
@@ -189,8 +190,9 @@ def test_an_encoder_of_another_featuriser_is_refused(finished, tmp_path):
     request = {"encoder": run, "out": tmp_path / "e.parquet", "layers": ("graph",)}
     path = run / "model" / "model.json"
     told = json.loads(path.read_text())
+    del told["digest"]
     told["featuriser"]["graphs"] = "0+rdkit1999"
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(signed(told)))
     with pytest.raises(ModelError, match="featuriser 0.rdkit1999"):
         embed_file(molecules, **request)
     # Without a finished model it is the run that says so.

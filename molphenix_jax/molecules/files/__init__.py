@@ -7,6 +7,7 @@ from molphenix_jax.molecules.files.reading import (
     read_molecules,
     smiles_column_of,
 )
+from molphenix_jax.molecules.files.writing import write_sdf
 
 __all__ = [
     "Molecules",
@@ -14,4 +15,5 @@ __all__ = [
     "open_molecules",
     "read_molecules",
     "smiles_column_of",
+    "write_sdf",
 ]

@@ -1,0 +1,131 @@
+"""What a ranking finds: the hits of each query, which files and `hits.html` are made of."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from molphenix_jax.molecules.files import write_sdf
+from molphenix_jax.storage import new_file, write_csv
+
+
+class Column(NamedTuple):
+    """A column of hits: its name on the page, and what it says."""
+
+    title: str
+    meaning: str
+
+
+REQUIRED = ("query", "rank", "id", "smiles", "concentration_um", "cosine")
+# In the order in which files have them. What a ranking does not know it leaves out.
+COLUMNS = {
+    "query": Column("query", "The profile that was looked up."),
+    "rank": Column("rank", "1 is the most similar molecule of the library."),
+    "id": Column("id", "Name of the molecule in the library."),
+    "smiles": Column("SMILES", "The molecule in its standard form."),
+    "inchikey": Column("InChIKey", "The molecule's key; two with one key are one molecule."),
+    "scaffold": Column("scaffold", "Bemis-Murcko scaffold: rings and what links them."),
+    "concentration_um": Column(
+        "dose, µM", "The concentration at which the molecule is most similar."
+    ),
+    "cosine": Column(
+        "cosine", "Similarity of profile and molecule in the space of the model, from -1 to 1."
+    ),
+    "percentile": Column(
+        "percentile", "Share of the library that is less similar at its best dose, in %."
+    ),
+    "p_value": Column(
+        "p", "Share of control profiles that are as similar to the molecule; small is good."
+    ),
+    "spread": Column("spread", "Standard deviation of the cosine over the model's members."),
+    "nearest_smiles": Column(
+        "nearest training molecule", "The molecule that the model learned from and is most alike."
+    ),
+    "nearest_id": Column("its name", "Name of the nearest training molecule."),
+    "nearest_tanimoto": Column(
+        "Tanimoto", "Similarity of structures to the nearest training molecule, from 0 to 1."
+    ),
+    "in_domain": Column(
+        "in domain", "Whether the molecule is near enough to the training for recall to hold."
+    ),
+    "trained_on": Column(
+        "trained on", "The model has learned from this molecule: the hit is no discovery."
+    ),
+}
+QUERY_REQUIRED = ("query",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hits:
+    """Hits of one or several queries.
+
+    Attributes:
+        table: A row for each (query, hit), each query's by rank: the columns of `COLUMNS`, as many
+            as are known (`REQUIRED` always), `curve` with k cosines at `doses_um` (NaN where there
+            is none), and any others, which are shown as properties of the molecule.
+        queries: A row for each query, also of those without hits: `query` and, where known, `wells`
+            and `plates` (numbers of them), `activity_p` (how likely its wells agree as much by
+            chance), `abstained` (it looks inactive, so its list means little), `chance_in_list`
+            (calibrated chance in [0, 1] that the true molecule is in the list), `trained_on` (its
+            own molecule is one that the model learned from), `note` (a sentence).
+        doses_um: k concentrations in µM of the similarity curves, ascending.
+        features: Rows of `query`, `feature`, `value`: the query's strongest corrected features, in
+            standard deviations of the controls, each query's strongest first.
+        about: What made them, shown as pairs: model, index, size of the library, command, version,
+            date.
+    """
+
+    table: pd.DataFrame
+    queries: pd.DataFrame
+    doses_um: tuple[float, ...] = ()
+    features: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame({"query": [], "feature": [], "value": []})
+    )
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        for what, table, columns in (
+            ("table", self.table, REQUIRED),
+            ("queries", self.queries, QUERY_REQUIRED),
+            ("features", self.features, ("query", "feature", "value")),
+        ):
+            if missing := [name for name in columns if name not in table.columns]:
+                raise ValueError(f"{what} of hits lacks {', '.join(missing)}")
+            if unknown := sorted(set(table["query"]) - set(self.queries["query"])):
+                raise ValueError(f"{what} of hits: {unknown[0]!r} is none of the queries")
+        if not self.queries["query"].is_unique:
+            raise ValueError("queries of hits: each needs a name of its own")
+        if "curve" in self.table:
+            lengths = {len(curve) for curve in self.table["curve"]} - {len(self.doses_um)}
+            if lengths:
+                raise ValueError(f"curves have {lengths} cosines for {len(self.doses_um)} doses")
+
+    def flat(self) -> pd.DataFrame:
+        """The table as files have it: columns in order, a column for each dose of the curves."""
+        known = [name for name in COLUMNS if name in self.table]
+        others = [name for name in self.table if name not in (*known, "curve")]
+        flat = self.table[[*known, *others]].reset_index(drop=True)
+        if "curve" in self.table and self.doses_um:
+            curves = np.array(self.table["curve"].tolist(), float).reshape(len(flat), -1)
+            for k, dose in enumerate(self.doses_um):
+                flat[f"cosine_at_{dose:g}_um"] = curves[:, k]
+        return flat
+
+    def write(self, folder: str | pathlib.Path) -> list[pathlib.Path]:
+        """Writes hits.csv, hits.parquet, hits.sdf and queries.csv into a folder.
+
+        Raises:
+            StorageError: One cannot be written.
+        """
+        folder, flat = pathlib.Path(folder), self.flat()
+        paths = [folder / f"hits.{kind}" for kind in ("csv", "parquet", "sdf")]
+        paths.append(folder / "queries.csv")
+        write_csv(paths[0], flat)
+        with new_file(paths[1]) as private:
+            flat.to_parquet(private, index=False)
+        write_sdf(paths[2], flat["smiles"].tolist(), flat["id"].astype(str).tolist(), flat)
+        write_csv(paths[3], self.queries)
+        return paths

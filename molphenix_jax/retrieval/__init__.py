@@ -1,6 +1,7 @@
-"""A trained model in use: molecules and profiles into the joint space."""
+"""A trained model in use: molecules and profiles into one space, libraries to search, hits."""
 
 from molphenix_jax.retrieval.hits import Hits
+from molphenix_jax.retrieval.index import Found, Index, LibraryError, open_index
 from molphenix_jax.retrieval.model import Model, load
 
-__all__ = ["Hits", "Model", "load"]
+__all__ = ["Found", "Hits", "Index", "LibraryError", "Model", "load", "open_index"]

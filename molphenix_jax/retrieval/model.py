@@ -79,6 +79,11 @@ class Model:
         return self._trained.about
 
     @property
+    def path(self) -> pathlib.Path:
+        """Its folder."""
+        return self._folder.path
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the weights: two models are one where it is equal."""
         return self._folder.digest

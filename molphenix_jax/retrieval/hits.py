@@ -42,9 +42,10 @@ COLUMNS = {
     ),
     "spread": Column("spread", "Standard deviation of the cosine over the model's members."),
     "nearest_smiles": Column(
-        "nearest training molecule", "The molecule that the model learned from and is most alike."
+        "nearest training SMILES",
+        "The most alike of the molecules that the model learned from.",
     ),
-    "nearest_id": Column("its name", "Name of the nearest training molecule."),
+    "nearest_id": Column("nearest training molecule", "Its name."),
     "nearest_tanimoto": Column(
         "Tanimoto", "Similarity of structures to the nearest training molecule, from 0 to 1."
     ),
@@ -107,7 +108,7 @@ class Hits:
         """The table as files have it: columns in order, a column for each dose of the curves."""
         known = [name for name in COLUMNS if name in self.table]
         others = [name for name in self.table if name not in (*known, "curve")]
-        flat = self.table[[*known, *others]].reset_index(drop=True)
+        flat = pd.DataFrame(self.table[[*known, *others]]).reset_index(drop=True)
         if "curve" in self.table and self.doses_um:
             curves = np.array(self.table["curve"].tolist(), float).reshape(len(flat), -1)
             for k, dose in enumerate(self.doses_um):

@@ -1,11 +1,12 @@
 """A molecule encoder applied to any number of graphs."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from molphenix_jax.models.mpnn import MoleculeEncoder, MPNNConfig
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
@@ -22,22 +23,31 @@ class GraphEmbedder:
         self._graphs = graphs
         sizes = packing.sizes_of(graphs)
         self._budget = packing.budgets_for(sizes, batch_size=min(batch_size, len(graphs)))[-1]
-        model = MoleculeEncoder(config)
+        self._apply = _program(config)
 
-        def layers(params: Any, graphs: Any) -> dict[str, jax.Array]:
-            encoded: Any = model.apply(params, graphs)
-            return encoded.layers
-
-        self._apply = jax.jit(jax.vmap(layers, (0, None)))
-
-    def __call__(self, params: Any, layers: Sequence[str]) -> Float[np.ndarray, "members n k"]:
-        """Embeddings of all molecules: the chosen layers side by side."""
+    def __call__(
+        self, params: Any, layers: Sequence[str], rows: Int[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, "members n k"]:
+        """Embeddings of molecules, of all unless `rows` chooses: the layers side by side."""
+        graphs = self._graphs if rows is None else [self._graphs[i] for i in rows]
         n_members = jax.tree.leaves(params)[0].shape[0]
         result: np.ndarray | None = None
-        for rows, batch in packing.pack_all(self._graphs, self._budget):
+        for places, batch in packing.pack_all(graphs, self._budget):
             out = self._apply(params, batch)
             joined = np.concatenate([np.asarray(out[name]) for name in layers], axis=-1)
             if result is None:
-                result = np.zeros((n_members, len(self._graphs), joined.shape[-1]), np.float32)
-            result[:, rows] = joined[:, : len(rows)]
+                result = np.zeros((n_members, len(graphs), joined.shape[-1]), np.float32)
+            result[:, places] = joined[:, : len(places)]
         return np.zeros((n_members, 0, 0), np.float32) if result is None else result
+
+
+@functools.cache
+def _program(config: MPNNConfig) -> Callable[[Any, Any], dict[str, jax.Array]]:
+    """Layers by name of the members' encoders; compiled once for each shape in a process."""
+    model = MoleculeEncoder(config)
+
+    def layers(params: Any, graphs: Any) -> dict[str, jax.Array]:
+        encoded: Any = model.apply(params, graphs)
+        return encoded.layers
+
+    return jax.jit(jax.vmap(layers, (0, None)))

@@ -20,6 +20,7 @@ from molphenix_jax.trained.scaling import InputScaling
 from molphenix_jax.wells.conditions.values import Conditions
 
 _CHUNK, _IMAGE_CHUNK = 4096, 64  # rows, and images, embedded at once
+_SMALLEST = 64  # rows of the smallest chunk
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,13 +37,12 @@ class PhenomicSide:
 
     def embed(self, params: Any, profiles: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n e"]:
         """z_x of corrected profiles, the embeddings of the members joined."""
-        return in_chunks(
-            lambda x: joint_embedding(self._apply(params, self.scaling(x))), profiles, _CHUNK
-        )
+        return in_chunks(lambda x: self._apply(params, self.scaling, x), profiles, _CHUNK)
 
     @functools.cached_property
     def _apply(self) -> Any:
-        return _of_members(self.model, "embed_profiles", (0, None))
+        apply = _of_members(self.model, "embed_profiles", (0, None))
+        return jax.jit(lambda params, scaling, x: joint_embedding(apply(params, scaling(x))))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,15 +77,18 @@ class ImageSide:
             images_of: Gives the images of some numbers below n; asked for a chunk at a time.
             n: How many images there are.
         """
-
-        def embed(numbers: np.ndarray) -> Array:
-            return self._apply(params, self.standardised(jnp.asarray(images_of(numbers))))
-
-        return in_chunks(embed, np.arange(n), _IMAGE_CHUNK, axis=1, always_pad=True)
+        return in_chunks(
+            lambda numbers: self._apply(params, images_of(numbers)),
+            np.arange(n),
+            _IMAGE_CHUNK,
+            axis=1,
+            always_pad=True,
+        )
 
     @functools.cached_property
     def _apply(self) -> Any:
-        return _of_members(self.model, "embed_profiles", (0, None))
+        apply = _of_members(self.model, "embed_profiles", (0, None))
+        return jax.jit(lambda params, images: apply(params, self.standardised(images)))
 
 
 class MoleculeRows(NamedTuple):
@@ -155,32 +158,34 @@ class MoleculeSide:
             rows_of: Gives the rows of some numbers below n; asked for a chunk at a time.
             n: How many rows there are.
         """
-
-        def embed(numbers: np.ndarray) -> Array:
-            rows = rows_of(numbers)
-            plain = self.inputs(
-                rows.blocks, jnp.asarray(rows.concentration_um), jnp.asarray(rows.told)
-            )
-            if rows.encoded is None:
-                return joint_embedding(self._apply(params, plain))
-            graph = row_norm(jnp.asarray(rows.encoded))
-            both = [graph, jnp.broadcast_to(plain[None], (len(graph), *plain.shape))]
-            return joint_embedding(self._apply_encoded(params, jnp.concatenate(both, axis=2)))
-
-        return in_chunks(embed, np.arange(n), _CHUNK)
+        return in_chunks(
+            lambda numbers: self._apply(params, self.scaling, rows_of(numbers)),
+            np.arange(n),
+            _CHUNK,
+        )
 
     @functools.cached_property
     def _apply(self) -> Any:
-        return _of_members(self.model, "embed_molecules", (0, None))
+        def apply(params: Any, scaling: InputScaling, rows: MoleculeRows) -> Array:
+            side = dataclasses.replace(self, scaling=scaling)
+            plain = side.inputs(
+                rows.blocks, jnp.asarray(rows.concentration_um), jnp.asarray(rows.told)
+            )
+            if rows.encoded is None:
+                z = _of_members(self.model, "embed_molecules", (0, None))(params, plain)
+            else:
+                graph = row_norm(jnp.asarray(rows.encoded))
+                both = [graph, jnp.broadcast_to(plain[None], (len(graph), *plain.shape))]
+                inputs = jnp.concatenate(both, axis=2)
+                z = _of_members(self.model, "embed_molecules", (0, 0))(params, inputs)
+            return joint_embedding(z)
 
-    @functools.cached_property
-    def _apply_encoded(self) -> Any:
-        return _of_members(self.model, "embed_molecules", (0, 0))
+        return jax.jit(apply)
 
 
 def _of_members(model: Any, method: str, axes: tuple[int, int | None]) -> Any:
-    """A method of the model, jitted, for parameters [members, …] and inputs of all or of each."""
-    return jax.jit(jax.vmap(lambda params, x: model.apply(params, x, method=method), axes))
+    """A method of the model, for parameters [members, …] and inputs of all or of each."""
+    return jax.vmap(lambda params, x: model.apply(params, x, method=method), axes)
 
 
 def row_norm(x: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
@@ -199,17 +204,19 @@ def in_chunks(
 ) -> np.ndarray:
     """Applies `embed` to chunks of one padded size, so that it compiles once.
 
+    Rows that are fewer than a chunk are padded to the next of a few sizes.
+
     Args:
         embed: From k rows to an array with k along `axis`.
         rows: What it is applied to.
         size: Of a chunk.
         axis: See `embed`.
-        always_pad: Also where all rows are fewer than a chunk, so that any number compiles once.
+        always_pad: To a whole chunk, however few the rows are.
     """
-    if len(rows) <= size and not always_pad:
-        return np.asarray(embed(rows))
+    if not always_pad:
+        size = min(size, 1 << max(len(rows) - 1, _SMALLEST - 1).bit_length())
     parts = []
-    for start in range(0, len(rows), size):
+    for start in range(0, max(len(rows), 1), size):
         chunk = rows[start : start + size]
         padded = np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
         found = np.asarray(embed(padded))

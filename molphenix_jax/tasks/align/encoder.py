@@ -165,10 +165,9 @@ class EncoderAlignRun(AlignRun):
     ) -> Float[np.ndarray, "n e"]:
         """z_m of perturbations of a screen with the same blocks."""
         distinct, position = np.unique(screen.molecule[ids], return_inverse=True)
-        own = self.graphs(screen)
-        embedder = GraphEmbedder(self.mpnn, [own[i] for i in distinct], batch_size=_EMBED_BATCH)
-        encoded = embedder({"params": params["params"]["encoder"]}, ("graph",))
-
+        # Of the whole screen, so that every part of it goes through one compiled shape.
+        embedder = GraphEmbedder(self.mpnn, self.graphs(screen), batch_size=_EMBED_BATCH)
+        encoded = embedder({"params": params["params"]["encoder"]}, ("graph",), distinct)
         plain_of = self._rows_of(screen)
 
         def rows_of(places: np.ndarray) -> MoleculeRows:

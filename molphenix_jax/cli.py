@@ -19,11 +19,13 @@ def make_parser() -> argparse.ArgumentParser:
     from molphenix_jax import __version__, plugins
     from molphenix_jax.commands import (
         bench,
+        compare,
         convert_openphenom,
         embed,
         embed_images,
         export,
         prepare,
+        refit,
         train,
     )
 
@@ -31,7 +33,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--plugin", action="append", help=plugins.HELP)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (train, prepare, export, embed, embed_images, convert_openphenom, bench):
+    for command in (
+        train,
+        prepare,
+        refit,
+        compare,
+        export,
+        embed,
+        embed_images,
+        convert_openphenom,
+        bench,
+    ):
         command.add_parser(commands)
     return parser
 

@@ -77,7 +77,18 @@ def _folder(run: pathlib.Path, fold: int | None, work: pathlib.Path) -> pathlib.
 def _evaluation(run: pathlib.Path, fold: int | None):
     """What `evaluation.json` of the run says, and what its numbers are of."""
     from molphenix_jax.runtime.workdir import EVALUATION_FILE, read_json
+    from molphenix_jax.tasks.align.refit import MEASURED_FILE, read_measured
 
+    if (run / MEASURED_FILE).exists():
+        measured = read_measured(run)
+        folds = measured["config"]["data"]["folds"]
+        models = "a model" if folds == 1 else f"{folds} models, one for each fold,"
+        note = (
+            f"This model has learned from every molecule of its screen, and none is left to test "
+            f"it with. The numbers are those of {models} of the same config (run "
+            f"`{measured['run']}`) that had not seen the molecules that it was asked for."
+        )
+        return measured["evaluation"], note
     for folder in (run, run.parent):
         if (folder / EVALUATION_FILE).exists():
             folds = len(list(folder.glob("fold_*")))

@@ -57,8 +57,10 @@ class Model:
         doses = ", ".join(f"{dose:.3g}" for dose in self.doses_um)
         inputs = [*side.blocks, *(["graphs"] if side.encoder else [])]
         told = [listed_levels(name, levels) for name, levels in self.conditions.items()]
+        of = fitted.get("refit_of")
         lines = [
-            f"molphenix model of {self._folder.path}",
+            f"molphenix model of {self._folder.path}"
+            + (f", the refit of {of} on all of its molecules" if of else ""),
             f"trained on {screen['name']}: {fitted['pairs']:,} perturbations of "
             f"{fitted['molecules']:,} molecules, {fitted['updates']:,} updates of "
             f"{fitted['loss']}, {fitted['members']} members",

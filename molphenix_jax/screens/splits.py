@@ -169,6 +169,13 @@ def make_split(
     return Split(train, rest[is_validation], ids[is_test], unseen_images, withheld, heldout)
 
 
+def whole_split(screen: AnyScreen) -> Split:
+    """Every perturbation trains and nothing is held back, for a model that is made to be used."""
+    none = np.zeros(0, np.int64)
+    withheld = np.zeros(screen.n_wells, bool)
+    return Split(np.arange(screen.n_perturbations), none, none, none, withheld, {})
+
+
 def split_table(screen: AnyScreen, split: Split) -> pd.DataFrame:
     """Molecules of each side: columns inchikey, smiles, split; to be saved and reused elsewhere.
 

@@ -13,6 +13,7 @@ from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import (
     CONFIG_FILE,
     EVALUATION_FILE,
+    RANKS_FILE,
     read_config,
     read_header,
     read_json,
@@ -213,7 +214,7 @@ def _tell_of_more(
     if (workdir / EVALUATION_FILE).exists():
         aside = _free_folder(workdir / "evaluations", f"after-{before}")
         # The table last: the run counts as finished as long as it is there.
-        for name in ("report", EVALUATION_FILE):
+        for name in ("report", RANKS_FILE, EVALUATION_FILE):
             if (workdir / name).exists():
                 set_aside(workdir / name, aside / name)
         say(f"its table after {before:,} updates is now in {aside}")

@@ -113,7 +113,7 @@ def find_model(path: str | pathlib.Path, *, fold: int | None = None) -> pathlib.
         raise ModelError(
             f"{path} has a model for each of its folds {', '.join(map(str, folds))}: name one with "
             f"fold={folds[0]}, or give {path / f'fold_{folds[0]}'}. Each has held back other "
-            "molecules; their average would have seen every molecule"
+            "molecules; one model of all molecules: molphenix refit"
         )
     if fold is not None and fold not in folds:
         there = f"there are {', '.join(map(str, folds))}" if folds else "the run has none"

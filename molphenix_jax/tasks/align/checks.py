@@ -38,6 +38,8 @@ def _data(checks: Checks) -> None:
     checks.within("data.test_fraction", 0, 0.5, above=True)
     checks.within("data.validation_fraction", 0, 0.5, above=True)
     checks.within("data.unseen_images_fraction", 0, 0.9)
+    if checks.config.data.refit_of:
+        _refit(checks)
     checks.within("data.butina_cutoff", 0, 1, above=True)
     checks.least("data.clip", 0, "must be 0 (off) or positive")
     checks.least("data.folds", 1, "must be 1 (a single split) or more")
@@ -48,6 +50,16 @@ def _data(checks: Checks) -> None:
         100 <= n_null <= 1_000_000,
         f"data.n_null={n_null!r}: from 100, below which no p-value reaches 0.01, to 1,000,000",
     )
+
+
+def _refit(checks: Checks) -> None:
+    for field, empty, why in (
+        ("data.folds", 1, "has one model"),
+        ("eval.heldout_concentrations", (), "holds back no dose"),
+        ("eval.baselines", "", "holds back no validation molecules to choose baselines on"),
+    ):
+        value = checks.value(field)
+        checks.that(value == empty, f"{field}={value!r}: a refit (data.refit_of) {why}")
 
 
 def _simulated(checks: Checks) -> None:

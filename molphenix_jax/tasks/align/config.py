@@ -36,6 +36,7 @@ PATHS = {
     "molecules.embeddings": "named",
     "molecules.pretrained": "path",
     "eval.unseen_screens": "paths",
+    "data.refit_of": "path",
 }
 
 # What turns a wells file into a screen; a screen that is prepared already has it behind it.
@@ -129,6 +130,9 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     d.test_fraction = 0.2  # with folds=1
     d.validation_fraction = 0.1  # of what is not test
     d.unseen_images_fraction = 0.1  # training pairs half of whose wells are withheld
+    # Finished run whose recall stands for this one: every pair trains, nothing is held back. Set by
+    # `molphenix refit`.
+    d.refit_of = ""
     # Where profiles and molecule features live: device | stream | auto (device where they fit).
     d.placement = "auto"
     d.device_memory_gib = 0.0  # memory of a device, for auto; 0 asks the device

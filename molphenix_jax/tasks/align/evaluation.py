@@ -99,7 +99,7 @@ def _predictions(run: AlignRun, splits: list[_Split]) -> dict[str, Prediction]:
     Baselines learn from the perturbations that training may visit, with the same profiles.
     """
     names = listed(run.config.eval.baselines)
-    if not names:
+    if not (names and splits):
         return {}
     train, validation = run.visited, run.split.validation
     test = zip(*(_molecule_inputs(s.screen, s.ids) for s in splits), strict=True)
@@ -251,6 +251,8 @@ def condition_counts(screen: AnyScreen, psis: Sequence[float]) -> list[dict[str,
 
 
 def _why_empty(run: AlignRun, split: str) -> str:
+    if run.config.data.refit_of and not split.startswith("unseen_screen"):
+        return "every perturbation was trained on (data.refit_of)"
     if split == "unseen_images":
         if run.config.data.unseen_images_fraction == 0:
             return "data.unseen_images_fraction is 0"

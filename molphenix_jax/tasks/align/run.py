@@ -312,6 +312,8 @@ class AlignRun(Run):
     def validate(self, params: Any) -> dict[str, float]:
         """Recall on the validation molecules, profile → molecule, all pairs or a sample of them."""
         ids = self.split.validation
+        if not len(ids):  # of a refit
+            return {}
         limit = self.config.eval.validation_pairs
         if len(ids) > limit:
             rng = np.random.default_rng(self.config.seed)

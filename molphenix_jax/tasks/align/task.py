@@ -15,12 +15,13 @@ from jaxtyping import Int
 
 from molphenix_jax import storage
 from molphenix_jax.evaluation import Ranks, evaluation_record, pool
+from molphenix_jax.evaluation.kept import ranks_frame
 from molphenix_jax.molecules import encoder_versions
 from molphenix_jax.runtime.checkpointing import saved_steps
 from molphenix_jax.runtime.config import Config, ConfigError, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
-from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder, read_json
+from molphenix_jax.runtime.workdir import EVALUATION_FILE, RANKS_FILE, fold_folder, read_json
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.screens.prepare import (
     PrepareConfig,
@@ -36,6 +37,7 @@ from molphenix_jax.screens.splits import (
     molecule_groups,
     need_same_split,
     split_table,
+    whole_split,
 )
 from molphenix_jax.screens.store import ScreenStore
 from molphenix_jax.screens.streamed import AnyScreen, StreamedScreen
@@ -48,6 +50,7 @@ from molphenix_jax.tasks.align.evaluation import (
     other_conditions,
     rank_run,
 )
+from molphenix_jax.tasks.align.refit import keep_measured, read_measured
 from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.tasks.molecule_encoder import (
     featuriser_of,
@@ -85,6 +88,8 @@ class AlignTask:
     def split(self, fold: int) -> Split:
         """The split whose unseen molecules are fold `fold`."""
         d = self.config.data
+        if d.refit_of:
+            return whole_split(self.screen)
         return make_split(
             self.screen,
             self.groups,
@@ -125,7 +130,9 @@ class AlignTask:
         return dataclasses.replace(self, config=config)
 
     def keep(self, workdir: pathlib.Path) -> None:
-        """Writes `rejected.csv`, `correction.npz` and `screen.json`."""
+        """Writes `rejected.csv`, `correction.npz` and `screen.json`, of a refit `measured.json`."""
+        if self.config.data.refit_of:
+            keep_measured(self.config, workdir)
         if len(self.rejected):
             path = workdir / "rejected.csv"
             storage.write_csv(path, self.rejected)
@@ -154,6 +161,7 @@ class AlignTask:
             "seed": config.seed,
             "pairs": len(run.visited),
             "molecules": len(np.unique(screen.molecule[run.visited])),
+            **({"refit_of": pathlib.Path(d.refit_of).name} if (d := config.data).refit_of else {}),
         }
         model = run.trained(
             params,
@@ -201,8 +209,18 @@ class AlignTask:
             title=f"{self.config.loss.name} on {self.screen.name}",
             notes=self.screen.notes,
         )
+        with storage.new_file(out / RANKS_FILE) as private:
+            ranks_frame(results).to_parquet(private, index=False)
         # Last: its presence says that the run is finished.
         storage.write_json(out / EVALUATION_FILE, record)
+        if self.config.data.refit_of:
+            measured = read_measured(workdir)
+            say(
+                f"every perturbation was trained on, and none is left to test with. Measured on "
+                f"{measured['run']}, whose models had not seen the molecules that they were asked "
+                "for:"
+            )
+            record = measured["evaluation"] if not record["results"] else record
         say(reporting.to_text(record, width=max(console.width, TABLE_WIDTH)).rstrip())
         say(f"all splits, pictures and numbers: {page}")
 
@@ -232,6 +250,8 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         concentration_unit=d.concentration_unit,
     )
     cache, trained = cache_folder(d.cache), _trained(workdir)
+    if d.refit_of and trained is None:
+        trained = _trained(pathlib.Path(d.refit_of))
     if d.wells and (pathlib.Path(d.wells) / HEADER).is_file():
         screen, rejected = _opened(pathlib.Path(d.wells), config)
         if trained:

@@ -27,7 +27,8 @@ ALLOWED = {
     "simulated": {"molecules"} | BASE,
     "screens": {"tables", "wells", "molecules", "phenomics", "simulated"} | BASE,
     "images": {"tables", "wells", "phenomics"} | BASE,
-    "retrieval": {"trained", "models", "molecules", "phenomics", "tables", "wells"} | BASE,
+    "retrieval": {"trained", "models", "molecules", "phenomics", "runtime", "tables", "wells"}
+    | BASE,
     "trained": {"models", "molecules", "phenomics", "tables", "wells"} | BASE,
     "runtime": BASE,
     "reporting": {"evaluation"} | BASE,

@@ -18,6 +18,7 @@ def add_parser(commands) -> None:
     _add_step(benches)
     _add_molecules(benches)
     _add_scale(benches)
+    _add_search(benches)
 
 
 def _add_loss(benches) -> None:
@@ -189,6 +190,46 @@ def _scale(arguments: argparse.Namespace) -> int:
         placement=arguments.placement,
     )
     measure.report("paper scale", rows, json=arguments.json)
+    return 0
+
+
+def _add_search(benches) -> None:
+    search = benches.add_parser("search", help="exact search in a library, beside FAISS's")
+    search.add_argument(
+        "--json", type=pathlib.Path, metavar="FILE", help="also write the rows here"
+    )
+    for name, default, help_text in (
+        ("queries", 1000, "profiles"),
+        ("rows", 1_000_000, "vectors of the library, 4 bytes for each number of the width"),
+        ("width", 512, "of a vector"),
+        ("top", 100, "found for each"),
+        ("repeats", 3, "timed runs each"),
+    ):
+        search.add_argument(
+            f"--{name}", type=positive, default=default, help=f"{help_text} (default {default})"
+        )
+    search.add_argument(
+        "--approximate",
+        action="append",
+        default=[],
+        metavar="FACTORY",
+        help="also the recall of an approximate index of FAISS: IVF4096,Flat or HNSW32; repeatable",
+    )
+    search.set_defaults(run=_search)
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    from molphenix_jax.bench import measure, search
+
+    setting = search.Setting(
+        queries=arguments.queries,
+        rows=arguments.rows,
+        width=arguments.width,
+        top=arguments.top,
+        approximate=tuple(arguments.approximate),
+        repeats=arguments.repeats,
+    )
+    measure.report("search", search.run(setting), json=arguments.json)
     return 0
 
 

@@ -1,7 +1,7 @@
 """SMILES to checked molecules and their feature blocks; the one importer of RDKit."""
 
 from molphenix_jax.molecules.clusters import cluster_butina
-from molphenix_jax.molecules.embeddings import load_embeddings
+from molphenix_jax.molecules.embeddings import EmbeddingsFile, load_embeddings
 from molphenix_jax.molecules.fingerprints import (
     FEATURISER_VERSION,
     FINGERPRINTS,
@@ -17,6 +17,7 @@ from molphenix_jax.molecules.standard import check_smiles, describe_changes, sta
 from molphenix_jax.molecules.substructures import match_substructures
 
 __all__ = [
+    "EmbeddingsFile",
     "FEATURISER_VERSION",
     "FINGERPRINTS",
     "MoleculeEncoderSpec",

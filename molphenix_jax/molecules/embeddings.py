@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from absl import logging
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.molecules.standard import standardise
@@ -56,55 +56,70 @@ def load_embeddings(
             layout; molecules lack an embedding (says how many and the first few); an embedding that
             is needed has NaN or infinite values.
     """
-    path = pathlib.Path(path)
-    keys, embeddings = _read_npy(path) if path.suffix == ".npy" else _read_table(open_file(path))
-    rows = _match(path, _inchikeys(path, keys), embeddings, molecules)
-    chosen = embeddings[rows].astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(chosen).all(axis=1))
-    if bad.size:
-        raise EmbeddingsError(
-            f"{path}: {bad.size} embeddings have NaN or infinite values, "
-            f"the first for key {keys[rows[bad[0]]]!r} (row {rows[bad[0]] + 1}); recompute them"
-        )
-    return chosen
-
-
-def _match(
-    path: pathlib.Path,
-    inchikeys: list[str | None],
-    embeddings: np.ndarray,
-    molecules: pd.DataFrame,
-) -> np.ndarray:
-    """Row of `embeddings` for each molecule."""
-    full: dict[str, int] = {}
-    skeleton: dict[str, int] = {}
-    n_conflicts = 0
-    for row, key in enumerate(inchikeys):
-        if key is None:
-            continue
-        if not np.array_equal(embeddings[full.setdefault(key, row)], embeddings[row]):
-            n_conflicts += 1
-        skeleton.setdefault(key[:_FIRST_BLOCK], row)
-    if n_conflicts:
-        logging.warning("%s: %d rows differ from an earlier row of their key", path, n_conflicts)
-
-    exact = [full.get(key) for key in molecules["inchikey"]]
-    loose = [skeleton.get(key[:_FIRST_BLOCK]) for key in molecules["inchikey"]]
-    rows = [b if a is None else a for a, b in zip(exact, loose, strict=True)]
-    missing = [smiles for smiles, row in zip(molecules["smiles"], rows, strict=True) if row is None]
+    file = EmbeddingsFile(path)
+    rows = file.rows(molecules)
+    missing = [smiles for smiles, row in zip(molecules["smiles"], rows, strict=True) if row < 0]
     if missing:
         more = ", ..." if len(missing) > _SHOWN else ""
         raise EmbeddingsError(
             f"{path}: {len(missing)} of {len(molecules)} molecules have no embedding: "
             f"{', '.join(missing[:_SHOWN])}{more}; add them to the file"
         )
-    n_loose = sum(a is None for a in exact)
-    if n_loose:
-        logging.warning(
-            "%s: %d of %d molecules matched by the first InChIKey block only (stereo ignored)",
-            *(path, n_loose, len(molecules)),
+    chosen = file.embeddings[rows].astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(chosen).all(axis=1))
+    if bad.size:
+        raise EmbeddingsError(
+            f"{path}: {bad.size} embeddings have NaN or infinite values, "
+            f"the first for key {file.keys[rows[bad[0]]]!r} (row {rows[bad[0]] + 1}); recompute "
+            "them"
         )
-    return np.array(rows, np.int64)
+    return chosen
+
+
+class EmbeddingsFile:
+    """A file of molecule embeddings, read once for many questions; see `load_embeddings`.
+
+    Attributes:
+        keys: As the file has them.
+        embeddings: [m, k], as the file has them.
+    """
+
+    def __init__(self, path: str | pathlib.Path):
+        """Reads it.
+
+        Raises:
+            InputError: as `load_embeddings`.
+        """
+        self._path = path = pathlib.Path(path)
+        is_npy = path.suffix == ".npy"
+        self.keys, self.embeddings = _read_npy(path) if is_npy else _read_table(open_file(path))
+        self._full: dict[str, int] = {}
+        self._skeleton: dict[str, int] = {}
+        n_conflicts = 0
+        for row, key in enumerate(_inchikeys(path, self.keys)):
+            if key is None:
+                continue
+            first = self._full.setdefault(key, row)
+            n_conflicts += not np.array_equal(self.embeddings[first], self.embeddings[row])
+            self._skeleton.setdefault(key[:_FIRST_BLOCK], row)
+        if n_conflicts:
+            logging.warning(
+                "%s: %d rows differ from an earlier row of their key", path, n_conflicts
+            )
+
+    def rows(self, molecules: pd.DataFrame) -> Int[np.ndarray, " n"]:
+        """Row of `embeddings` for each of n molecules with an `inchikey`; -1 where it has none."""
+        exact = [self._full.get(key) for key in molecules["inchikey"]]
+        loose = [self._skeleton.get(key[:_FIRST_BLOCK], -1) for key in molecules["inchikey"]]
+        n_loose = sum(a is None and b >= 0 for a, b in zip(exact, loose, strict=True))
+        if n_loose:
+            logging.warning(
+                "%s: %d of %d molecules matched by the first InChIKey block only (stereo ignored)",
+                *(self._path, n_loose, len(molecules)),
+            )
+        return np.array(
+            [b if a is None else a for a, b in zip(exact, loose, strict=True)], np.int64
+        )
 
 
 def _inchikeys(path: pathlib.Path, keys: list[str]) -> list[str | None]:

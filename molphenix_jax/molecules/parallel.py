@@ -1,6 +1,8 @@
 """One function over many molecules: once per distinct string, in processes where there are many."""
 
-from collections.abc import Callable, Hashable, Sequence
+import contextlib
+import contextvars
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
 import joblib
@@ -14,6 +16,22 @@ Result = TypeVar("Result")
 # distinct molecules the calling process is done sooner alone.
 PARALLEL_FROM = 2000
 CHUNK = 256
+_workers: contextvars.ContextVar[int] = contextvars.ContextVar("workers", default=-1)
+
+
+@contextlib.contextmanager
+def using_workers(n: int) -> Iterator[None]:
+    """So many processes within the block; 0 means one for each core, as outside of it."""
+    token = _workers.set(n or -1)
+    try:
+        yield
+    finally:
+        _workers.reset(token)
+
+
+def n_workers() -> int:
+    """How many processes there are."""
+    return joblib.effective_n_jobs(_workers.get())
 
 
 def map_distinct(
@@ -30,13 +48,13 @@ def map_distinct(
         n results, in the order of `items`. The same whether computed in one process or in several.
     """
     distinct = list(dict.fromkeys(items))
-    if len(distinct) < PARALLEL_FROM:
+    if len(distinct) < PARALLEL_FROM or n_workers() == 1:
         results = list(function(distinct)) if distinct else []
     else:
         chunks = [distinct[start : start + CHUNK] for start in range(0, len(distinct), CHUNK)]
         # joblib's loky workers are fresh processes, not forks: safe beside JAX's threads.
         with signals.starting_workers():
-            workers = joblib.Parallel(n_jobs=-1, prefer="processes")
+            workers = joblib.Parallel(n_jobs=n_workers(), prefer="processes")
             done = workers(joblib.delayed(function)(chunk) for chunk in chunks)
         results = [result for chunk in done or () for result in chunk or ()]
     by_item = dict(zip(distinct, results, strict=True))

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Shaped
 from numpy.typing import ArrayLike
 
 from molphenix_jax.molecules import standardise
-from molphenix_jax.retrieval.molecules import MoleculeFeatures
+from molphenix_jax.retrieval.molecules import Featurised, MoleculeFeatures
 from molphenix_jax.retrieval.profiles import Profiles
 from molphenix_jax.trained.alignment import Alignment, read_alignment
 from molphenix_jax.trained.folder import ModelError, ModelFolder, find_model, read_config
@@ -154,8 +154,7 @@ class Model:
         if invalid not in ("raise", "nan"):
             raise ModelError(f"invalid={invalid!r}: raise or nan")
         dose = _concentrations(concentration_um, len(texts))
-        side = self._trained.molecular
-        if n_off := int(side.dose.off_grid(dose).sum()):
+        if n_off := int(self.off_grid(dose).sum()):
             warnings.warn(
                 f"{n_off} of {len(dose)} concentrations are none that the model was trained at "
                 f"({', '.join(f'{d:.3g}' for d in self.doses_um)} µM): they count as the nearest",
@@ -166,6 +165,36 @@ class Model:
         z = np.full((len(texts), self.width), np.nan, np.float32)
         z[found.rows] = found.embed(self._trained, dose[found.rows], told)
         return z
+
+    @property
+    def block_widths(self) -> Mapping[str, int]:
+        """Feature blocks of a molecule, and the columns of each."""
+        return self._trained.block_widths
+
+    @property
+    def featuriser(self) -> MoleculeFeatures:
+        """Makes what `embed_features` takes; for libraries, whose molecules are checked apart."""
+        return self._molecules
+
+    def embed_features(
+        self,
+        found: Featurised,
+        *,
+        concentrations_um: Sequence[float],
+        conditions: Mapping[str, Any] | None = None,
+    ) -> Float[np.ndarray, "n k e"]:
+        """z_m of featurised molecules at each of k concentrations."""
+        told = self._molecules.told(conditions or {})
+        n = len(found.rows)
+        if not n:
+            return np.zeros((0, len(concentrations_um), self.width), np.float32)
+        doses = [np.full(n, dose) for dose in concentrations_um]
+        return np.stack([found.embed(self._trained, dose, told) for dose in doses], axis=1)
+
+    def off_grid(self, concentrations_um: ArrayLike) -> Bool[np.ndarray, " k"]:
+        """Which concentrations the model was not trained at, and takes for the nearest one."""
+        dose = np.asarray(concentrations_um, np.float64)
+        return np.asarray(self._trained.molecular.dose.off_grid(dose), bool)
 
     def embed_profiles(
         self,

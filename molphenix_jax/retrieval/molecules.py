@@ -1,7 +1,7 @@
 """SMILES to what the molecule side of a trained model takes."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,13 @@ class Featurised:
         rows: Their rows among those given.
         blocks: Their feature blocks.
         graphs: Their graphs, where the model takes such.
+        errors: Why each of the others cannot be used, by row.
     """
 
     rows: Int[np.ndarray, " k"]
     blocks: Mapping[str, np.ndarray]
     graphs: Sequence[MolecularGraph]
+    errors: Mapping[int, str]
 
     def embed(
         self, trained: Alignment, concentration_um: Float[np.ndarray, " k"], told: np.ndarray
@@ -52,7 +54,9 @@ class Featurised:
         if not len(self.rows):
             return np.zeros((0, 1), np.float32)
         if side.encoder:
-            embedder = GraphEmbedder(side.encoder, self.graphs, batch_size=GRAPHS_AT_ONCE)
+            embedder = GraphEmbedder(
+                side.encoder, self.graphs, batch_size=GRAPHS_AT_ONCE, few_shapes=True
+            )
             weights = {"params": trained.params["params"]["encoder"]}
             encoded = embedder(weights, ("graph",))
 
@@ -87,36 +91,50 @@ class MoleculeFeatures:
         Raises:
             ModelError: See there.
         """
-        computed = [name for name in self._side.blocks if name in FINGERPRINTS]
-        self._need_same_featuriser(computed)
-        others = [name for name in self._side.blocks if name not in computed]
-        given = self._given(embeddings, others, smiles)
+        self.need_same_featuriser()
+        given = self._given(embeddings, smiles)
         table = standardise(list(smiles))
-        errors: dict[int, str] = {
-            i: str(error) for i, error in enumerate(table["error"]) if error is not None
-        }
-        texts = table["smiles"].tolist()
-        graphs: list[Any] = [None] * len(texts)
-        if self._side.encoder:
-            usable = [i for i in range(len(texts)) if i not in errors]
-            found, without = featurise_graphs(
-                [texts[i] for i in usable], max_atoms=self._made_by["max_atoms"]
-            )
-            for i, graph in zip(usable, found, strict=True):
-                graphs[i] = graph
-            for row, reason in zip(without["row"], without["reason"], strict=True):
-                errors[usable[row]] = reason
+        usable = np.flatnonzero([error is None for error in table["error"]])
+        texts = table["smiles"].iloc[usable].tolist()
+        found = self.of_standard(texts, {name: block[usable] for name, block in given.items()})
+        errors = {i: str(error) for i, error in enumerate(table["error"]) if error is not None}
+        errors |= {int(usable[row]): reason for row, reason in found.errors.items()}
         if errors and invalid == "raise":
             first = min(errors)
             raise ModelError(
-                f"{len(errors)} of {len(texts)} molecules cannot be used, the first is number "
+                f"{len(errors)} of {len(table)} molecules cannot be used, the first is number "
                 f"{first}, {smiles[first]!r}: {errors[first]}; leave them out, or invalid='nan'"
             )
-        rows = np.array([i for i in range(len(texts)) if i not in errors], np.int64)
-        kept = [texts[i] for i in rows]
-        blocks = {name: featurise(kept, name) for name in computed}
+        return dataclasses.replace(found, rows=usable[found.rows], errors=errors)
+
+    def of_standard(self, smiles: Sequence[str], given: Mapping[str, np.ndarray]) -> Featurised:
+        """Featurises molecules that are standardised already.
+
+        Args:
+            smiles: n standard SMILES.
+            given: Rows [n, k] of the blocks that are not computed here.
+        """
+        errors: dict[int, str] = {}
+        graphs: list[MolecularGraph] = []
+        if self._side.encoder:
+            made, without = featurise_graphs(smiles, max_atoms=self._made_by["max_atoms"])
+            errors = dict(zip(without["row"].tolist(), without["reason"], strict=True))
+            graphs = [graph for graph in made if graph is not None]
+        rows = np.array([row for row in range(len(smiles)) if row not in errors], np.int64)
+        kept = [str(smiles[row]) for row in rows]
+        blocks = {name: featurise(kept, name) for name in self._computed}
         blocks |= {name: block[rows] for name, block in given.items()}
-        return Featurised(rows, blocks, [graphs[i] for i in rows] if self._side.encoder else [])
+        return Featurised(rows, blocks, graphs, errors)
+
+    @property
+    def _computed(self) -> list[str]:
+        return [name for name in self._side.blocks if name in FINGERPRINTS]
+
+    @property
+    def outside(self) -> dict[str, int]:
+        """Blocks that are not computed here, but given with the molecules: name and width."""
+        blocks = self._side.blocks
+        return {name: self._widths[name] for name in blocks if name not in FINGERPRINTS}
 
     def told(self, conditions: Mapping[str, Any]) -> Float[np.ndarray, "1 c"]:
         """What the molecule side is told of the conditions.
@@ -145,23 +163,33 @@ class MoleculeFeatures:
                 )
         return Conditions(tuple(trained.levels), (values,)).encoded(trained)
 
-    def _given(
-        self, embeddings: Mapping[str, ArrayLike], names: Sequence[str], smiles: Sequence[Any]
-    ) -> dict[str, np.ndarray]:
-        if unknown := sorted(set(embeddings) - set(names)):
+    def need_outside(self, names: Collection[str], *, remedy: str) -> None:
+        """Stops where not exactly the blocks from outside are given.
+
+        Raises:
+            ModelError: It names the first; `remedy` says how to give NAME.
+        """
+        outside = self.outside
+        if unknown := sorted(set(names) - set(outside)):
             raise ModelError(
                 f"embeddings: the model takes no block {unknown[0]!r} from outside, only "
-                f"{', '.join(names) or 'none'}"
+                f"{', '.join(outside) or 'none'}"
             )
-        found = {}
-        for name in names:
-            if name not in embeddings:
+        for name in outside:
+            if name not in names:
                 raise ModelError(
                     f"the model was trained with embeddings {name!r} of a file: give those of "
-                    f"these molecules as embeddings={{{name!r}: array}}"
+                    f"these molecules as {remedy.replace('NAME', name)}"
                 )
+
+    def _given(
+        self, embeddings: Mapping[str, ArrayLike], smiles: Sequence[Any]
+    ) -> dict[str, np.ndarray]:
+        self.need_outside(embeddings, remedy="embeddings={'NAME': array}")
+        found = {}
+        for name, width in self.outside.items():
             block = np.asarray(embeddings[name], np.float32)
-            wanted = (len(smiles), self._widths[name])
+            wanted = (len(smiles), width)
             if block.shape != wanted or not np.isfinite(block).all():
                 raise ModelError(
                     f"embeddings[{name!r}]: {wanted} finite numbers are needed, found {block.shape}"
@@ -169,8 +197,13 @@ class MoleculeFeatures:
             found[name] = block
         return found
 
-    def _need_same_featuriser(self, computed: Sequence[str]) -> None:
-        pairs = [(self._made_by["features"], FEATURISER_VERSION)] if computed else []
+    def need_same_featuriser(self) -> None:
+        """Stops where the model's features were made by other versions than are installed.
+
+        Raises:
+            ModelError: It names both.
+        """
+        pairs = [(self._made_by["features"], FEATURISER_VERSION)] if self._computed else []
         if self._side.encoder:
             pairs.append((self._made_by["graphs"], GRAPH_FEATURISER_VERSION))
         for name, was in self._made_by.get("encoders", {}).items():

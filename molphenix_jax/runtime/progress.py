@@ -20,9 +20,10 @@ def say(sentence: str) -> None:
 class Progress:
     """A bar of updates with the time left, the loss and the newest validation recall."""
 
-    def __init__(self, label: str, *, total: int, done: int):
-        """Starts at `done` of `total` updates; `label` stands before the bar."""
+    def __init__(self, label: str, *, total: int, done: int, unit: str = "update"):
+        """Starts at `done` of `total` updates, or what they are called; `label` stands before."""
         self._label, self._total, self._done, self._first = label, total, done, done
+        self._unit = unit
         self._text, self._compiled = "", False
         self._began = self._said = time.monotonic()
         self._bar = rich.progress.Progress(
@@ -55,7 +56,8 @@ class Progress:
             done = self._done - self._first
             left = (now - self._began) / done * (self._total - self._done)
             say(
-                f"{self._label}update {self._done:,}/{self._total:,}, {left:.0f} s left{self._text}"
+                f"{self._label}{self._unit} {self._done:,}/{self._total:,}, {left:.0f} s left"
+                f"{self._text}"
             )
 
     def note(self, validation: Mapping[str, float], loss: float) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from molphenix_jax.models.mpnn import MoleculeEncoder, MPNNConfig
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
+from molphenix_jax.trained.sides import padded_size
 
 
 class GraphEmbedder:
@@ -18,11 +19,32 @@ class GraphEmbedder:
     Weights have a leading axis [members].
     """
 
-    def __init__(self, config: MPNNConfig, graphs: Sequence[MolecularGraph], *, batch_size: int):
-        """Chooses the shape for the molecules that will be embedded."""
+    def __init__(
+        self,
+        config: MPNNConfig,
+        graphs: Sequence[MolecularGraph],
+        *,
+        batch_size: int,
+        few_shapes: bool = False,
+    ):
+        """Chooses the shape for the molecules that will be embedded.
+
+        Args:
+            config: Of the encoder.
+            graphs: Those molecules.
+            batch_size: Molecules embedded at once.
+            few_shapes: The shape is one of a few, so that embedders of other molecules share it;
+                up to half of it is padding.
+        """
         self._graphs = graphs
         sizes = packing.sizes_of(graphs)
-        self._budget = packing.budgets_for(sizes, batch_size=min(batch_size, len(graphs)))[-1]
+        n = padded_size(len(graphs), batch_size) if few_shapes else min(batch_size, len(graphs))
+        budget = packing.budgets_for(sizes, batch_size=n)[-1]
+        if few_shapes:
+            largest = np.maximum(sizes.max(axis=0), np.ceil(n * sizes.mean(axis=0))).astype(int)
+            nodes, edges = (1 << int(each).bit_length() for each in largest)
+            budget = packing.Budget(nodes, edges, n + 1)
+        self._budget = budget
         self._apply = _program(config)
 
     def __call__(

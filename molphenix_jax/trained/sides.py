@@ -214,7 +214,7 @@ def in_chunks(
         always_pad: To a whole chunk, however few the rows are.
     """
     if not always_pad:
-        size = min(size, 1 << max(len(rows) - 1, _SMALLEST - 1).bit_length())
+        size = padded_size(len(rows), size)
     parts = []
     for start in range(0, max(len(rows), 1), size):
         chunk = rows[start : start + size]
@@ -222,3 +222,8 @@ def in_chunks(
         found = np.asarray(embed(padded))
         parts.append(np.take(found, np.arange(len(chunk)), axis=axis))
     return np.concatenate(parts, axis=axis)
+
+
+def padded_size(n: int, most: int) -> int:
+    """The smallest of 64, 128, 256, …, `most` that n rows fit into."""
+    return min(most, 1 << max(n - 1, _SMALLEST - 1).bit_length())

@@ -10,10 +10,13 @@ from safetensors.numpy import save_file
 from molphenix_jax.runtime.workdir import write_claim
 from molphenix_jax.simulated.images import simulate_images
 from molphenix_jax.tasks.align import config as align_config
+from molphenix_jax.trained.alignment import write_alignment
+from molphenix_jax.wells.conditions.values import Conditions
 from tests import tiny
 from tests.documented import parts
 from tests.images import screens
 from tests.models.vit.test_openphenom import weights
+from tests.retrieval.test_inputs import alignment
 from tests.tasks.property_pretraining import tiny_labels
 from tests.wells import test_layouts as layouts
 
@@ -29,6 +32,14 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     write_claim(folder / "run_before", align_config.default_config(size="tiny"))
     smiles = wells["smiles"].dropna().unique()
     pd.DataFrame({"smiles": smiles}).to_csv(folder / "molecules.csv", index=False)
+    _model(folder)
+    half = len(smiles) // 2
+    for name, some in (("library.csv", smiles[:half]), ("more.csv", smiles[half:])):
+        named = pd.DataFrame({"smiles": some, "name": [f"m{i}" for i in range(len(some))]})
+        named.to_csv(folder / name, index=False)
+    (folder / "more.smi").write_text("".join(f"{one} m\n" for one in smiles[half:]))
+    mine = pd.DataFrame(np.ones((len(smiles), 5)), columns=list("abcde")).assign(smiles=smiles)
+    mine.to_parquet(folder / "mine.parquet")
     embedded = np.random.default_rng(0).normal(size=(len(smiles), 4)).astype(np.float32)
     pd.DataFrame({"smiles": smiles, "embedding": list(embedded)}).to_parquet(folder / "emb.parquet")
     parts.write(folder)
@@ -38,6 +49,13 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     _labels(folder)
     _images(folder, cache)
     save_file(weights.random_weights(weights.SMALL, seed=0), folder / "model.safetensors")
+
+
+def _model(folder: pathlib.Path) -> None:
+    """Two models that were never trained: one that takes SMILES, one that is told more."""
+    plain = alignment(conditions=Conditions(), blocks=("maccs",))
+    write_alignment(folder / "model_before", plain, config={"task": "align"})
+    write_alignment(folder / "model_told", alignment(), config={"task": "align"})
 
 
 def _table(wells: pd.DataFrame) -> pd.DataFrame:

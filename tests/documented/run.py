@@ -42,6 +42,7 @@ PLACEHOLDERS = {
     r"\b(WELLS|FILES)\b": "my_wells.parquet",
     r"\bwells=FILE\b": "wells=my_wells.parquet",
     r"\bPATH\b": sys.executable,
+    r"--model=(MODEL|RUN)$": "--model=model_before",
     r"--config=NAME\b": "--config=s2l",
     r"\bRUN/config.json": "run_before/config.json",
     r"=DIR_OF_THE_OTHER\b": "=DIR-1",
@@ -120,6 +121,8 @@ OPTIONS = {
     "bench step": "--batches=16 --size=small --repeats=1 --dtype=float32 --json=F",
     "bench scale": "--molecules=300 --wells=1500 --width=16 --steps=2 --batches=16 --size=small "
     "--placement=stream --folder=screens/scale --json=F",
+    "bench search": "--queries=4 --rows=500 --width=8 --top=3 --repeats=1 "
+    "--approximate=IVF4,Flat --json=F",
     "bench molecules": "--molecules=16 --batch=8 --width=8 --depth=1 --repeats=1 --json=F",
 }
 

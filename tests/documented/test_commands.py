@@ -28,6 +28,10 @@ EVERY_OPTION = """
         --out=fields.parquet
     molphenix embed-images --layout=gallery --images=plates --metadata=platemap.csv \\
         --encoder=intensity --time-point=1 --plane=1 --out=plane.parquet
+    molphenix index library.csv --model=model_told --concentrations=1 --conditions=time_h=24 \\
+        --embeddings=mine=mine.parquet --smiles-column=smiles --id-column=name --workers=1 \\
+        --shard=1/2 --out=indexes/shards
+    molphenix index library.csv --model=model_before --concentrations=1 --export=Flat --out=ix
     molphenix train --help
     molphenix --version
 """

@@ -10,11 +10,17 @@ import itertools
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from molphenix_jax.molecules.files.sdf import FIRST_LINES, looks_like_sdf, records, smiles_of
+from molphenix_jax.molecules.files.sdf import (
+    FIRST_LINES,
+    Record,
+    looks_like_sdf,
+    records,
+    smiles_of,
+)
 from molphenix_jax.tables.columns import ALIASES, WellsError, near, normal, short
 from molphenix_jax.tables.csv_text import Dialect, lines_of, plain_text
 from molphenix_jax.tables.files import head_of, text_head
@@ -64,25 +70,65 @@ class MoleculeFile:
     notes: tuple[str, ...]
     _source: TextTable | Dialect
 
-    def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[Molecules]:
-        """All rows, so many at a time at most.
+    def count(self) -> int:
+        """How many rows there are; reads the file, and parses no molecule.
 
         Raises:
             WellsError: the file is damaged.
         """
         if isinstance(self._source, TextTable):
-            for frame in self._source.chunks(rows):
+            return sum(len(frame) for frame in self._source.chunks())
+        with self._source.open() as text:
+            return sum(1 for _ in self._raw(text))
+
+    def chunks(
+        self, rows: int = CHUNK_ROWS, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[Molecules]:
+        """The rows, or those from `start` to `stop` (from 0), so many at a time; fewer at the end.
+
+        Raises:
+            WellsError: the file is damaged.
+        """
+        if isinstance(self._source, TextTable):
+            for frame in _regrouped(self._source.chunks(rows), rows, start, stop):
                 smiles = frame[self.field].tolist()
                 others = frame.drop(columns=self.field).reset_index(drop=True)
                 yield Molecules(frame.index.tolist(), smiles, [""] * len(smiles), others)
             return
-        read = _of_lines if self.kind == "smi" else _of_records
         with self._source.open() as text:
-            found = read(lines_of(text))
+            raw = itertools.islice(self._raw(text), start, stop)
+            found = map(_of_record, raw) if self.kind == "sdf" else raw
             while some := list(itertools.islice(found, rows)):
                 numbers, smiles, reasons, others = map(list, zip(*some, strict=True))
                 frame = pd.DataFrame(others, dtype=object).fillna("")
                 yield Molecules(numbers, smiles, reasons, frame)
+
+    def _raw(self, text: Any) -> Iterator[Any]:
+        """Lines, or numbered records that are not parsed yet."""
+        lines = lines_of(text)
+        return enumerate(records(lines), 1) if self.kind == "sdf" else _of_lines(lines)
+
+
+def _regrouped(
+    frames: Iterable[pd.DataFrame], rows: int, start: int, stop: int | None
+) -> Iterator[pd.DataFrame]:
+    """Rows from `start` to `stop` of successive frames, `rows` in each but the last."""
+    held: list[pd.DataFrame] = []
+    n_held = at = 0
+    for frame in frames:
+        some = frame.iloc[max(start - at, 0) : None if stop is None else max(stop - at, 0)]
+        at += len(frame)
+        while n_held + len(some) >= rows:
+            now, some = some.iloc[: rows - n_held], some.iloc[rows - n_held :]
+            yield pd.concat([*held, now]) if held else now
+            held, n_held = [], 0
+        if len(some):
+            held.append(some)
+            n_held += len(some)
+        if stop is not None and at >= stop:
+            break
+    if held:
+        yield pd.concat(held)
 
 
 def kind_of(path: pathlib.Path) -> Literal["table", "smi", "sdf"]:
@@ -198,8 +244,8 @@ def _header_of(text: Dialect) -> str:
     return ""
 
 
-def _of_records(lines: Iterable[str]) -> Iterator[tuple[int, str, str, dict[str, str]]]:
-    """Row, SMILES, reason and properties of each record."""
-    for number, record in enumerate(records(lines), 1):
-        smiles, reason = smiles_of(record)
-        yield number, smiles, reason, {NAME: record.title, **record.properties}
+def _of_record(numbered: tuple[int, Record]) -> tuple[int, str, str, dict[str, str]]:
+    """Row, SMILES, reason and properties of a record."""
+    number, record = numbered
+    smiles, reason = smiles_of(record)
+    return number, smiles, reason, {NAME: record.title, **record.properties}

@@ -34,6 +34,7 @@ MANIFEST_FILE, EMBEDDINGS_FILE = "manifest.json", "embeddings.npy"
 MOLECULES_FILE, REJECTED_FILE = "molecules.parquet", "rejected.csv"
 COLUMNS = ("id", "smiles", "inchikey", "scaffold", "input_smiles", "row")
 REJECTED_COLUMNS = ("row", "field", "value", "reason")
+_SCHEMA = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for name in COLUMNS])
 # What all parts of one index agree on.
 SHARED = ("model", "featuriser", "doses_um", "conditions", "width")
 _NAME = re.compile(r"part-\d{3,}-[0-9a-f]{12}-\d{3,}-of-\d{3,}-\d{5,}")
@@ -126,7 +127,7 @@ def write_part(
     """
     with storage.new_folder(index / place.name) as private:
         np.save(private / EMBEDDINGS_FILE, np.ascontiguousarray(embeddings, np.float32))
-        table = pa.Table.from_pandas(molecules[list(COLUMNS)], preserve_index=False)
+        table = pa.Table.from_pandas(molecules, schema=_SCHEMA, preserve_index=False)
         pq.write_table(table, private / MOLECULES_FILE)
         storage.write_csv(private / REJECTED_FILE, rejected.filter(list(REJECTED_COLUMNS)))
         head = {
@@ -149,12 +150,10 @@ def read_parts(index: pathlib.Path) -> list[Part]:
     if not index.is_dir():
         return []
     # By its manifest: a part that is copied under another name is found, and said to be doubled.
-    folders = sorted(path.parent for path in index.glob(f"*/{MANIFEST_FILE}"))
-    lost = [
-        path
-        for path in sorted(index.iterdir())
-        if _NAME.fullmatch(path.name) and not (path / MANIFEST_FILE).exists()
-    ]
+    # Private names, of parts that are being written, begin with a dot.
+    all_names = [path for path in sorted(index.iterdir()) if not path.name.startswith(".")]
+    folders = [path for path in all_names if (path / MANIFEST_FILE).exists()]
+    lost = [path for path in all_names if _NAME.fullmatch(path.name) and path not in folders]
     if lost:
         raise LibraryError(
             f"{lost[0]} has no {MANIFEST_FILE}: copy the part again from where it was made, or "
@@ -168,7 +167,7 @@ def read_parts(index: pathlib.Path) -> list[Part]:
             )
     for part in parts[1:]:
         for name in SHARED:
-            if part.about[name] != parts[0].about[name]:
+            if _identity(part.about[name]) != _identity(parts[0].about[name]):
                 raise LibraryError(
                     f"{parts[0].path} and {part.path} are of different indexes: {name} is "
                     f"{_short(parts[0].about[name])} in one and {_short(part.about[name])} in the "
@@ -214,6 +213,25 @@ def need_whole(index: pathlib.Path, parts: Sequence[Part]) -> None:
                 f"{index} is not whole: of {library} {lacking} are missing. The same command "
                 "continues it"
             )
+
+
+def need_same(index: pathlib.Path, parts: Sequence[Part], about: Mapping[str, Any]) -> None:
+    """Stops where what is to be made does not fit to the parts that are there.
+
+    Raises:
+        LibraryError: It names what differs.
+    """
+    for name in SHARED:
+        if parts and _identity(parts[0].about[name]) != _identity(about[name]):
+            raise LibraryError(
+                f"{index} is another index: {name} is {_short(parts[0].about[name])} there, not "
+                f"{_short(about[name])}. Choose another --out, or delete it"
+            )
+
+
+def _identity(value: Any) -> Any:
+    """Of models their digest: where they lie makes no difference."""
+    return value["digest"] if isinstance(value, Mapping) and "digest" in value else value
 
 
 def _rows_of(part: Part, shard: int) -> int:

@@ -5,11 +5,14 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
+from jax.sharding import Mesh
 from jaxtyping import Float, Float32, Int
 from numpy.typing import ArrayLike
 
+from molphenix_jax.retrieval.index import devices, export
 from molphenix_jax.retrieval.index.folder import (
     SHARED,
     LibraryError,
@@ -26,6 +29,9 @@ from molphenix_jax.retrieval.index.search import (
     search_blocks,
 )
 from molphenix_jax.retrieval.model import Model
+from molphenix_jax.runtime import mesh as meshes
+
+_FITTED_ON = 200_000  # molecules, of cells and codes of an export
 
 
 def open_index(path: str | pathlib.Path) -> "Index":
@@ -153,7 +159,12 @@ class Index:
         return np.einsum("qd,mkd->qmk", self._queries(queries), self.embeddings(rows))
 
     def search(
-        self, queries: Float[ArrayLike, "q d"], *, top: int = 100, best_dose: bool = True
+        self,
+        queries: Float[ArrayLike, "q d"],
+        *,
+        top: int = 100,
+        best_dose: bool = True,
+        mesh: Mesh | None = None,
     ) -> Found:
         """The molecules of the highest cosine to each query; exact.
 
@@ -161,6 +172,7 @@ class Index:
             queries: Embeddings of profiles.
             top: How many for each.
             best_dose: A molecule comes once, at its best dose; else each dose is an entry.
+            mesh: Devices to search on; None: all accelerators, on a machine without them the CPU.
 
         Raises:
             LibraryError: Queries of another width, or not finite.
@@ -170,10 +182,20 @@ class Index:
         top = min(top, len(self) * (1 if best_dose else doses))
         if top < 1:
             raise LibraryError(f"top={top}: at least 1")
-        found = [
-            search_blocks(self._blocks(), z[some], top=top, doses=doses, best_dose=best_dose)
-            for some in query_blocks(len(z))
-        ]
+        if mesh is None and jax.default_backend() != "cpu":
+            mesh = meshes.make_mesh()
+
+        def of(some: np.ndarray) -> Found:
+            if mesh is None:
+                return search_blocks(
+                    self._blocks(), some, top=top, doses=doses, best_dose=best_dose
+                )
+            size = max(devices.ROWS // doses, 1) * mesh.devices.size
+            return devices.search_on_devices(
+                self._blocks(size), some, top=top, size=size, best_dose=best_dose, mesh=mesh
+            )
+
+        found = [of(z[some]) for some in query_blocks(len(z))]
         if not found:
             nothing = np.zeros((0, top))
             return Found(nothing.astype(np.float32), nothing.astype(int), nothing.astype(int))
@@ -201,9 +223,39 @@ class Index:
         above = [count_above(self._blocks(), z[s], wanted[s]) for s in query_blocks(len(z))]
         return np.concatenate(above) / len(self) if above else np.zeros(wanted.shape)
 
-    def _blocks(self) -> Iterator[Block]:
-        doses = len(self.doses_um)
-        size = max(ROWS // doses, 1)
+    def export_faiss(self, path: str | pathlib.Path, *, factory: str = "") -> str:
+        """Writes the embeddings as an index of FAISS, for approximate search in very many.
+
+        A molecule at a dose has there the id molecule · k + dose.
+
+        Args:
+            path: Of the file.
+            factory: What `faiss.index_factory` takes: "IVF4096,Flat", "HNSW32", "IVF65536,PQ64";
+                empty: an inverted file.
+
+        Returns:
+            The factory's string.
+
+        Raises:
+            MissingExtraError: FAISS is not installed.
+            LibraryError: FAISS makes no such index.
+            StorageError: The file cannot be written.
+        """
+        n = len(self) * len(self.doses_um)
+        factory = factory or f"IVF{export.cells_of(n)},Flat"
+        rows = np.unique(np.linspace(0, len(self) - 1, _FITTED_ON).astype(int))
+        sample = self.embeddings(rows).reshape(-1, self.width)
+        export.write_faiss(pathlib.Path(path), export.make_faiss(self._vectors(), sample, factory))
+        return factory
+
+    def _vectors(self) -> Iterator[Float32[np.ndarray, "e d"]]:
+        """All embeddings in the order of molecules and doses."""
+        for block in self._blocks():
+            kept = np.delete(np.arange(len(block.embeddings)), block.dropped)
+            yield block.embeddings[kept].reshape(-1, self.width)
+
+    def _blocks(self, size: int = 0) -> Iterator[Block]:
+        size = size or max(ROWS // len(self.doses_um), 1)
         for number, part in enumerate(self._parts):
             embeddings, first = self._map(number), int(self._starts[number])
             for start in range(0, part.n_molecules, size):

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 
-QUERIES, ROWS = 1024, 8192  # of a block; rows are those of a library, a molecule at a dose
+QUERIES, ROWS = 1024, 4096  # of a block; rows are those of a library, a molecule at a dose
 
 
 class Found(NamedTuple):
@@ -66,8 +66,9 @@ def search_blocks(
         best_dose: A molecule comes once, at its best dose; else each dose is an entry of its own.
     """
     best = _Best(len(queries), top, doses, best_dose)
+    scores = _Scores(queries)
     for block in blocks:
-        best.add(_scores(queries, block), block.start)
+        best.add(scores.of(block), block.start)
     return best.found()
 
 
@@ -81,8 +82,9 @@ def count_above(
     order = np.argsort(thresholds, axis=1)
     ascending = np.take_along_axis(thresholds, order, axis=1).astype(np.float32)
     passed = np.zeros((n_queries, n + 1), np.int64)
+    scores = _Scores(queries)
     for block in blocks:
-        best = _scores(queries, block).max(axis=0)
+        best = scores.of(block).max(axis=0)
         for i in range(n_queries):
             below = np.searchsorted(ascending[i], best[i], side="left")
             passed[i] += np.bincount(below, minlength=n + 1)
@@ -93,15 +95,35 @@ def count_above(
     return counts
 
 
-def _scores(queries: Float32[np.ndarray, "q d"], block: Block) -> Float32[np.ndarray, "k q b"]:
-    """Cosines for each dose; -inf of molecules that do not count."""
-    n, doses, _ = block.embeddings.shape
-    scores = np.empty((doses, len(queries), n), np.float32)
-    for dose in range(doses):
-        np.matmul(queries, block.embeddings[:, dose].T, out=scores[dose])
-    if len(block.dropped):
-        scores[:, :, block.dropped] = -np.inf
-    return scores
+class _Scores:
+    """Cosines of queries and blocks, in memory that is used again for the next block."""
+
+    def __init__(self, queries: Float32[np.ndarray, "q d"]):
+        self._queries, self._memory = queries, np.zeros(0, np.float32)
+
+    def of(self, block: Block) -> Float32[np.ndarray, "k q b"]:
+        """For each dose; -inf of molecules that do not count."""
+        n, doses, _ = block.embeddings.shape
+        size = doses * len(self._queries) * n
+        if len(self._memory) < size:
+            self._memory = np.empty(size, np.float32)
+        scores = self._memory[:size].reshape(doses, len(self._queries), n)
+        for dose in range(doses):
+            np.matmul(self._queries, block.embeddings[:, dose].T, out=scores[dose])
+        if len(block.dropped):
+            scores[:, :, block.dropped] = -np.inf
+        return scores
+
+
+def _few(mask: Bool[np.ndarray, "..."]) -> tuple[np.ndarray, ...]:
+    """As `numpy.nonzero`, for a mask that has few: eight at a time are looked at first."""
+    flat = mask.reshape(-1)
+    whole = len(flat) // 8 * 8
+    eights = np.flatnonzero(flat[:whole].view(np.uint64))
+    inside = (eights[:, None] * 8 + np.arange(8)).reshape(-1)
+    rest = np.arange(whole, len(flat))
+    places = np.concatenate([inside[flat[inside]], rest[flat[rest]]])
+    return np.unravel_index(places, mask.shape)
 
 
 class _Best:
@@ -128,13 +150,13 @@ class _Best:
 
     def _take(self, scores: np.ndarray, start: int, wanted: np.ndarray) -> None:
         if self._best_dose:
-            some = wanted[0] if len(wanted) == 1 else wanted.any(axis=0)
-            query, column = np.nonzero(some)
+            some = wanted[0] if len(wanted) == 1 else np.logical_or.reduce(wanted)
+            query, column = _few(some)
             of_doses = scores[:, query, column]
             dose = of_doses.argmax(axis=0)
             found = of_doses[dose, np.arange(len(query))]
         else:
-            query, column, dose = np.nonzero(wanted.transpose(1, 2, 0))
+            query, column, dose = _few(np.ascontiguousarray(wanted.transpose(1, 2, 0)))
             found = scores[dose, query, column]
         real = found > -np.inf
         entry = (start + column) * self._doses + dose

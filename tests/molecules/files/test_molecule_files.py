@@ -210,3 +210,23 @@ def test_chunks_are_bounded_and_number_on(tmp_path, name):
     tracemalloc.stop()
     assert rows == list(range(1, n + 1))
     assert peak < 20e6
+
+
+@pytest.mark.parametrize("name", ["a.smi", "a.csv", "a.parquet", "a.sdf"])
+def test_a_range_of_rows_in_full_chunks(tmp_path, name):
+    path, n = tmp_path / name, 25
+    frame = pd.DataFrame({"smiles": ["C" * i for i in range(1, n + 1)]})
+    if name == "a.parquet":
+        frame.to_parquet(path, row_group_size=4)
+    elif name == "a.sdf":
+        write(path, "".join(record(smiles, "x") for smiles in frame["smiles"]))
+    else:
+        write(path, frame.to_csv(index=False, header=name != "a.smi"))
+    file = open_molecules(path)
+    assert file.count() == n
+    for start, stop in ((0, None), (0, 7), (6, 19), (10, 10), (20, 99), (30, None)):
+        chunks = list(file.chunks(6, start=start, stop=stop))
+        rows = list(range(1, n + 1))[start:stop]
+        assert [row for chunk in chunks for row in chunk.row] == rows
+        assert [len(s) for chunk in chunks for s in chunk.smiles] == rows
+        assert all(len(chunk.row) == 6 for chunk in chunks[:-1])

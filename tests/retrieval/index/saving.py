@@ -23,7 +23,8 @@ def manifest(*, doses=(1.0, 10.0), width=16, rows=1, library="library.csv", dige
         "width": width,
         "library": {"name": library, "rows": rows},
         "rejected": 0,
-        "duplicates": 0,
+        "repeated": 0,
+        "chunk_rows": 10**9,
     }
 
 

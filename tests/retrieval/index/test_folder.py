@@ -159,3 +159,10 @@ def test_a_half_written_part_is_none(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         saving.write(tmp_path, Z)
     assert not parts(tmp_path)
+
+
+def test_a_part_that_is_being_written_does_not_count(tmp_path):
+    """Whole but for its name, as a process leaves it that is killed in the last moment."""
+    saving.write(tmp_path, Z)
+    shutil.copytree(parts(tmp_path)[0], tmp_path / f".part-x-{parts(tmp_path)[0].name}")
+    assert len(open_index(tmp_path)) == 40

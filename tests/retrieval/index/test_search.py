@@ -62,7 +62,7 @@ def test_a_library_that_gets_better_and_better(tmp_path, blocks):
     angle = np.linspace(np.pi / 2, 0.1, 300)
     z = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)[:, None]
     saving.write(tmp_path, z, chunk=50, doses=(1.0,))
-    found = open_index(tmp_path).search([[1.0, 0.0]], top=30)
+    found = open_index(tmp_path).search(np.array([[1.0, 0.0]]), top=30)
     np.testing.assert_array_equal(found.molecule[0], np.arange(299, 269, -1))
 
 
@@ -86,7 +86,7 @@ def test_a_molecule_of_two_shards_or_libraries_counts_once(tmp_path, blocks):
 
 def test_scores_and_share_above(index, blocks):
     cosines = np.einsum("qd,mkd->qmk", QUERIES, Z)
-    rows = [3, 499, 0, 3]
+    rows = np.array([3, 499, 0, 3])
     np.testing.assert_allclose(index.scores(QUERIES, rows), cosines[:, rows], atol=1e-6)
     found = index.search(QUERIES, top=50)
     share = index.percentile(QUERIES, found.scores[:, ::-1])
@@ -96,7 +96,7 @@ def test_scores_and_share_above(index, blocks):
     np.testing.assert_allclose(index.percentile(QUERIES, thresholds), above)
 
 
-def test_no_query_and_wrong_ones(index):
+def test_no_query_and_wrong_ones(index, unchecked):
     assert index.search(np.zeros((0, D)), top=5).scores.shape == (0, 5)
     assert index.percentile(np.zeros((0, D)), np.zeros((0, 3))).shape == (0, 3)
     with pytest.raises(LibraryError, match=r"\[q, 16\] as the index's model gives, not \(2, 4\)"):
@@ -106,6 +106,6 @@ def test_no_query_and_wrong_ones(index):
     with pytest.raises(LibraryError, match="top=0"):
         index.search(QUERIES, top=0)
     with pytest.raises(IndexError, match="from 0 to 499"):
-        index.scores(QUERIES, [500])
+        index.scores(QUERIES, np.array([500]))
     with pytest.raises(LibraryError, match="a row for each query"):
         index.percentile(QUERIES, np.zeros((2, 1)))

@@ -19,6 +19,7 @@ from molphenix_jax.runtime.checkpointing import (
     saved_steps,
 )
 from molphenix_jax.runtime.config import Config, ConfigError, plain
+from molphenix_jax.runtime.metrics import METRICS_FILE, need_lines
 from molphenix_jax.runtime.optimizer import make_optimizer
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.run import Run
@@ -155,6 +156,7 @@ def load_params(
 
     Raises:
         CheckpointError: There is no such checkpoint, or it cannot be read.
+        MetricsError: Lines of before it are gone.
     """
     t = config.train
     tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
@@ -162,4 +164,5 @@ def load_params(
     with contextlib.closing(Checkpoints(workdir / CHECKPOINTS, keep=None)) as checkpoints:
         restored = checkpoints.restore(checkpoint, abstract_state(init, mesh), run.assets, say=say)
     run.adopt(restored.assets)
+    need_lines(workdir / METRICS_FILE, restored.step, restored.n_lines)
     return restored.step, restored.state.params

@@ -16,6 +16,7 @@ import jax
 
 from molphenix_jax import signals, tasks
 from molphenix_jax.errors import InputError
+from molphenix_jax.memory import need_memory
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.checkpointing import CHECKPOINTS, Checkpoints
 from molphenix_jax.runtime.config import Config
@@ -78,6 +79,7 @@ def _train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
         folder = fold_folder(workdir, fold, task.n_folds)
         run = task.run(fold, folder)
         if fold == 0:
+            need_memory_to_train(run, config, mesh)
             # Only now: a command that fails before has claimed nothing.
             begun.claim(config, say=say)
             task.keep(workdir)
@@ -91,6 +93,25 @@ def _train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
             task.keep_model(run, params, folder)
         results.append(task.evaluate(run, params, folder))
     task.conclude(results, workdir, workdir)
+
+
+def need_memory_to_train(run: Run, config: Config, mesh: jax.sharding.Mesh) -> None:
+    """Ends a training whose state alone is more than a device has.
+
+    Raises:
+        InputError: It is; says how much, and what to lower.
+    """
+    t = config.train
+    params = jax.eval_shape(run.init, jax.random.key(0))
+    state = jax.eval_shape(make_init(run, make_optimizer(t, params), members=t.members, seed=0))
+    # Each member has its gradients beside its parameters and the moments of its optimizer.
+    held = jax.tree.leaves((state, state.params))
+    need_memory(
+        f"training {count_parameters(params):,} parameters × {t.members:,} members",
+        sum(leaf.size * leaf.dtype.itemsize for leaf in held),
+        f"lower train.members={t.members}, or widths and depths of the model",
+        there=meshes.memory_per_device(mesh),
+    )
 
 
 class _Recorder:
@@ -212,12 +233,15 @@ def fit(
         loader.seek(restored.position)
         state, start = restored.state, restored.step
         say(f"{label}continuing after update {start:,}")
+        if restored.n_lines and not (workdir / METRICS_FILE).exists():
+            say(f"{label}{METRICS_FILE} is gone: its {restored.n_lines:,} lines are lost")
     step_fn = make_step(run, tx, members=t.members, seed=config.seed)
     dispatch = Dispatch(make_steps(step_fn), mesh, run.place_tables(mesh))
     writes = jax.process_index() == 0
     metrics_file = MetricsFile(
         workdir / METRICS_FILE,
         restored_step=start,
+        n_lines=restored.n_lines if restored else 0,
         validates=start is None or _validates(start, t),
         writes=writes,
     )
@@ -228,7 +252,8 @@ def fit(
 
     def save() -> None:
         recorder.flush()
-        checkpoints.save(step, state, run.assets, loader.position())
+        metrics_file.to_disk()
+        checkpoints.save(step, state, run.assets, loader.position(), n_lines=metrics_file.n_lines)
 
     try:
         # A CPU's dispatch is cheap; nothing that is computed depends on the number.

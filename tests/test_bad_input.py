@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from molphenix_jax.errors import InputError
+from molphenix_jax.evaluate import evaluate
 from molphenix_jax.runtime.config import ConfigError
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.runtime.metrics import METRICS_FILE, MetricsError, read_metrics
+from molphenix_jax.runtime.progress import console
 from molphenix_jax.screens.screen import ScreenError
 from molphenix_jax.wells.table import WellsError
 from tests import tiny
@@ -218,3 +220,24 @@ def test_a_workdir_of_another_config_is_refused_with_the_difference(finished, ca
         tiny.train_here(tiny.config(cache, train__learning_rate=0.5), finished)
     assert (finished / METRICS_FILE).read_bytes() == before
     assert len(list(read_metrics(finished / METRICS_FILE))) == 7
+
+
+@pytest.mark.parametrize("way", ["cut in its middle", "without a line"])
+def test_metrics_that_lost_lines_are_no_whole_curve(finished, cache, tmp_path, way):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    metrics = workdir / METRICS_FILE
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    cut = b"".join(lines[:3]) + lines[3][:20] if way == "cut in its middle" else lines[0] + lines[2]
+    metrics.write_bytes(cut)
+    lost = pytest.raises(MetricsError, match=r"of the 7 lines up to update 4 are missing: put the")
+    with lost, console.capture():
+        evaluate(None, workdir)
+    (workdir / "evaluation.json").unlink()
+    with lost:
+        tiny.train_here(tiny.config(cache), workdir)
+    assert metrics.read_bytes() == cut
+    metrics.unlink()
+    assert "metrics.jsonl is gone: its 7 lines are lost" in tiny.train_here(
+        tiny.config(cache), workdir
+    )

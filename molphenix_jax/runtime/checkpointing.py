@@ -29,12 +29,21 @@ class CheckpointError(InputError):
 
 
 class Restored(NamedTuple):
-    """What a checkpoint held; `position` is where the data continues."""
+    """What a checkpoint held.
+
+    Attributes:
+        step: Updates done.
+        state: Their result.
+        assets: What the model needs beside it.
+        position: Where the data continues.
+        n_lines: Lines of metrics that were there; 0 where it does not tell.
+    """
 
     step: int
     state: Any
     assets: Any
     position: Mapping[str, Any]
+    n_lines: int = 0
 
 
 class Checkpoints:
@@ -68,10 +77,17 @@ class Checkpoints:
         self._manager.reload()
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: Any, assets: Any, position: Mapping[str, Any]) -> None:
+    def save(
+        self, step: int, state: Any, assets: Any, position: Mapping[str, Any], *, n_lines: int = 0
+    ) -> None:
         """Starts writing (asynchronously) the state after `step` updates, unless it is there.
 
-        `position` is what the data continues from, as JSON types.
+        Args:
+            step: Updates done.
+            state: Their result.
+            assets: What the model needs beside it.
+            position: What the data continues from, as JSON types.
+            n_lines: Lines of metrics that are there.
 
         Raises:
             StorageError: This checkpoint, or the one before it, cannot be written.
@@ -81,7 +97,7 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             assets=ocp.args.StandardSave(_storable(assets)),
-            position=ocp.args.JsonSave({"step": step, "data": dict(position)}),
+            position=ocp.args.JsonSave({"step": step, "data": dict(position), "n_lines": n_lines}),
         )
         with self._writing():
             self._manager.save(step, args=args, force=True)
@@ -167,7 +183,8 @@ class Checkpoints:
                 abstract_assets,
                 restored["assets"],
             )
-        return Restored(position["step"], restored["state"], assets, data)
+        n_lines = position.get("n_lines", 0)
+        return Restored(position["step"], restored["state"], assets, data, n_lines)
 
     def _read(self, step: int, items: Any) -> Any:
         try:

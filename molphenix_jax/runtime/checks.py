@@ -1,10 +1,13 @@
 """What is wrong with a config, collected: a sentence for each field, before any work."""
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
+from molphenix_jax.memory import beyond_memory
 from molphenix_jax.runtime.config import Config, ConfigError
+
+# Layers on top of each other; the deepest network of the sources has 48.
+DEEPEST = 256
 
 
 class Checks:
@@ -64,20 +67,25 @@ class Checks:
             f"{'below' if below else 'at most'} {high:,}",
         )
 
+    def deep(self, field: str) -> None:
+        """The field is a number of layers that can be compiled."""
+        depth = self.value(field)
+        self.that(
+            depth <= DEEPEST,
+            f"{field}={depth!r}: at most {DEEPEST}; each layer is compiled by itself, so many more "
+            "would not begin to train within hours",
+        )
+
     def memory(self, field: str, what: str, n_bytes: float) -> None:
-        """What a field asks for is no more than the memory of this machine.
+        """What a field asks for is no more than the memory of this process.
 
         Args:
             field: Which.
             what: That needs the memory.
             n_bytes: How much at least.
         """
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        self.that(
-            n_bytes <= there,
-            f"{field}={self.value(field)!r}: {what} would need {in_words(n_bytes)}, this machine "
-            f"has {in_words(there)} of memory",
-        )
+        told = beyond_memory(n_bytes)
+        self.that(told is None, f"{field}={self.value(field)!r}: {what} would need {told}")
 
     def stop(self) -> None:
         """Ends with all sentences, if there are any.
@@ -87,10 +95,3 @@ class Checks:
         """
         if self.problems:
             raise ConfigError("the config cannot be used:\n  " + "\n  ".join(self.problems))
-
-
-def in_words(n_bytes: float) -> str:
-    """A number of bytes as a person says it."""
-    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
-    power = next((i for i in range(len(units)) if n_bytes < 1024 ** (i + 1)), len(units) - 1)
-    return f"{n_bytes / 1024**power:,.3g} {units[power]}"

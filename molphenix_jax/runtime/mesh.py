@@ -3,7 +3,6 @@
 Its axis is of type Auto: Linen dropout and jraph.segment_sum raise under JAX's default, Explicit.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int, Shaped
 
+from molphenix_jax.memory import memory_of_process
 from molphenix_jax.runtime.config import ConfigError
 
 DATA_AXIS = "data"
@@ -116,10 +116,9 @@ def take_rows(
 
 
 def memory_per_device(mesh: Mesh) -> int:
-    """Bytes of memory of one device; devices of a CPU share the system's."""
+    """Bytes of memory of one device; devices of a CPU share the process's."""
     device = mesh.local_mesh.devices.flat[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    system = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return system // mesh.local_mesh.devices.size
+    return memory_of_process() // mesh.local_mesh.devices.size

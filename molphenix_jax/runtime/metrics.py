@@ -5,6 +5,7 @@ Wall-clock times would differ between two runs of one config, so they go to `tim
 
 import json
 import math
+import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -29,6 +30,7 @@ class MetricsFile:
         path: pathlib.Path,
         *,
         restored_step: int | None,
+        n_lines: int = 0,
         validates: bool = True,
         writes: bool = True,
     ):
@@ -38,20 +40,25 @@ class MetricsFile:
             path: The `.jsonl` file.
             restored_step: Updates done by the restored state; None starts an empty file. Lines of
                 later steps go, and the validation line of this step if it comes again.
+            n_lines: How many lines the restored checkpoint tells of.
             validates: Whether the loop validates the restored state; it does not where a run that
                 ended at an odd step is trained on.
             writes: False in all but one of the processes that share a workdir: nothing is opened.
+
+        Raises:
+            MetricsError: It is damaged, or lacks lines of before the restored checkpoint.
         """
-        self._file = None
+        self._file, self.n_lines = None, 0
         if not writes:
             return
         kept = []
         if restored_step is not None and path.exists():
+            need_lines(path, restored_step, n_lines)
             kept = [
                 line for line in read_metrics(path) if _is_final(line, restored_step, validates)
             ]
         write_text(path, "".join(_dump(line) for line in kept))
-        self._path, self._file = path, path.open("a")
+        self._path, self._file, self.n_lines = path, path.open("a"), len(kept)
 
     def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         """Appends one line: kind (`train` or `validation`), step, then the values."""
@@ -59,6 +66,13 @@ class MetricsFile:
             with writing(self._path):
                 self._file.write(_dump({"kind": kind, "step": step, **values}))
                 self._file.flush()
+            self.n_lines += 1
+
+    def to_disk(self) -> None:
+        """Has the system write what is there: a checkpoint that counts the lines outlives them."""
+        if self._file is not None:
+            with writing(self._path):
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Closes the file."""
@@ -101,3 +115,24 @@ def read_metrics(path: pathlib.Path) -> Iterator[dict[str, Any]]:
                     "or train anew in another --workdir"
                 )
             yield told
+
+
+def need_lines(path: pathlib.Path, step: int, n_lines: int) -> None:
+    """Stops where lines are gone that were there when a checkpoint was written.
+
+    Args:
+        path: The file; where it is gone as a whole, that is seen without help.
+        step: Of the checkpoint.
+        n_lines: How many lines of its step and before it tells of; 0 where it does not.
+
+    Raises:
+        MetricsError: There are fewer; says how many, and the remedy.
+    """
+    if not (n_lines and path.exists()):
+        return
+    there = sum(line["step"] <= step for line in read_metrics(path))
+    if there < n_lines:
+        raise MetricsError(
+            f"{path}: {n_lines - there:,} of the {n_lines:,} lines up to update {step:,} are "
+            "missing: put the whole file back, or delete it and its curves are lost"
+        )

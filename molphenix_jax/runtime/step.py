@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from molphenix_jax.memory import need_memory
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.optimizer import global_norm, square
 from molphenix_jax.runtime.random import unrolled
@@ -147,6 +148,7 @@ class Dispatch:
             out_shardings=(everywhere, everywhere),
         )
         self._write = jax.jit(_write_first, donate_argnums=0, out_shardings=self._stacked)
+        self._memory = meshes.memory_per_device(mesh)
         self._compiled: dict[Any, Any] = {}
         self._room: tuple[Any, Any] = (None, None)  # shapes of a batch, arrays [room, batch, …]
         self.seconds_compiling = 0.0
@@ -164,8 +166,25 @@ class Dispatch:
             began = clock()
             lowered = self._jitted.lower(state, batches, self._tables, count)
             self._compiled[key] = lowered.compile()
+            self._need_memory(self._compiled[key], len(jax.tree.leaves(batches)[0][0]))
             self.seconds_compiling += clock() - began
         return self._compiled[key](state, batches, self._tables, count)
+
+    def _need_memory(self, compiled: Any, rows: int) -> None:
+        """Ends a step that needs more than a device has, where the compiler tells how much it is.
+
+        Raises:
+            InputError: It does; says how much, and what to lower.
+        """
+        analysis = compiled.memory_analysis()
+        if analysis is None:
+            return
+        need_memory(
+            f"one step of {rows:,} rows",
+            analysis.temp_size_in_bytes + analysis.argument_size_in_bytes,
+            "lower train.batch_size, train.members, or widths and depths of the model",
+            there=self._memory,
+        )
 
     def _fill(self, key: Any, size: int, batches: Any) -> Any:
         """The batches in a room of that size; what stands behind them counts for nothing."""

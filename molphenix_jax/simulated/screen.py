@@ -61,12 +61,17 @@ import pyarrow.parquet as pq
 
 from molphenix_jax import molecules
 from molphenix_jax.errors import InputError
+from molphenix_jax.memory import need_memory
 from molphenix_jax.simulated.effects import BiologyConfig, draw_biology, effects, stream
 from molphenix_jax.simulated.targets import BASIC_AMINE
 
 _ROWS, _COLUMNS = 16, 24  # a 384-well plate
 _WELLS = _ROWS * _COLUMNS
 _MOST = 1_000_000
+# Some times the wells of RxRx3; each million takes minutes.
+_MOST_WELLS = 10_000_000
+_BITS = 2048  # of a Morgan fingerprint
+_LAYOUT_BYTES = 400  # of a well's row with its texts
 _SEEDS = (0, 2**31 - 1)
 # What a field may be, by its name or by its first word; others are within ± `_MOST`.
 _RANGE = {
@@ -76,6 +81,8 @@ _RANGE = {
     "failed_rate": (0, 0.99),
     **dict.fromkeys(("sd", "amplitude", "noise", "min", "max"), (0, _MOST)),
     "n": (1, 2**31 - 1),  # what the memory cannot hold is told elsewhere
+    "noise_modes": (0, 2**31 - 1),
+    "controls_per_plate": (1, _WELLS - 1),
     "toxicity_hill": (0.01, 100),
     "concentrations": (1e-9, _MOST),
 }
@@ -120,18 +127,57 @@ class SimulationConfig(BiologyConfig):
     sd_scale: float = 0.5
 
     def __post_init__(self):
-        if self.n_molecules < 1 or self.n_experiments < 1:
-            raise InputError("a simulated screen needs at least one molecule and one experiment")
-        if not self.concentrations_um or min(self.concentrations_um) <= 0:
-            raise InputError(f"concentrations must be positive (µM): {self.concentrations_um}")
-        if not 1 <= self.controls_per_plate < _WELLS:
-            raise InputError(f"controls_per_plate must be 1 to {_WELLS - 1}")
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
             low, high = _RANGE.get(name, _RANGE.get(name.split("_")[0], (-_MOST, _MOST)))
             for number in value if isinstance(value, tuple) else (value,):
-                if not low <= number <= high:
+                if not isinstance(number, int | float) or not low <= number <= high:
                     raise InputError(f"{name}={value!r}: from {low:,} to {high:,}")
+        if not self.concentrations_um:
+            raise InputError("concentrations_um is empty: name doses in µM")
+        if self.min_heavy_atoms > self.max_heavy_atoms:
+            raise InputError(
+                f"min_heavy_atoms={self.min_heavy_atoms} is above max_heavy_atoms="
+                f"{self.max_heavy_atoms}"
+            )
+        if self.n_wells > _MOST_WELLS:
+            raise InputError(
+                f"{self._largest()}: {self.n_wells:,} wells; the built-in screen has at most "
+                f"{_MOST_WELLS:,}"
+            )
+
+    @property
+    def n_plates(self) -> int:
+        """Plates of one experiment."""
+        pairs = self.n_molecules * len(self.concentrations_um)
+        return -(-pairs // (_WELLS - self.controls_per_plate))
+
+    @property
+    def n_wells(self) -> int:
+        """Wells of all experiments, with the controls."""
+        pairs = self.n_molecules * len(self.concentrations_um)
+        return self.n_experiments * (pairs + self.n_plates * self.controls_per_plate)
+
+    def need_memory(self) -> None:
+        """Ends what this machine cannot hold.
+
+        Raises:
+            InputError: Names the largest field and how much would be needed.
+        """
+        effects = self.n_molecules * (len(self.concentrations_um) + 1)
+        of_experiment = self.n_wells / self.n_experiments
+        need_memory(
+            f"{self._largest()}: {self.n_wells:,} wells of {self.n_features:,} features",
+            8 * self.n_features * (self.n_wells + effects + _BITS + self.noise_modes)
+            + 8 * self.noise_modes * of_experiment
+            + _LAYOUT_BYTES * self.n_wells,
+            "lower that field",
+        )
+
+    def _largest(self) -> str:
+        names = ("n_molecules", "n_experiments", "n_features", "noise_modes")
+        name = max(names, key=lambda name: getattr(self, name))
+        return f"{name}={getattr(self, name)}"
 
 
 # Two experiments of 60 molecules at two doses: seconds, for tests.
@@ -159,6 +205,7 @@ def simulate_wells(
     Raises:
         InputError: more molecules are asked for than the package has.
     """
+    config.need_memory()
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table = _choose_molecules(config)
@@ -173,6 +220,11 @@ def simulate_wells(
 def _choose_molecules(config: SimulationConfig) -> pd.DataFrame:
     """The first usable molecules of a random order of the shipped ones: rows of `standardise`."""
     shipped = list(dict.fromkeys(molecules.shipped_smiles()))
+    if len(shipped) < config.n_molecules:
+        raise InputError(
+            f"n_molecules={config.n_molecules}: there are {len(shipped)} built-in ones, some of "
+            "them salts of one molecule; ask for fewer"
+        )
     order = stream(config.seed, "molecules").permutation(len(shipped))
     found = molecules.standardise([])
     start, block = 0, config.n_molecules + config.n_molecules // 4

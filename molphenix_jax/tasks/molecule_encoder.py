@@ -88,8 +88,9 @@ def check_encoder(checks: Checks, field: str) -> None:
         m.attention_heads <= 0 or m.width % m.attention_heads == 0,
         f"{field}.attention_heads={m.attention_heads} does not divide width={m.width}",
     )
-    # A layer has several products of this size.
-    n = m.width**2 * m.depth
+    checks.deep(f"{field}.depth")
+    # A layer has several products of this size, and the embedding's readout one.
+    n = m.width**2 * m.depth * max(m.expansion, 1) + m.width * m.out_width
     checks.memory(f"{field}.width", f"training {n:,} parameters (depth={m.depth})", 16 * n)
     for name in ("dropout", "edge_dropout"):
         checks.within(f"{field}.{name}", 0, 1, below=True)

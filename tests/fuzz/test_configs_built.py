@@ -20,6 +20,7 @@ from molphenix_jax.runtime.config import Config, complete, plain
 from molphenix_jax.runtime.optimizer import OPTIMIZERS, SCHEDULES, make_optimizer
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.tasks import spec_of
+from molphenix_jax.train import need_memory_to_train
 from tests.fuzz.attempts import seeds
 
 ALIGN = ("s2l", "siglip", "clip", "dcl", "cwcl", "hopfield_clip", "infoloob", "cloome")
@@ -184,6 +185,7 @@ def built(config: Config, workdir) -> tuple:
     with console.capture():
         run = tasks.make(config, mesh, workdir).run(0, workdir)
     key = jax.random.key(0)
+    need_memory_to_train(run, config, mesh)
     params = jax.eval_shape(run.init, key)
     optimizer = make_optimizer(config.train, params)
     jax.eval_shape(optimizer.init, params)
@@ -251,6 +253,29 @@ def test_what_is_accepted_can_be_built(seed, tmp_path, screens, monkeypatch, cap
     rows = jax.tree.leaves(run.batch(0))[0].shape[0]
     if "train.batch_size" in wanted and task != "property_pretraining":
         assert rows == wanted["train.batch_size"]
+
+
+TINY = {
+    "s2l": "align",
+    "cloome_images": "align_images",
+    "mae": "mae_pretraining",
+    "molgps": "property_pretraining",
+}
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@seeds(8)
+def test_whole_numbers_of_any_size_are_refused_or_can_be_built(
+    seed, tmp_path, screens, monkeypatch, capsys, attempt
+):
+    rng = np.random.default_rng(seed)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOLPHENIX_CACHE", str(screens))
+    name = str(rng.choice(list(TINY)))
+    whole = [f for f, v in _flat(spec_of(TINY[name]).default_config()) if type(v) is int]
+    field, value = rng.choice(whole), int(10 ** rng.uniform(3, 9.3))
+    given = [f"--config={name}:size=tiny", "--workdir=run", f"--config.{field}={value}"]
+    attempt("damaged", lambda: built(resolved(given, monkeypatch, capsys), tmp_path))
 
 
 def _flat(config: Config, before: str = ""):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import molphenix_jax
 from molphenix_jax.runtime.checkpointing import CHECKPOINTS, Checkpoints
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
@@ -22,6 +23,7 @@ from molphenix_jax.runtime.workdir import HEADER_FILE, read_header, write_claim
 from molphenix_jax.screens.prepare import prepare
 from molphenix_jax.screens.store import ScreenStore
 from molphenix_jax.tasks.stored import stored_config
+from molphenix_jax.trained.folder import MODEL_FILE, MODEL_FOLDER
 from tests import tiny
 from tests.fuzz.attempts import seeds
 from tests.golden.versions import folders
@@ -49,6 +51,14 @@ def run(tmp_path_factory) -> pathlib.Path:
     folder = folders.unpack(folders.ARCHIVES[-1], tmp_path_factory.mktemp("trained")) / "run"
     write_claim(folder, stored_config(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> pathlib.Path:
+    """What a tiny run leaves to its users."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny.train_here(tiny.config(folder), folder / "run")
+    return folder / "run" / MODEL_FOLDER
 
 
 def content_of_screen(folder: pathlib.Path) -> dict[str, Any]:
@@ -79,6 +89,24 @@ def content_of_run(folder: pathlib.Path) -> dict[str, Any]:
     return {**found, "lines": [(line["kind"], line["step"]) for line in lines]}
 
 
+def content_of_model(folder: pathlib.Path) -> dict[str, Any]:
+    """What a model folder tells, and where it puts molecules and profiles."""
+    model = molphenix_jax.load(folder)
+    profiles = np.linspace(-2, 2, 3 * len(model.feature_names)).reshape(3, -1)
+    told = {name: value for name, value in model.about.items() if name != "version"}
+    return {
+        "about": told,
+        "config": model.config,
+        "molecules": model.molecules,
+        "null": model.null_profiles,
+        "doses": model.doses_um,
+        "features": model.feature_names,
+        "conditions": model.conditions,
+        "z_m": model.embed_molecules(["CCO", "c1ccccc1O"], concentration_um=1.0),
+        "z_x": model.embed_profiles(profiles, corrected=True),
+    }
+
+
 def same(a: Any, b: Any) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
@@ -96,7 +124,9 @@ def same(a: Any, b: Any) -> bool:
 
 def written_otherwise(folder: pathlib.Path, rng: np.random.Generator) -> None:
     """The same content: other layout of JSON, foreign files, other times."""
-    for path in sorted(folder.glob("*.json")):
+    # A model folder knows the bytes of its other files.
+    names = (MODEL_FILE,) if (folder / MODEL_FILE).exists() else ("*.json",)
+    for path in sorted(path for name in names for path in folder.glob(name)):
         if rng.random() < 0.5:
             told = json.loads(path.read_text())
             if rng.random() < 0.5:
@@ -175,6 +205,16 @@ def test_a_prepared_screen_is_what_was_stored_or_refused(seed, tmp_path, screen,
     found = tried(tmp_path / "copy", screen, content_of_screen, rng, seed, attempt)
     if found is not None:
         was = content_of_screen(screen)
+        differs = [name for name in was if not same(was[name], found.get(name))]
+        assert not differs, differs
+
+
+@seeds(10)
+def test_a_model_folder_is_what_was_stored_or_refused(seed, tmp_path, model, attempt):
+    rng = np.random.default_rng(seed)
+    found = tried(tmp_path / "copy", model, content_of_model, rng, seed, attempt)
+    if found is not None:
+        was = content_of_model(model)
         differs = [name for name in was if not same(was[name], found.get(name))]
         assert not differs, differs
 

@@ -234,21 +234,24 @@ def test_tiny_screen_is_a_screen(tiny):
 
 
 def test_too_many_molecules_says_how_many_there_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        simulated.molecules, "shipped_smiles", lambda: ["CCO", "c1ccccc1CCCCC", "C1CC"] * 30
-    )
-    with pytest.raises(ValueError, match=r"only 1 of the built-in ones"):
+    chains = [length * "C" for length in range(1, 71)]
+    monkeypatch.setattr(simulated.molecules, "shipped_smiles", lambda: chains)
+    with pytest.raises(InputError, match=r"only 51 of the built-in ones have 10 to 60 heavy"):
         simulate_wells(TINY, tmp_path)
+    with pytest.raises(InputError, match=r"n_molecules=71: there are 70 built-in ones"):
+        simulate_wells(dataclasses.replace(TINY, n_molecules=71), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_molecules": 0}, "at least one molecule"),
-        ({"n_experiments": 0}, "at least one molecule and one experiment"),
-        ({"concentrations_um": ()}, "positive"),
-        ({"concentrations_um": (1.0, 0.0)}, "positive"),
-        ({"controls_per_plate": 384}, "1 to 383"),
+        ({"n_molecules": 0}, "n_molecules=0: from 1"),
+        ({"n_experiments": 0}, "n_experiments=0: from 1"),
+        ({"concentrations_um": ()}, "is empty"),
+        ({"concentrations_um": (1.0, 0.0)}, "from 1e-09"),
+        ({"controls_per_plate": 384}, "from 1 to 383"),
+        ({"min_heavy_atoms": 61}, "is above max_heavy_atoms=60"),
+        ({"n_experiments": 10**6}, "n_experiments=1000000: .* wells; the built-in screen has at"),
     ],
 )
 def test_impossible_configs_are_refused(change, message):

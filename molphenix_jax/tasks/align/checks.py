@@ -1,5 +1,6 @@
 """What an alignment's config has to hold, field by field."""
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES, make_loss
 from molphenix_jax.models import CONCENTRATIONS
@@ -7,7 +8,7 @@ from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.mesh import PLACEMENTS
 from molphenix_jax.screens.sampling import AVERAGING
-from molphenix_jax.tasks.align.config import ENCODERS, listed, loss_options
+from molphenix_jax.tasks.align.config import ENCODERS, listed, loss_options, simulation_config
 from molphenix_jax.tasks.molecule_encoder import check_encoder
 
 # Bytes of a trained parameter: itself, its gradient and two moments, in float32.
@@ -63,12 +64,11 @@ def _refit(checks: Checks) -> None:
 
 
 def _simulated(checks: Checks) -> None:
-    s = checks.config.data.simulated
-    wells = s.n_molecules * len(s.concentrations_um) * s.n_experiments
-    size = f"{wells:,} wells of {s.n_features:,} features"
-    # The field that is blamed is the largest.
-    field = max(("n_molecules", "n_experiments", "n_features"), key=lambda name: s[name])
-    checks.memory(f"data.simulated.{field}", size, 4 * wells * s.n_features)
+    try:
+        simulation_config(checks.config).need_memory()
+    except InputError as error:
+        sentence = str(error)
+        checks.that(False, f"data.simulated.{sentence.removeprefix('data.simulated.')}")
 
 
 def _molecules(checks: Checks) -> None:
@@ -118,6 +118,7 @@ def _model(checks: Checks) -> None:
     for tower in ("model.phenomics", "model.molecules"):
         for field, low in (("width", 1), ("n_blocks", 0), ("components", 0)):
             checks.least(f"{tower}.{field}", low, f"at least {low}")
+        checks.deep(f"{tower}.n_blocks")
         for field in ("input_dropout", "dropout"):
             checks.within(f"{tower}.{field}", 0, 0.95)
         checks.within(f"{tower}.whiten", 0, 1)
@@ -125,8 +126,9 @@ def _model(checks: Checks) -> None:
     h, members = checks.config.model, checks.config.train.members
     for tower in ("phenomics", "molecules"):
         t = h[tower]
-        # A block has two products, to twice the width and back.
-        n = t.width * (4 * t.width * t.n_blocks + h.dim)
+        # A block has two products, to twice the width and back. How wide the input is, is known
+        # later: the loop counts all before it begins.
+        n = t.width * (t.components + 4 * t.width * t.n_blocks + h.dim)
         told = f"{n:,} parameters (n_blocks={t.n_blocks}, model.dim={h.dim}) × {members:,} members"
         field = f"model.{tower}.width" if t.width >= max(members, h.dim) else "model.dim"
         field = "train.members" if members > max(t.width, h.dim) else field

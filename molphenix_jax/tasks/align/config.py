@@ -7,10 +7,11 @@ from typing import Any
 
 import ml_collections
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.losses import LOSSES, S2L_PRESETS
 from molphenix_jax.models.mpnn import mup_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS
-from molphenix_jax.runtime.config import Config, chosen, parse_arg
+from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
 from molphenix_jax.runtime.optimizer import train_fields
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.simulated.screen import TINY, SimulationConfig
@@ -268,6 +269,21 @@ def distinct_names(paths: Sequence[str], names: Sequence[str]) -> list[str]:
 def named_files(text: str) -> dict[str, str]:
     """The entries of a field `name=FILE,name=FILE`."""
     return {name: file for name, _, file in (entry.partition("=") for entry in listed(text))}
+
+
+def simulation_config(c: Config) -> SimulationConfig:
+    """The built-in screen that the config asks for.
+
+    Raises:
+        ConfigError: A field is none that a screen has; names it.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in c.data.simulated.items():
+        fields[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return SimulationConfig(**fields)
+    except InputError as error:
+        raise ConfigError(f"data.simulated.{error}") from error
 
 
 def loss_options(c: Config) -> dict[str, Any]:

@@ -42,8 +42,7 @@ from molphenix_jax.screens.splits import (
 from molphenix_jax.screens.store import ScreenStore
 from molphenix_jax.screens.streamed import AnyScreen, StreamedScreen
 from molphenix_jax.screens.versions import Trained, need_same
-from molphenix_jax.simulated.screen import SimulationConfig
-from molphenix_jax.tasks.align.config import distinct_names, listed, named_files
+from molphenix_jax.tasks.align.config import distinct_names, listed, named_files, simulation_config
 from molphenix_jax.tasks.align.encoder import EncoderAlignRun
 from molphenix_jax.tasks.align.evaluation import (
     condition_counts,
@@ -260,10 +259,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
     if d.wells:
         prepared = prepare(d.wells, options, cache=cache, trained=trained, say=say)
     else:
-        try:
-            simulation = SimulationConfig(**_tuples(d.simulated))
-        except ValueError as error:
-            raise ConfigError(f"data.simulated: {error}") from error
+        simulation = simulation_config(config)
         prepared = prepare_simulated(simulation, options, cache=cache, trained=trained, say=say)
     return _task(config, prepared.screen, prepared.rejected, options, mesh)
 
@@ -328,7 +324,3 @@ def _describe(screen: AnyScreen) -> None:
         f"{screen.n_perturbations:,} perturbations of {len(screen.molecules):,} molecules at "
         f"{len(doses)} doses ({doses[0]:g} to {doses[-1]:g} µM){several}"
     )
-
-
-def _tuples(fields: Config) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in fields.items()}

@@ -117,6 +117,8 @@ def check(checks: Checks) -> None:
     checks.least("images.core", 0, "must be 0 (whole field) or positive")
     checks.least("model.resnet_width", 1)
     c = checks.config
+    n = 9 * (8 * c.model.resnet_width) ** 2  # one convolution of the last stage
+    checks.memory("model.resnet_width", f"training {n:,} parameters", 16 * n)
     checks.that(
         not c.eval.unseen_screens,
         "eval.unseen_screens: image runs are evaluated on their own screen only",

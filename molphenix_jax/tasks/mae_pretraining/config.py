@@ -118,7 +118,9 @@ def check(checks: Checks) -> None:
     if len(checks.problems) == before:
         _check_sizes(checks)
     for part, h in (("model.encoder", checks.config.model.encoder), ("model", checks.config.model)):
-        n = 12 * h.width**2 * h.depth  # a transformer's attention and MLP
+        checks.deep(f"{part}.depth")
+        expansion = checks.config.model.encoder.expansion if part == "model.encoder" else 4
+        n = (4 + 2 * expansion) * h.width**2 * h.depth  # a transformer's attention and MLP
         checks.memory(f"{part}.width", f"training {n:,} parameters (depth={h.depth})", 16 * n)
     crop, batch = checks.value("data.crop"), checks.value("train.batch_size")
     checks.memory("data.crop", f"a batch of {batch:,} crops of one channel", 4 * batch * crop**2)

@@ -91,6 +91,19 @@ def _refusal(error: BaseException, path: pathlib.Path) -> int | None:
     return None
 
 
+@contextlib.contextmanager
+def _told_as(path: pathlib.Path, private: pathlib.Path) -> Iterator[None]:
+    """Has sentences about what is being written name `path`, where its user looks for it."""
+    try:
+        yield
+    except InputError as error:
+        error.args = tuple(
+            part.replace(str(private), str(path)) if isinstance(part, str) else part
+            for part in error.args
+        )
+        raise
+
+
 def private_name(path: pathlib.Path) -> pathlib.Path:
     """A name beside `path` that nobody can foresee; it ends as `path` does."""
     path = pathlib.Path(os.path.abspath(path))  # "." has no name
@@ -139,7 +152,8 @@ def new_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
         private = _private(path)
         os.close(create(private))
         try:
-            yield private
+            with _told_as(path, private):
+                yield private
             _to_disk(private)
             private.replace(path)
         except BaseException:
@@ -190,7 +204,8 @@ def scratch_folder(beside: pathlib.Path) -> Iterator[pathlib.Path]:
         private = _private(beside)
         private.mkdir()
         try:
-            yield private
+            with _told_as(beside, private):
+                yield private
         finally:
             shutil.rmtree(private, ignore_errors=True)
 

@@ -28,7 +28,7 @@ from molphenix_jax.images.decoded_size import (
     tiff_bytes,
 )
 from molphenix_jax.tables.formats.arrays import array_header
-from molphenix_jax.tables.formats.unpacked import refuse_exploding
+from molphenix_jax.tables.formats.unpacked import refuse_exploding, refuse_exploding_parquet
 
 # Row groups of Parquet shards, or arrays of many images, that are kept for the next fields.
 KEPT = 4
@@ -224,6 +224,7 @@ class SourceReader:
 
 def row_group_starts(path: pathlib.Path) -> np.ndarray:
     """First row of each row group of a Parquet file, and the number of rows at the end."""
+    refuse_exploding_parquet(path)
     meta = pq.read_metadata(path)
     return np.cumsum([0, *(meta.row_group(i).num_rows for i in range(meta.num_row_groups))])
 

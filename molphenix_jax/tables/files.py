@@ -28,7 +28,7 @@ from molphenix_jax.tables.columns import (
 from molphenix_jax.tables.csv_text import GZIP, Dialect, dialect_of, unpacked_head
 from molphenix_jax.tables.formats.anndata import OBSM, AnnData, is_anndata, open_anndata
 from molphenix_jax.tables.formats.arrays import NamedArrays, open_named_arrays
-from molphenix_jax.tables.formats.unpacked import refuse_exploding
+from molphenix_jax.tables.formats.unpacked import refuse_exploding_parquet
 from molphenix_jax.tables.numbers import Style, are_codes, numbers_of, sample, style_of
 
 # Values of one batch: 32 MiB as float32.
@@ -247,10 +247,11 @@ def _open_parquet(path: pathlib.Path) -> TableFile:
         with pq.ParquetFile(path) as file:
             schema, meta = file.schema_arrow, file.metadata
             rows = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
-            unpacked = _unpacked_bytes(meta)
+        refuse_exploding_parquet(path)
     except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, WellsError):
+            raise
         raise WellsError(f"{path}: damaged Parquet file: {_AGAIN}") from error
-    refuse_exploding(path, unpacked)
     _refuse_columns(path, schema)
     if not sum(rows):
         raise WellsError(f"{path}: the table has columns but no rows")
@@ -272,19 +273,6 @@ def _open_parquet(path: pathlib.Path) -> TableFile:
     kinds = [pa.float64() if styles.get(f.name, "?") != "?" else f.type for f in file.schema]
     schema = pa.schema(list(zip(schema.names, kinds, strict=True)))
     return dataclasses.replace(file, schema=schema, styles=styles, codes=tuple(codes))
-
-
-def _unpacked_bytes(meta: pq.FileMetaData) -> int:
-    """Bytes of the decoded table, at least: of text, 4 for the number of each value."""
-    sizes = {"INT64": 8, "DOUBLE": 8, "INT96": 12, "BOOLEAN": 1}
-    total = 0
-    for i in range(meta.num_row_groups):
-        group = meta.row_group(i)
-        for j in range(group.num_columns):
-            column = group.column(j)
-            values = column.num_values * sizes.get(column.physical_type, 4)
-            total += max(values, column.total_uncompressed_size)
-    return total
 
 
 def _refuse_columns(path: pathlib.Path, schema: pa.Schema) -> None:

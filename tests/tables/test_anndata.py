@@ -11,6 +11,7 @@ from scipy import sparse
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.tables.files import open_file
+from molphenix_jax.tables.formats import unpacked
 from molphenix_jax.tables.text import read_text
 from molphenix_jax.wells.table import read_wells
 
@@ -178,3 +179,14 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, how, message):
     with pytest.raises(InputError, match=rf"a\.h5ad: .*{message}") as said:
         read_wells(path, check_smiles=None)
     assert "\n" not in str(said.value)
+
+
+def test_a_giant_category_is_counted_as_often_as_it_is_meant(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpacked, "ALWAYS", 8 << 20)
+    path = write(tmp_path / "a.h5ad", frame())
+    assert open_file(path).kind == "h5ad"
+    of = frame().assign(note=pd.Categorical(["x" * (1 << 20)] * 24))
+    write(path, of)
+    monkeypatch.setattr(unpacked, "MOST_PACKED", 10)
+    with pytest.raises(InputError, match=r"a\.h5ad: it unpacks to more than 10 times .*24 MiB"):
+        open_file(path)

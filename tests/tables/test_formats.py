@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from molphenix_jax.images.files import row_group_starts
 from molphenix_jax.tables.columns import WellsError
 from molphenix_jax.tables.files import open_file
 from molphenix_jax.tables.formats import unpacked
@@ -104,6 +105,34 @@ def test_what_a_header_claims_is_checked_before_it_is_read(tmp_path, name, monke
     assert tracemalloc.get_traced_memory()[1] < 10 << 20
     tracemalloc.stop()
     assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize("encoding", ["dictionary", "DELTA_BYTE_ARRAY"])
+@pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.struct({"bytes": pa.binary()})])
+def test_a_giant_text_that_recurs_is_counted_as_often(tmp_path, monkeypatch, encoding, kind):
+    monkeypatch.setattr(unpacked, "ALWAYS", 8 << 20)
+    giant = b"C" * (1 << 20)
+    value = {"bytes": giant} if pa.types.is_struct(kind) else giant
+    table = pa.table({"smiles": pa.array([value] * 40, kind), "f": np.arange(40.0)})
+    coded = {"use_dictionary": True}
+    if encoding != "dictionary":
+        leaf = "smiles.bytes" if pa.types.is_struct(kind) else "smiles"
+        coded = {"use_dictionary": False, "column_encoding": {leaf: encoding, "f": "PLAIN"}}
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", **coded)
+    assert pq.read_metadata(tmp_path / "a.parquet").row_group(0).total_byte_size < 3 << 20
+    with pytest.raises(
+        WellsError, match=r"a\.parquet: it unpacks to more than 500 times .*(41|8) MiB"
+    ):
+        unpacked.refuse_exploding_parquet(tmp_path / "a.parquet")
+    with pytest.raises(WellsError, match="unpacks to more than 500 times"):
+        row_group_starts(tmp_path / "a.parquet")
+
+
+def test_texts_that_recur_in_an_ordinary_table_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpacked, "ALWAYS", 1 << 10)
+    names = pa.array([f"plate-{i % 50:04d}" for i in range(100_000)])
+    pq.write_table(pa.table({"plate": names, "f": np.arange(1e5)}), tmp_path / "a.parquet")
+    assert open_file(tmp_path / "a.parquet").schema.names == ["plate", "f"]
 
 
 def test_a_plain_table_of_constants_is_read(tmp_path):

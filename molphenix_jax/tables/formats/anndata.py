@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from molphenix_jax.tables.columns import WellsError, short
 from molphenix_jax.tables.formats.arrays import damage_of, decoded, fixed_lists
-from molphenix_jax.tables.formats.unpacked import refuse_exploding
+from molphenix_jax.tables.formats.unpacked import refuse_exploding, repeated_bytes
 
 OBSM = "obsm/"  # before the names of arrays beside X
 _INDEX = "obs_names"  # what the index of obs is called where it has no name of its own
@@ -97,6 +97,7 @@ def open_anndata(path: pathlib.Path, wanted: Sequence[str] = ()) -> AnnData:
         named = _INDEX if index in ("_index", "index") else index
         fields = [(named, _column(obs[index], slice(0, 1)).type)]
         order = [decoded(name) for name in obs.attrs["column-order"]]
+        refuse_exploding(path, sum(_recurring(obs[name]) for name in order))
         fields += [(name, _column(obs[name], slice(0, 1)).type) for name in order]
         features = ()
         if "X" in file and _shape(file["X"]):
@@ -156,6 +157,13 @@ def _column(column: Any, rows: slice) -> pa.Array:
     values = _plain(column["values"][rows])
     gaps = np.asarray(column["mask"][rows], bool)
     return pa.array(values.to_pylist(), values.type, mask=gaps)
+
+
+def _recurring(column: Any) -> int:
+    """Bytes of the texts of a categorical, each as often as it is meant."""
+    if not (_is_group(column) and "codes" in column):
+        return 0
+    return repeated_bytes(_plain(column["categories"][:]), np.asarray(column["codes"][:], np.int64))
 
 
 def _plain(values: np.ndarray) -> pa.Array:

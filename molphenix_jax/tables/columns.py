@@ -37,7 +37,12 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "time_h": (
         *("timeh", "time", "timepoint", "timepointh", "hours", "hour", "timehours", "timehr"),
         *("perttime", "treatmenttime", "treatmenttimeh", "exposuretime", "exposuretimeh"),
-        *("incubationtime", "incubationtimeh", "timedays"),
+        *("incubationtime", "incubationtimeh", "timedays", "pertitime"),
+        *(
+            f"{what}duration{unit}"
+            for what in ("", "treatment", "exposure", "incubation")
+            for unit in ("", "h", "hr", "hours", "min", "minutes", "days")
+        ),
     ),
     "cell_line": (
         *("cellline", "celllinename", "celllineid", "cell", "celltype", "cellname"),

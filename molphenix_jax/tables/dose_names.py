@@ -13,7 +13,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-_STEMS = frozenset(("concentration", "concentrations", "conc", "concs", "dose", "doses", "dosage"))
+_STEMS = frozenset(
+    ("concentration", "concentrations", "conc", "concs", "dose", "doses", "dosage")
+    + ("konzentration", "concentracion", "concentrazione", "dosis")
+)
 _PREFIX = {"": 6, "m": 3, "u": 0, "n": -3, "p": -6, "f": -9}  # powers of ten from each to µM
 _LONG = {"milli": "m", "micro": "u", "nano": "n", "pico": "p", "femto": "f"}
 _SHOWN = {"": "M", "m": "mM", "u": "µM", "n": "nM", "p": "pM", "f": "fM"}
@@ -34,6 +37,9 @@ _DOUBTFUL_STEMS = frozenset(("molarity", "dilution", "amount"))
 _POTENCY = re.compile(
     r"^p?(x?[iegalct]c|gi|ld|ed|td|tgi)\d\d(abs|rel)?$|^(cmax|ki|kd|potency|mic)$"
 )
+# A molar unit of its own in a name that has no word for a dose: c_uM, agonist (nM).
+_MOLAR = re.compile(r"(?<![A-Za-z])[munpf]M(?![A-Za-z])")
+_VOLUME = re.compile(r"(transfer(red)?|dispensed?)_?vol(ume)?(_?(in_)?[nupm]?l)?|vol(ume)?_?[nup]l")
 _MASS = re.compile(r"(?:[pnum]g|(?<![a-z])g)(?:/|per|_| )*(?:[um]?l|kg)(?![a-z])")
 _PERCENT = re.compile(r"%|(?<![a-z])(percent|pct|v[/_ ]?v|w[/_ ]?v)(?![a-z])")
 
@@ -115,6 +121,10 @@ def dose_name(name: str) -> DoseName | None:
             return DoseName("doubt", unit, stem=shared, doubt=why)
         return DoseName("dose", unit, log, frozenset(rest))
     if not _DOUBTFUL_STEMS.isdisjoint(words):
+        return DoseName("doubt", unit, doubt=f"its name says {' '.join(words)!r}")
+    if _VOLUME.fullmatch(lower):
+        return DoseName("doubt", doubt="a volume is no dose without its stock's concentration")
+    if others and prefix and _MOLAR.search(bare):
         return DoseName("doubt", unit, doubt=f"its name says {' '.join(words)!r}")
     if prefix is None or others:
         return None

@@ -240,3 +240,39 @@ def test_a_flag_on_most_wells_is_none(tmp_path):
     wells = read(plates(flag=True), tmp_path)
     assert wells.rejected.empty
     assert noted(wells, "'flag' marks 100% of the wells and is not followed")
+
+
+@pytest.mark.parametrize("smiles", ["DMSO", "dmso (0.1%)", "-", "n/a", "None", "untreated"])
+def test_words_where_a_structure_belongs(tmp_path, smiles):
+    frame = plates()
+    frame.loc[CONTROL, "smiles"] = smiles
+    wells = read(frame, tmp_path)
+    assert counts(wells) == (24, 72, 0)
+
+
+def test_a_word_for_nothing_in_a_column_of_controls_is_false(tmp_path):
+    frame = plates(control=np.where(CONTROL, "neg", "none"))
+    frame.loc[~CONTROL & (frame["smiles"] == DRUGS[0]), "control"] = "pos"
+    wells = read(frame, tmp_path)
+    assert counts(wells) == (24, 72, 0)
+    assert noted(wells, "18 wells are positive controls")
+
+
+@pytest.mark.parametrize("word", ["DMSO", "empty", "untreated", "water"])
+def test_a_well_called_dmso_that_holds_a_drug_at_a_dose_is_rejected(tmp_path, word):
+    frame = plates(treatment="drug x")
+    frame.loc[CONTROL, "treatment"] = word
+    odd = np.flatnonzero(~CONTROL)[:2]
+    frame.loc[odd, "treatment"] = word
+    wells = read(frame, tmp_path)
+    assert counts(wells) == (24, 70, 2)
+    assert wells.rejected["row"].tolist() == (odd + 1).tolist()
+    reason = f"'treatment' is {word!r}, and the well has a molecule at a dose"
+    assert set(wells.rejected["reason"]) == {reason}
+
+
+def test_a_known_inactive_compound_may_be_the_negative_control(tmp_path):
+    frame = plates(control_type="")
+    frame.loc[CONTROL, ["smiles", "concentration_um"]] = ["CCCCCCCC", 10.0]
+    frame.loc[CONTROL, "control_type"] = "negcon"
+    assert counts(read(frame, tmp_path)) == (24, 72, 0)

@@ -43,6 +43,8 @@ def read(columns, **options):
         ("treatmentconcentration", None),
         ("Metadata_broad_sample_dose", None),
         ("Dosage", None),
+        ("Konzentration_uM", "µM"),
+        ("Dosis (nM)", "nM"),
     ],
 )
 def test_names_of_doses(name, unit):
@@ -64,6 +66,9 @@ def test_names_of_doses(name, unit):
         ("dose_time_h", "doubt"),
         ("M", "doubt"),
         ("amount", "doubt"),
+        *((n, "doubt") for n in ("c_uM", "c (µM)", "agonist_nM", "stock_mM", "[uM] final c")),
+        *((n, "doubt") for n in ("transfer_volume_nL", "vol_nl", "dispensed_vol")),
+        *((n, None) for n in ("EC50 (uM)", "Ki_nM", "cc_um", "Cells_AreaShape_Volume", "volume")),
         ("pert_dose_unit", "unit"),
         ("ConcentrationUnit", "unit"),
         ("units", "unit"),
@@ -262,3 +267,33 @@ def test_measured_concentrations_are_no_grid():
     one, notes = one_grid(np.r_[um, 1.001, 1.001, 5.0], molecule)
     assert one[[0, 1000, 1001, 1002]].tolist() == [1.001, 1.001, 1.001, 5.0]
     assert "1 wells at 1 doses" in notes[0]
+
+
+@pytest.mark.parametrize("text", ["aspirin_{}uM", "aspirin {} µM", "CPD-1 ({}nM)", "{} mM X"])
+def test_doses_in_names_alone_stop(text):
+    columns = {"treatment": ["DMSO", *(text.format(dose) for dose in ("1", "0.5", "10"))]}
+    with pytest.raises(WellsError, match=r"'treatment' has doses in its text \('.*\), and no colu"):
+        read(columns)
+    assert read({**columns, "dose_uM": [0.0, 1.0, 0.5, 10.0]}).um[1:].tolist() == [1.0, 0.5, 10.0]
+    assert not read(columns, column="none").column
+
+
+@pytest.mark.parametrize("name", ["GSK2606414", "5-FU", "AMG900", "uM", "MMX 10 uMab"])
+def test_names_with_numbers_are_no_doses(name):
+    assert not read({"treatment": ["DMSO", name, name + "x"]}).column
+
+
+def test_volumes_that_do_not_vary_tell_no_dose():
+    assert not read({"transfer_volume_nL": [25.0] * 3}).column
+    with pytest.raises(WellsError, match="a volume is no dose without its stock"):
+        read({"transfer_volume_nL": [0.0, 25.0, 250.0]})
+
+
+def test_a_zero_needs_no_unit():
+    doses = read({"dose": ["0", "1 uM", "500nM"]})
+    assert doses.um.tolist() == [0.0, 1.0, 0.5]
+    assert doses.how == "the cells"
+    assert not any("no unit" in note for note in doses.notes)
+    by_row = read({"dose": [0.0, 1.0, 2.0], "dose_unit": ["", "uM", "relative"]})
+    assert by_row.how == "column 'dose_unit', row by row"
+    assert by_row.reason[2].startswith("'relative' in column 'dose_unit' is no unit")

@@ -108,6 +108,9 @@ def test_none_switches_conditions_off_and_then_both_lines_are_one_well(tmp_path)
         ("Metadata_cell_line", ("U2OS", "A549"), ("A549", "U2OS")),
         ("cell_type", ("HUVEC", "RPE"), ("HUVEC", "RPE")),
         ("cell_id", ("A375", "MCF7"), ("A375", "MCF7")),
+        ("treatment_duration_min", (60, 240), ("1 h", "4 h")),
+        ("duration_h", (24, 48), ("24 h", "48 h")),
+        ("pert_itime", ("6 h", "24 h"), ("6 h", "24 h")),
     ],
 )
 def test_columns_are_found_by_the_names_people_use(tmp_path, name, values, labels):
@@ -171,6 +174,14 @@ def test_what_only_looks_like_a_condition_is_said(tmp_path, name, values, reason
         *[("genotype", ("WT", "KO")), ("Metadata_donor_id", ("7", "12")), ("hpi", ("24", "48"))],
         *[("disease_condition", ("Mock", "Active SARS-CoV-2")), ("culture medium", ("M1", "M2"))],
         *[("Infection status", ("yes", "no")), ("cell_genotype", ("a", "b"))],
+        *[("Stimulus", ("none", "TNFa")), ("pretreatment", ("", "IFNg")), ("clone", ("c1", "c2"))],
+        *[("cells", ("HeLa", "U2OS")), ("cell_background", ("x", "y")), ("LPS", ("0", "1"))],
+        *[("serum_percent", ("0", "10")), ("Day", ("1", "3")), ("DIV", ("7", "14"))],
+        *[
+            ("Metadata_stain", ("CP", "LCP")),
+            ("objective", ("20x", "40x")),
+            ("passage", ("5", "20")),
+        ],
     ],
 )
 def test_a_column_that_often_tells_experiments_apart_is_named(tmp_path, name, levels):

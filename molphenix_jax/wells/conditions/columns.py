@@ -31,8 +31,15 @@ _OFTEN = re.compile(
     r"|donor|donorid|patient|patientid|strain|tissue|organ|species"
     r"|disease|infection|infected|infectionstatus|virus|viralstrain|moi|hpi|dpi"
     r"|medium|media|culturemedium|serum|serumpct|oxygen|hypoxia|glucose"
-    r"|stimul(us|ation|ant)|stimulated|cytokine|ligand|agonist|pretreatment"
-    r"|seedingdensity|density)(name|type|state|status|condition|level|group)?"
+    r"|stimul(us|ation|ant)|stimulated|cytokine|ligand|agonist|pretreatment|cotreatment|coculture"
+    r"|costimulation|challenge|stress|priming|washout|recovery|starvation|starved|lps|tnfa?|ifn[abg]?"
+    r"|(percent|pct)?(serum|fbs|fcs)(percent|pct)?|temperature|temp|ph|co2|osmolarity|insulin"
+    r"|clone|subclone|background|cells|line|model|sex|gender|ethnicity|allele|variant|isoform"
+    r"|transfection|transfected|transduc(ed|tion)|plasmid|construct|vector|guide|shrna|crispr"
+    r"|gene(edit)?|overexpression|passage(number)?|age|stage|weeks?|days?|div|dpf|hpf|t"
+    r"|differentiation(day)?|maturation|coating|matrix|substrate|spheroid|organoid|dimension"
+    r"|stain(ing)?|dye|panel|magnification|objective|microscope|instrument|imager|modality"
+    r"|seedingdensity|celldensity|density)(name|type|state|status|condition|level|group)?"
     r"|(experimental|culture|growth|assay)?conditions?"
 )
 # 2021-03-04, 3/4/21, 4.3.2021, 12:30
@@ -89,7 +96,9 @@ def may_tell(name: str) -> bool:
 
     Genotype, donor, infection, medium, what cells were stimulated with, …
     """
-    return _OFTEN.fullmatch(re.sub(r"^(metadata|pert|cell)", "", normal(name))) is not None
+    plain = normal(name).removeprefix("metadata")
+    stem = re.sub(r"^(pert|cell|culture|assay)", "", plain)
+    return any(_OFTEN.fullmatch(text) for text in (plain, stem))
 
 
 def hours_of(given: np.ndarray, column: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from molphenix_jax.tables.missing import MISSING
 from molphenix_jax.wells.checked import CheckedRows, Treatments
 from molphenix_jax.wells.conditions.columns import (
     AUTO,
+    FOUND,
     hours_of,
     may_tell,
     one_spelling,
@@ -33,7 +34,7 @@ def read_conditions(
         The conditions of the kept wells.
     """
     if wanted == AUTO:
-        _say_what_may_tell(rows, notes)
+        _say_what_may_tell(rows, wells, notes)
     text, taken = [], []
     for field in fields:
         given = rows.text(field)
@@ -59,13 +60,16 @@ def read_conditions(
     return present
 
 
-def _say_what_may_tell(rows: CheckedRows, notes: list[str]) -> None:
+def _say_what_may_tell(rows: CheckedRows, wells: Treatments, notes: list[str]) -> None:
     """Names columns that often tell experiments apart, where they do vary."""
     for name in rows.raw.table.column_names:
         if name in rows.found.values() or not may_tell(name):
             continue
-        given = set(as_text(rows.raw.table.column(name))[rows.kept].tolist())
+        given = set(as_text(rows.raw.table.column(name))[rows.kept & ~wells.is_control].tolist())
         levels = sorted((v for v in given if v.casefold() not in MISSING), key=level_order)
+        # Without a stimulus, or in wells where nobody noted the virus: a level too.
+        if len(levels) < len(given) and levels:
+            levels.append("none")
         if 1 < len(levels) <= _FEW:
             notes.append(
                 f"conditions: column {name!r} ({', '.join(levels[:5])}) is not used: wells that "
@@ -86,6 +90,11 @@ def _completed(
     level = level.copy()
     if len(levels) == 1:
         (only,) = levels
+        if field not in FOUND and (missing & treated).any():
+            # What a user names beside time and cell line: no stimulus is a condition too.
+            level[level == ""] = "none"
+            notes.append(f"{field} is empty in {int(missing.sum())} wells: 'none', beside {only!r}")
+            return level
         level[level == ""] = only
         notes.append(f"{field} is missing in {int(missing.sum())} wells: {only!r}, its only value")
         return level

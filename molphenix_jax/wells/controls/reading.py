@@ -22,6 +22,7 @@ from molphenix_jax.tables.columns import (
     short,
     translated,
 )
+from molphenix_jax.tables.missing import NOTHING
 from molphenix_jax.wells.checked import CheckedRows
 from molphenix_jax.wells.controls.words import (
     CONTROL,
@@ -113,12 +114,17 @@ def find_controls(
     found.add((found.kind == CONTROL) & (structure != ""), structure, structure != "", label)
     if doses.column and not by_column:
         # An empty SMILES alone says nothing.
-        bare = (smiles == "") & (np.isnan(doses.um) | (doses.um == 0)) & (doses.reason == "")
+        bare = (
+            translated(smiles, lambda text: text.casefold() in NOTHING, bool)
+            & (np.isnan(doses.um) | (doses.um == 0))
+            & (doses.reason == "")
+        )
         label = np.full(len(smiles), "neither SMILES nor dose", object)
         found.add(bare, np.full(len(smiles), UNTREATED, object), bare, label)
     rows.reject(
         found.denied & is_dmso, "smiles", smiles, "holds DMSO, but is_control says that it is none"
     )
+    _refuse_named_otherwise(rows, found, smiles, doses, structure)
     drug = (found.kind != "") & ~found.sure & (structure == "") & (doses.um > 0)
     drug[drug] = np.isin(smiles[drug], list(molecules_among(smiles[drug].tolist())))
     if not ((found.kind != "") & (found.positive == "") & ~drug & rows.kept).any():
@@ -164,10 +170,11 @@ def _ask_is_control(rows: CheckedRows, found: _Evidence, notes: list[str]) -> Bo
 def _ask_words(rows: CheckedRows, found: _Evidence, decided: Bool[np.ndarray, "n"]) -> None:
     """Reads the columns of roles and names; where is_control decides they only tell the kind."""
     by_normal = {normal(name): name for name in reversed(rows.raw.table.column_names)}
-    for plain in (*ROLES, *COMPOUND_NAMES):
-        if plain not in by_normal or by_normal[plain] == rows.found.get("is_control"):
+    columns = [by_normal[plain] for plain in (*ROLES, *COMPOUND_NAMES) if plain in by_normal]
+    # Some write DMSO where a structure belongs.
+    for name in (*columns, rows.found["smiles"]):
+        if name == rows.found.get("is_control"):
             continue
-        name = by_normal[plain]
         given = as_text(rows.raw.table.column(name))
         kind, sure = translated(given, kind_of), translated(given, is_sure, bool)
         label = translated(given, lambda text: f"{name!r} is {text!r}")  # noqa: B023
@@ -175,6 +182,20 @@ def _ask_words(rows: CheckedRows, found: _Evidence, decided: Bool[np.ndarray, "n
         found.positive[positive] = label[positive]
         negative = ~np.isin(kind, ["", POSITIVE, TREATED])
         found.add(negative & (~decided | (found.kind != "")), kind, sure, label)
+
+
+def _refuse_named_otherwise(
+    rows: CheckedRows, found: _Evidence, smiles: np.ndarray, doses: Doses, structure: np.ndarray
+) -> None:
+    """Rejects wells that are called DMSO, empty and the like, and hold a molecule at a dose."""
+    odd = (found.kind != "") & (found.kind != CONTROL) & (structure == "") & (doses.um > 0)
+    odd[odd] = np.isin(smiles[odd], list(molecules_among(smiles[odd].tolist())))
+    rows.reject(
+        odd & rows.kept & (found.positive == ""),
+        "smiles",
+        smiles,
+        translated(found.source, lambda text: f"{text}, and the well has a molecule at a dose"),
+    )
 
 
 def _by_value(rows: CheckedRows, wanted: str, notes: list[str]) -> Bool[np.ndarray, "n"]:

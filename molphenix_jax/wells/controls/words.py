@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from molphenix_jax.molecules import standardise
+from molphenix_jax.tables.missing import NOTHING
 
 # Kinds of negative control. CONTROL is one of no stated kind; VEHICLE a solvent without a name.
 CONTROL, VEHICLE, DMSO = "control", "vehicle", "dmso"
@@ -77,7 +78,7 @@ def is_sure(text: str) -> bool:
 def truth_of(text: str) -> bool | None:
     """A boolean in any spelling; None for other words."""
     word = re.sub(r"\.0+$", "", text.casefold().strip())
-    return True if word in _TRUE else False if word in _FALSE else None
+    return True if word in _TRUE else False if word in _FALSE | NOTHING else None
 
 
 def solvents_among(smiles: Iterable[str]) -> dict[str, str]:

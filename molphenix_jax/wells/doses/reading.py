@@ -26,6 +26,12 @@ from molphenix_jax.tables.dose_names import (
 from molphenix_jax.tables.missing import NOTHING
 from molphenix_jax.wells.controls.words import POSITIVE, TREATED, kind_of
 from molphenix_jax.wells.doses.grid import SAME_DOSE
+from molphenix_jax.wells.doses.refused import (
+    GIVE,
+    doubtful,
+    refuse_doses_in_names,
+    without_numbers,
+)
 
 # -666 is the Broad Institute's. A dose that nobody knows is no missing one: a well without SMILES
 # and dose may be a control.
@@ -34,7 +40,6 @@ _CELL = re.compile(r"([+-]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d+)?)\s*(.*)", re.D
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 # In µM: doses all above or all below are those of another unit.
 _HIGH, _LOW = 1_000.0, 1e-3
-_GIVE = "--concentration-unit=UNIT (config.data.concentration_unit)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,14 +125,17 @@ def read_doses(
             if said.kind == "dose" or said.stem and len(_said(table.column(name))) > 1:
                 worded.append(name)
         elif said.kind == "doubt":
-            doubted.append(name)
+            # A volume or a dilution that does not vary tells of no dose.
+            if said.unit or said.stem or len(_said(table.column(name))) > 1:
+                doubted.append(name)
         else:
             read.append(_Column(path, table, name, said, names, given_unit))
     if not read:
         if doubted:
-            raise WellsError(_doubtful(path, table, doubted[0], names[doubted[0]]))
+            raise WellsError(doubtful(path, table, doubted[0], names[doubted[0]]))
         if worded:
-            raise WellsError(_without_numbers(path, table, worded[0], default_um))
+            raise WellsError(without_numbers(path, table, worded[0], default_um))
+        refuse_doses_in_names(path, table, default_um)
         return _default(table.num_rows, default_um, "no column is one")
     read.sort(key=_Column.order)
     return _result(read, [*doubted, *worded], path)
@@ -168,8 +176,9 @@ class _Column:
             others = ", ".join(filter(None, ("the cells", self.how)))
             self.how = "the cells" if own[np.isfinite(value)].all() else others
         blank = (unit < 0) & np.isfinite(value) & (self.reason == "")
-        if blank.any():
+        if blank.any() and not (self.how and (value[blank] == 0).all()):
             unit[blank] = self._code(self._settled(value[blank]))
+        unit[blank & (unit < 0)] = self._code(MICROMOLAR)  # 0 in any unit
         self.um = np.full(len(value), np.nan)
         for code in np.unique(unit[unit >= 0]):
             at = unit == code
@@ -221,7 +230,7 @@ class _Column:
             if unit and self.said.unit and unit != self.said.unit and len(rows):
                 raise WellsError(
                     f"{self.path}: the name of column {self.name!r} says {self.said.unit.name}, "
-                    f"column {column!r} says {label!r} in row {rows[0] + 1}: give {_GIVE}"
+                    f"column {column!r} says {label!r} in row {rows[0] + 1}: give {GIVE}"
                 )
             if unit is None:
                 why = f"{label!r} in column {column!r} is no unit; units are {', '.join(UNITS)}"
@@ -247,7 +256,7 @@ class _Column:
             return unit
         if log:
             raise WellsError(
-                f"{what} ({values}) is a logarithm of an unknown unit: give {_GIVE}, one of "
+                f"{what} ({values}) is a logarithm of an unknown unit: give {GIVE}, one of "
                 f"{', '.join(u for u in UNITS if 'log' in u)}"
             )
         nonzero = value[value != 0]
@@ -260,7 +269,7 @@ class _Column:
         if len(positive) and (positive.min() > _HIGH or positive.max() < _LOW):
             raise WellsError(
                 f"{what} ({values}) names no unit, and {positive.min():g} to {positive.max():g} "
-                f"are implausible as µM: give {_GIVE}, one of {', '.join(UNITS)}"
+                f"are implausible as µM: give {GIVE}, one of {', '.join(UNITS)}"
             )
         self.assumed = True
         self.how = f"assumed: neither {self.name!r} nor another column names one"
@@ -294,7 +303,7 @@ def _result(read: list[_Column], doubted: list[str], path: str) -> Doses:
     if len(positive) and (positive.max() > _HIGH or positive.max() < _LOW):
         notes.append(
             f"concentrations of {positive.min():g} to {positive.max():g} µM are implausible: check "
-            f"the unit of {first.name!r}, or give {_GIVE}"
+            f"the unit of {first.name!r}, or give {GIVE}"
         )
     return Doses(um, first.given, first.reason, first.name, first.unit, first.how, tuple(notes))
 
@@ -332,31 +341,6 @@ def _default(n: int, default_um: float, why: str) -> Doses:
         unit="µM",
         how=f"default of {default_um:g} µM: {why}",
         notes=(f"no concentration column: treated wells are at {default_um} µM",),
-    )
-
-
-def _doubtful(path: str, table: pa.Table, name: str, said: DoseName) -> str:
-    values = [text for text in pd.unique(as_text(table.column(name))) if text][:3]
-    if "molar mass" in said.doubt:
-        remedy = "add a column of µM"
-    else:
-        remedy = (
-            f"if it is the dose give --columns=concentration_um={name} and {_GIVE}, else "
-            "--columns=concentration_um=none or the right column"
-        )
-    return (
-        f"{path}: column {name!r} ({', '.join(values)}) looks like a dose, but {said.doubt}; "
-        f"no other column is one: {remedy}"
-    )
-
-
-def _without_numbers(path: str, table: pa.Table, name: str, default_um: float) -> str:
-    values = [text for text in pd.unique(as_text(table.column(name))) if text][:3]
-    holds = f"holds no numbers ({', '.join(map(repr, values))})" if values else "is empty"
-    return (
-        f"{path}: column {name!r} looks like a dose and {holds}; no other column is one: write "
-        "numbers with their unit there, name the right column with --columns=concentration_um=…, "
-        f"or take all treated wells at {default_um:g} µM with --columns=concentration_um=none"
     )
 
 

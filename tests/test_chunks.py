@@ -27,7 +27,7 @@ SMALL = {
     "screens.preparing.shards.SHARD_VALUES": 40 * 16,
     "screens.splits.LEAKAGE_CHUNK": 10,
     "screens.store._CHUNK": 7,
-    "screens.streamed._CHUNK": 7,
+    "screens.screen._CHUNK": 7,
     "tables.files.PART_ROWS": 64,
     "tables.files.BATCH_VALUES": 640,
     "tables.rows.CHUNK_VALUES": 20 * 16,

@@ -7,7 +7,7 @@ import pytest
 
 from molphenix_jax import cli
 from molphenix_jax.runtime.progress import console
-from molphenix_jax.screens.store import ScreenStore
+from molphenix_jax.screens.store import open_screen
 from tests import tiny
 
 
@@ -53,9 +53,9 @@ def test_the_built_in_screen(tmp_path):
         tmp_path / "s",
     )
     assert status == 0
-    store = ScreenStore.open(tmp_path / "s")
-    assert store.has_truth
-    assert (len(store.molecules), store.n_perturbations, store.width) == (30, 60, 16)
+    screen = open_screen(tmp_path / "s")
+    assert screen.truth is not None
+    assert (len(screen.molecules), screen.n_perturbations, screen.width) == (30, 60, 16)
     assert [p.name for p in tmp_path.iterdir()] == ["s"], "nothing but the screen is left"
 
 
@@ -70,8 +70,8 @@ def test_two_screens_in_one_space(cache, path, tmp_path):
         f"--out={tmp_path / 'b'}",
     )
     assert status == 0
-    first, second = (ScreenStore.open(tmp_path / name) for name in "ab")
-    assert (first.correction.rotation == second.correction.rotation).all()
+    first, second = (open_screen(tmp_path / name) for name in "ab")
+    assert (first.archive.correction.rotation == second.archive.correction.rotation).all()
     assert second.provenance["reference"] == first.provenance
 
 

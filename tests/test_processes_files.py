@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
-from molphenix_jax.screens.store import ScreenStore
+from molphenix_jax.screens.screen import stored_array
+from molphenix_jax.screens.store import open_screen
 from molphenix_jax.storage import StorageError
 from tests import tiny
 
@@ -67,10 +68,10 @@ def same(folder: pathlib.Path, other: pathlib.Path) -> None:
         for each in (folder, other)
     )
     assert ours == theirs
-    first, second = (ScreenStore.open(each).load() for each in (folder, other))
+    first, second = (open_screen(each).in_memory() for each in (folder, other))
     np.testing.assert_array_equal(first.replicates, second.replicates)
     for name, block in first.blocks.items():
-        np.testing.assert_array_equal(block, second.blocks[name])
+        np.testing.assert_array_equal(stored_array(block), stored_array(second.blocks[name]))
 
 
 @pytest.fixture(scope="module", params=["built-in", "file"])

@@ -17,9 +17,9 @@ from molphenix_jax.runtime.config import ConfigError, differences, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.screens import versions
-from molphenix_jax.screens.screen import ScreenError
+from molphenix_jax.screens.screen import ScreenError, unpacked_rows
 from molphenix_jax.screens.splits import SplitError
-from molphenix_jax.screens.store import ScreenStore
+from molphenix_jax.screens.store import open_screen
 from molphenix_jax.storage import digest_json
 from molphenix_jax.tasks import molecule_encoder
 from molphenix_jax.tasks.align.config import default_config
@@ -177,10 +177,12 @@ def test_the_encoder_is_where_an_alignment_begins(golden, tmp_path):
 
 
 def test_the_prepared_screen_opens(golden):
-    screen = ScreenStore.open("screen").load()
+    screen = open_screen("screen").in_memory()
     assert (screen.n_perturbations, len(screen.molecules)) == (120, 60)
     assert screen.replicates.shape[1] == 12
-    assert {name: block.shape[1] for name, block in screen.blocks.items()} == {
+    assert {
+        name: unpacked_rows(block, np.arange(1)).shape[1] for name, block in screen.blocks.items()
+    } == {
         "morgan": 2048,
         "maccs": 167,
         "rdkit": 2048,
@@ -246,7 +248,7 @@ def test_a_screen_of_a_newer_format_is_refused(copy):
     copy("screen")
     edit(pathlib.Path("screen/screen.json"), lambda header: header.update(format="99"))
     with pytest.raises(ScreenError, match=r"screen format 99, this program reads up to"):
-        ScreenStore.open("screen")
+        open_screen("screen")
 
 
 def test_an_encoder_of_a_newer_format_is_refused(tmp_path):

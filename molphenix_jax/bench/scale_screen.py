@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.screens.builders import PerturbationSpec, Record, ScreenContent, write_screen
@@ -97,6 +98,9 @@ def write_scale_screen(config: ScaleConfig, folder: pathlib.Path) -> None:
         feature_names=[f"feature_{i}" for i in range(config.width)],
         correction=fit_correction(two, ["all"] * 2, np.ones(2, bool), method="none"),
         null=NullProfiles.none(config.width),
+        wells=pa.table(
+            {"group": pa.DictionaryArray.from_arrays(np.zeros(config.n_wells, np.int32), ["all"])}
+        ),
         rejected=pd.DataFrame({"row": [], "field": [], "reason": []}),
         notes=lambda: ("simulated to measure speed and memory; the bits are of no structures",),
         provenance=dataclasses.asdict(config),

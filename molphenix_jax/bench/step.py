@@ -27,12 +27,12 @@ import pandas as pd
 
 from molphenix_jax.bench import torch_losses, torch_step
 from molphenix_jax.bench.measure import RATE, Row, interleaved_medians, matmul
-from molphenix_jax.phenomics import fit_correction
+from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.optimizer import decay_mask, make_optimizer
 from molphenix_jax.runtime.step import State, count_parameters, make_init, make_step
-from molphenix_jax.screens.screen import Screen
+from molphenix_jax.screens.screen import Archived, PackedBlock, Screen
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.tasks.align.config import default_config, loss_options
 from molphenix_jax.tasks.align.run import AlignRun
@@ -190,11 +190,11 @@ def make_run(setting: Setting, config: Config) -> AlignRun:
     wells = np.repeat(centre, 2, axis=0) + 0.1 * rng.normal(size=(2 * p, setting.profile_width))
     wells = wells.astype(np.float32)
     names = [str(i) for i in range(n_molecules)]
+    group = np.array(["1"] * (2 * p))
     screen = Screen(
         name="random",
         replicates=wells,
         offsets=np.arange(0, 2 * p + 1, 2),
-        replicate_group=np.array(["1"] * (2 * p)),
         molecule=np.repeat(np.arange(n_molecules), len(DOSES_UM))[:p],
         concentration_um=np.tile(np.array(DOSES_UM, np.float32), n_molecules)[:p],
         condition=np.zeros(p, np.int32),
@@ -202,14 +202,18 @@ def make_run(setting: Setting, config: Config) -> AlignRun:
         p_value=np.zeros(p),
         molecules=pd.DataFrame({"smiles": names, "inchikey": names, "scaffold": names}),
         blocks={
-            name: (rng.random((n_molecules, k)) < 0.1).astype(np.uint8)
+            name: PackedBlock.of((rng.random((n_molecules, k)) < 0.1).astype(np.uint8))
             for name, k in BLOCKS.items()
         },
         feature_names=tuple(f"f{i}" for i in range(setting.profile_width)),
-        correction=fit_correction(wells, ["1"] * (2 * p), np.ones(2 * p, bool), method="none"),
         truth=None,
         notes=(),
         provenance={},
+        archive=Archived(
+            fit_correction(wells, group, np.ones(2 * p, bool), method="none"),
+            NullProfiles.none(setting.profile_width),
+            pd.DataFrame({"group": group}),
+        ),
     )
     none = np.zeros(0, int)
     split = Split(np.arange(p), none, none, none, np.zeros(2 * p, bool), {})

@@ -82,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from molphenix_jax.molecules import FINGERPRINTS
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.screens import prepare as data
-    from molphenix_jax.screens.store import ScreenStore
+    from molphenix_jax.screens.store import open_screen
     from molphenix_jax.stages import load_beam
     from molphenix_jax.storage import scratch_folder
     from molphenix_jax.tables.columns import ALIASES, WellsError
@@ -121,24 +121,23 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.files:
             raise WellsError("--layout=simulated makes its own wells: give no file")
         with scratch_folder(arguments.out) as wells:
-            prepared = data.prepare_simulated(
+            screen = data.prepare_simulated(
                 _simulation(arguments.set), config, cache=wells, **common
             )
     else:
         if arguments.set:
             raise WellsError("--set belongs to --layout=simulated")
-        reference = ScreenStore.open(arguments.reference) if arguments.reference else None
-        prepared = data.prepare(
+        reference = open_screen(arguments.reference) if arguments.reference else None
+        screen = data.prepare(
             _sources(arguments), config, cache=arguments.out.parent, reference=reference, **common
         )
-    for note in prepared.store.notes:
+    for note in screen.notes:
         say(f"- {note}")
-    if len(prepared.rejected):
-        say(f"- {len(prepared.rejected):,} rows were rejected: {arguments.out / 'rejected.csv'}")
-    store = prepared.store
+    if n_rejected := len(screen.archive.rejected):
+        say(f"- {n_rejected:,} rows were rejected: {arguments.out / 'rejected.csv'}")
     say(
-        f"screen {store.name}: {store.offsets[-1]:,} treated wells × {store.width:,} features, "
-        f"{store.n_perturbations:,} perturbations of {len(store.molecules):,} molecules"
+        f"screen {screen.name}: {screen.n_wells:,} treated wells × {screen.width:,} features, "
+        f"{screen.n_perturbations:,} perturbations of {len(screen.molecules):,} molecules"
     )
     return 0
 
@@ -148,7 +147,7 @@ def _dry_run(arguments: argparse.Namespace, config) -> int:
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.screens.prepare import what_would_be_done
     from molphenix_jax.screens.preparing.dry_run import dry_run
-    from molphenix_jax.screens.store import ScreenStore
+    from molphenix_jax.screens.store import open_screen
     from molphenix_jax.simulated.screen import simulate_wells
     from molphenix_jax.storage import temporary_folder
     from molphenix_jax.tables.columns import WellsError
@@ -165,7 +164,7 @@ def _dry_run(arguments: argparse.Namespace, config) -> int:
             sources = Sources((folder / "wells.parquet",))
             show(dry_run(sources, config, say=say))
         return 0
-    reference = ScreenStore.open(arguments.reference) if arguments.reference else None
+    reference = open_screen(arguments.reference) if arguments.reference else None
     sources = _sources(arguments)
     show(dry_run(sources, config, reference=reference, say=say))
     if arguments.out:

@@ -5,21 +5,19 @@ parameters, the versions. A changed input is another key, so nothing stale is ev
 """
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 import platformdirs
 
 from molphenix_jax.molecules import FEATURISER_VERSION, encoder_versions
 from molphenix_jax.screens.builders import FORMAT_VERSION, HEADER
-from molphenix_jax.screens.preparing.pipeline import PrepareConfig, Reference, prepare_screen
+from molphenix_jax.screens.preparing.pipeline import PrepareConfig, prepare_screen
 from molphenix_jax.screens.screen import Screen, ScreenError
-from molphenix_jax.screens.store import ScreenStore
+from molphenix_jax.screens.store import open_screen
 from molphenix_jax.screens.versions import (
     Trained,
     current_versions,
@@ -34,37 +32,11 @@ from molphenix_jax.wells.source import Sources
 
 __all__ = [
     "PrepareConfig",
-    "Prepared",
     "cache_folder",
     "prepare",
     "prepare_simulated",
     "what_would_be_done",
 ]
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A prepared screen.
-
-    Attributes:
-        store: The screen on disk.
-        wanted: Molecule blocks that the caller asked for; None for all.
-    """
-
-    store: ScreenStore
-    wanted: tuple[str, ...] | None = None
-
-    @functools.cached_property
-    def screen(self) -> Screen:
-        """The screen in memory, with the blocks asked for."""
-        screen = self.store.load()
-        blocks = {name: screen.blocks[name] for name in self.wanted or screen.blocks}
-        return dataclasses.replace(screen, blocks=blocks)
-
-    @functools.cached_property
-    def rejected(self) -> pd.DataFrame:
-        """The rows that did not make it, each with its reason."""
-        return self.store.rejected()
 
 
 def cache_folder(configured: str) -> pathlib.Path:
@@ -81,12 +53,12 @@ def prepare(
     cache: pathlib.Path,
     name: str = "",
     truth_path: pathlib.Path | None = None,
-    reference: Reference | None = None,
+    reference: Screen | None = None,
     trained: Trained | None = None,
     folder: pathlib.Path | None = None,
     beam_options: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
-) -> Prepared:
+) -> Screen:
     """Prepares wells, or opens the result of an earlier call with the same inputs.
 
     Args:
@@ -132,7 +104,7 @@ def prepare(
         kept = cache / _folder_name(name, trained.provenance)
         if folder is None and kept.exists():
             say(f"prepared screen found in {kept}")
-            return Prepared(ScreenStore.open(kept))
+            return open_screen(kept)
         need_current(
             trained.provenance,
             what=f"the screen that this run was trained on is gone from {cache}; it",
@@ -155,9 +127,9 @@ def prepare(
         doing="prepared",
         say=say,
     )
-    store = _opened(folder, provenance)
+    screen = _opened(folder, provenance)
     say(f"prepared screen {'kept' if made else 'found'} in {folder}")
-    return Prepared(store)
+    return screen
 
 
 def what_would_be_done(
@@ -165,7 +137,7 @@ def what_would_be_done(
     sources: Sources,
     config: PrepareConfig,
     *,
-    reference: Reference | None = None,
+    reference: Screen | None = None,
 ) -> str:
     """What `prepare` would do with a folder, in words.
 
@@ -178,27 +150,27 @@ def what_would_be_done(
     return f"{folder} holds this screen already: nothing would be prepared"
 
 
-def _opened(folder: pathlib.Path, provenance: Mapping[str, Any]) -> ScreenStore:
+def _opened(folder: pathlib.Path, provenance: Mapping[str, Any]) -> Screen:
     """The screen in a folder, if it is the one of these inputs."""
     if not (folder / HEADER).is_file():
         raise ScreenError(
             f"{folder} is there and is no prepared screen (no {HEADER}); choose another folder, or "
             "delete that folder"
         )
-    store = ScreenStore.open(folder)
-    if other_versions(store.provenance) or other_inputs(store.provenance, provenance):
+    screen = open_screen(folder)
+    if other_versions(screen.provenance) or other_inputs(screen.provenance, provenance):
         raise ScreenError(
             f"{folder} holds a screen from other files or parameters; choose another folder, "
             "or delete this one"
         )
-    return store
+    return screen
 
 
 def _provenance(
     sources: Sources,
     config: PrepareConfig,
     truth_path: pathlib.Path | None,
-    reference: Reference | None,
+    reference: Screen | None,
 ) -> dict[str, Any]:
     """What a screen is computed from."""
     provenance = {
@@ -228,24 +200,19 @@ def _folder_name(name: str, provenance: Mapping[str, Any]) -> str:
 def _open_prepared(
     folder: pathlib.Path,
     config: PrepareConfig,
-    reference: Reference | None,
+    reference: Screen | None,
     say: Callable[[str], None],
-) -> Prepared:
+) -> Screen:
     """A screen that `molphenix prepare` made, as it is."""
-    store = ScreenStore.open(folder)
-    if reference and store.provenance["reference"] != reference.provenance:
+    screen = open_screen(folder)
+    if reference and screen.provenance["reference"] != reference.provenance:
         raise ScreenError(
             f"{folder} was not prepared to match this training screen: give the wells file that it "
             "was made from, or prepare it with --reference"
         )
-    wanted = (*config.blocks, *config.embeddings)
-    if missing := [block for block in wanted if block not in store.block_names]:
-        raise ScreenError(
-            f"{folder} has no molecule block {missing[0]!r}, only {', '.join(store.block_names)}; "
-            "prepare it with that block, or set molecules.blocks"
-        )
+    screen = screen.taking((*config.blocks, *config.embeddings))
     say(f"prepared screen {folder}: its correction and p-values are those it was prepared with")
-    return Prepared(store, wanted=wanted)
+    return screen
 
 
 def prepare_simulated(
@@ -257,7 +224,7 @@ def prepare_simulated(
     folder: pathlib.Path | None = None,
     beam_options: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
-) -> Prepared:
+) -> Screen:
     """Simulates the built-in screen (once per configuration) and prepares it like any other."""
     # Format 1 wrote the two files one after the other, and a kill left one of them, or half of it.
     # Which of the shipped molecules are usable, and their form, depends on the featuriser.

@@ -17,8 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import cluster_butina, tanimoto
-from molphenix_jax.screens.screen import unpacked_rows
-from molphenix_jax.screens.streamed import AnyScreen
+from molphenix_jax.screens.screen import Screen, unpacked_rows
 from molphenix_jax.storage import read_csv
 
 # Relative tolerance of a held-out concentration.
@@ -109,7 +108,7 @@ def fold_of(groups: Int[np.ndarray, " p"], n_folds: int, rng: np.random.Generato
 
 
 def make_split(
-    screen: AnyScreen,
+    screen: Screen,
     groups: Int[np.ndarray, " m"],
     *,
     fold: int,
@@ -169,14 +168,14 @@ def make_split(
     return Split(train, rest[is_validation], ids[is_test], unseen_images, withheld, heldout)
 
 
-def whole_split(screen: AnyScreen) -> Split:
+def whole_split(screen: Screen) -> Split:
     """Every perturbation trains and nothing is held back, for a model that is made to be used."""
     none = np.zeros(0, np.int64)
     withheld = np.zeros(screen.n_wells, bool)
     return Split(np.arange(screen.n_perturbations), none, none, none, withheld, {})
 
 
-def split_table(screen: AnyScreen, split: Split) -> pd.DataFrame:
+def split_table(screen: Screen, split: Split) -> pd.DataFrame:
     """Molecules of each side: columns inchikey, smiles, split; to be saved and reused elsewhere.
 
     Where the screen has several conditions there is a row for each that a molecule has, with a
@@ -220,7 +219,7 @@ def need_same_split(path: pathlib.Path, table: pd.DataFrame) -> None:
         )
 
 
-def leakage_report(screen: AnyScreen, split: Split) -> dict[str, float | int]:
+def leakage_report(screen: Screen, split: Split) -> dict[str, float | int]:
     """How close the unseen molecules come to the training molecules (Morgan Tanimoto, r=3).
 
     The overlaps are 0 by construction; the similarity is what the split could not remove.
@@ -240,7 +239,7 @@ def leakage_report(screen: AnyScreen, split: Split) -> dict[str, float | int]:
             rng = np.random.default_rng(0)
             compared = np.sort(rng.choice(test, LEAKAGE_MOLECULES, replace=False))
             report["n_test_molecules_compared"] = LEAKAGE_MOLECULES
-        block = screen.packed_block("morgan")
+        block = screen.blocks["morgan"]
         bits = unpacked_rows(block, compared)
         nearest = np.zeros(len(compared), np.float32)
         for start in range(0, len(train), LEAKAGE_CHUNK):

@@ -1,16 +1,19 @@
 """The rows of a screen while they are checked: what was done to each, what is against it."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from molphenix_jax.tables.columns import as_text
+from molphenix_jax.tables.columns import COMPOUND_NAMES, as_text, normal
 from molphenix_jax.wells.source import RawWells
 
 UNKNOWN = "unknown"
+_COMPOUND_IDS = ("broadid", "jcp2022", "samplekey")
 
 
 @dataclasses.dataclass
@@ -96,6 +99,33 @@ class CheckedRows:
         """Rows by their number in their own file, from 1."""
         start = np.array(self.raw.file_start)
         return at - start[np.searchsorted(start, at, side="right") - 1] + 1
+
+    def described(self, at: Int[np.ndarray, "k"]) -> pa.Table:
+        """Of some rows the file, the compound's name where a column tells it, and further columns.
+
+        The columns that are checked (plate, SMILES, …) are left out; one that is called like one
+        of ours is `Metadata_…`.
+        """
+        raw = self.raw
+        code = np.searchsorted(np.array(raw.file_start), at, side="right") - 1
+        # By their names, where these tell them apart: where they lie makes no other screen.
+        names = [pathlib.Path(path).name for path in raw.files]
+        names = names if len({*names}) == len(names) else list(raw.files)
+        file = pa.DictionaryArray.from_arrays(pa.array(code, pa.int32()), names)
+        columns: dict[str, pa.Array | pa.ChunkedArray] = {"file": file}
+        by_name = {normal(name): name for name in reversed(raw.table.column_names)}
+        told = [by_name[n] for n in (*COMPOUND_NAMES, *_COMPOUND_IDS) if n in by_name]
+        if told:
+            compound = as_text(raw.table.column(told[0]).take(pa.array(at)))
+            columns["compound"] = pa.array(compound, pa.string()).dictionary_encode()
+        ours = {*columns, "row", "plate", "well", "batch", "group", "smiles"}
+        checked = set(self.found.values())
+        for table in (raw.table, raw.beside):
+            for name in table.column_names:
+                if name not in checked:
+                    label = f"Metadata_{name}" if name in ours else name
+                    columns[label] = table.column(name).take(pa.array(at))
+        return pa.table(columns)
 
     def _bad(self) -> pd.DataFrame:
         blank = pd.DataFrame({"at": [], "field": [], "value": [], "reason": []})

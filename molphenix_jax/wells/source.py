@@ -50,6 +50,7 @@ from molphenix_jax.tables.names import (
 )
 from molphenix_jax.tables.spool import Spool
 from molphenix_jax.wells.conditions.columns import AUTO, condition_columns, may_tell
+from molphenix_jax.wells.description import described
 from molphenix_jax.wells.features.choice import Features, find_features, why_no_feature
 from molphenix_jax.wells.features.plan import FeaturePlan, plan_features
 from molphenix_jax.wells.ingest import Ingest, stacked
@@ -122,6 +123,7 @@ class RawWells:
     Attributes:
         path: what was asked for.
         table: the columns that tell what was done to a well, [n].
+        beside: what else the tables say of a well, which nothing is decided by, [n].
         spool: all embeddings.
         row: row of `spool` of each well; 0 where there is none, [n].
         without_embedding: what the embeddings lack for each well; "" where they have it, [n].
@@ -141,6 +143,7 @@ class RawWells:
 
     path: str
     table: pa.Table
+    beside: pa.Table
     spool: Spool
     row: Int[np.ndarray, " n"]
     without_embedding: np.ndarray
@@ -247,13 +250,14 @@ def open_wells(
     kept |= {n for of in of_tables for n in row_and_column(of) or ()}
     kept |= set(filter(may_tell, names))  # to say so
     kept = (kept | recurring(of_tables)) - set(chosen)
-    held = [name for name in holder_schema.names if name in kept | keys]
+    more = described([*tables, *joins, *holders], {*kept, *chosen, *keys})
+    held = [name for name in holder_schema.names if name in kept | keys | more]
     ingested = Ingest(work, "wells", tuple(holders), tuple(held), plan).run(beam_options)
     if holders is tables:
         table, row = ingested.table, np.arange(ingested.table.num_rows)
         missing, file_rows = np.full(len(row), "", object), ingested.file_rows
     else:
-        read = [name for name in schema.names if name in kept]
+        read = [name for name in schema.names if name in kept | more]
         parts = [file.read(read) for file in tables]
         table, file_rows = stacked(parts, read), tuple(part.num_rows for part in parts)
         at, first = first_match(table, ingested.table, pairs, layout.key)
@@ -263,18 +267,19 @@ def open_wells(
         lost = np.flatnonzero(at < 0)
         texts = _key_texts(table.select([left for left, _ in pairs]).take(lost), pairs)
         missing[lost] = [f"no embedding for this key: {text or 'it is empty'}" for text in texts]
-        more = [name for name in held if name in own]
-        for name, values in zip(more, columns_at(ingested.table, more, at).columns, strict=True):
+        extra = [name for name in held if name in own]
+        for name, values in zip(extra, columns_at(ingested.table, extra, at).columns, strict=True):
             table = table.append_column(name, values)
         ingested = dataclasses.replace(ingested, fits=ingested.fits[at] | (at < 0))
     table = with_well_names(layout.derived(table))
     unjoined = []
     for file, by in zip(joins, joined_by, strict=True):
-        table, lost = _beside(table, file, by, kept, notes)
+        table, lost = _beside(table, file, by, kept, more, notes)
         unjoined += lost
     return RawWells(
         path=path,
-        table=table,
+        table=table.drop_columns([n for n in table.column_names if n in more]),
+        beside=table.select([n for n in table.column_names if n in more]),
         spool=ingested.spool,
         row=row,
         without_embedding=missing,
@@ -352,13 +357,20 @@ def _match_notes(sources: Sources, pairs: Pairs, at: np.ndarray, first: np.ndarr
 
 
 def _beside(
-    table: pa.Table, file: TableFile, pairs: Pairs, kept: Collection[str], notes: list[str]
+    table: pa.Table,
+    file: TableFile,
+    pairs: Pairs,
+    kept: Collection[str],
+    beside: Collection[str],
+    notes: list[str],
 ) -> tuple[pa.Table, list[Unjoined]]:
     """The table with the columns of another one put beside it, and the rows that has none for."""
     names, keys = file.schema.names, [right for _, right in pairs]
-    more = [n for n in names if n in kept and n not in keys and n not in table.column_names]
+    new = [n for n in names if n not in keys and n not in table.column_names]
+    more = [n for n in new if n in kept]
     placed = row_and_column(names) or ()
-    other = with_well_names(file.read([n for n in names if n in {*keys, *more, *placed}]))
+    told = [n for n in names if n in {*keys, *more, *placed} or (n in new and n in beside)]
+    other = with_well_names(file.read(told))
     at, first = first_match(table, other, pairs)
     refuse_contradictions(str(file.path), other, pairs, first, more)
     lost = np.flatnonzero(at < 0)
@@ -389,6 +401,7 @@ def _beside(
             examples = short(_key_texts(others, pairs), 3)
             note += f", and has {len(unused):,} that the wells lack: {examples}"
     notes.append(note)
+    more += [n for n in new if n in beside]
     for name, values in zip(more, columns_at(other, more, at).columns, strict=True):
         table = table.append_column(name, values)
     same = [n for n in names if n in table.column_names and n not in (*keys, *more) and is_text(n)]

@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Int
+import pyarrow as pa
 
 from molphenix_jax.phenomics import Rows, complete_features
 from molphenix_jax.storage import temporary_folder
 from molphenix_jax.tables import columns as names
 from molphenix_jax.tables.columns import WellsError
-from molphenix_jax.tables.rows import chunk_rows
 from molphenix_jax.tables.spool import SpooledRows
 from molphenix_jax.wells.checked import UNKNOWN, CheckedRows, Treatments
 from molphenix_jax.wells.combinations import reject_combinations
@@ -29,6 +28,7 @@ from molphenix_jax.wells.controls.exclusions import reject_excluded
 from molphenix_jax.wells.controls.reading import find_controls, say_per_plate
 from molphenix_jax.wells.doses.grid import one_grid
 from molphenix_jax.wells.doses.reading import Doses, read_doses
+from molphenix_jax.wells.features.gaps import note_dropped, reject_gaps, varying
 from molphenix_jax.wells.features.plan import FeaturePlan
 from molphenix_jax.wells.granularity import gather_wells, row_codes, settle_names
 from molphenix_jax.wells.set_aside import set_aside
@@ -52,6 +52,7 @@ class Wells:
         table: one row per well: row (1-based data row in its file), plate, well, batch, smiles (as
             given), concentration_um (µM, 0 for controls), is_control, condition (its number in
             `conditions`), group (what it is corrected within).
+        beside: what else the files say of these wells: file, compound, and the users' columns.
         embedding: features of these wells, all finite, [n, d]: an array, or rows on disk.
         feature_names: column of each feature; feature_0, feature_1, … for a list column.
         rejected: one row per bad row: file, row, field (the file's column), value, reason.
@@ -65,6 +66,7 @@ class Wells:
 
     path: str
     table: pd.DataFrame
+    beside: pa.Table
     embedding: Rows
     feature_names: tuple[str, ...]
     rejected: pd.DataFrame
@@ -227,9 +229,9 @@ def scan_wells(
     used = np.arange(len(labels))
     if not feature_names:
         complete = complete_features(SpooledRows(raw.spool, row[rows.kept]))
-        _note_dropped(notes, labels, ~complete, "missing or infinite in too many wells")
+        note_dropped(notes, labels, ~complete, "missing or infinite in too many wells")
         used = used[complete]
-    _reject_gaps(rows, row, used, labels)
+    reject_gaps(rows, row, used, labels)
     used = set_aside(rows, wells, row, used, labels, group_by, bool(feature_names), notes)
 
     kept = rows.kept
@@ -237,21 +239,23 @@ def scan_wells(
         raise WellsError(rows.why_none())
     embedding = SpooledRows(raw.spool, row[kept], used)
     if len(embedding.rows) > 1 and not feature_names:
-        varies = _varying(embedding)
+        varies = varying(embedding)
         if not varies.any():
             raise WellsError(
                 f"{raw.path}: all {len(used)} features ({raw.rule}) are constant; "
                 "choose others with features=..."
             )
-        _note_dropped(notes, labels[used], ~varies, "constant")
+        note_dropped(notes, labels[used], ~varies, "constant")
         embedding = dataclasses.replace(embedding, columns=used[varies])
     labels = labels[embedding.columns]
     notes.append(f"{len(labels)} features: {raw.rule}")
-    table = wells.table(kept, rows.numbers(np.flatnonzero(kept)))
+    at = np.flatnonzero(kept)
+    table = wells.table(kept, rows.numbers(at))
     say_per_plate(table, group_by, notes)
     return Wells(
         path=raw.path,
         table=table,
+        beside=rows.described(at),
         embedding=embedding,
         feature_names=tuple(labels.tolist()),
         rejected=rows.rejected(),
@@ -395,53 +399,3 @@ def _distinguish_plates(wells: Treatments, notes: list[str]) -> None:
     if with_batch.shape[1] > len(np.unique(place)):
         wells.plate[known] = wells.batch[known] + "/" + wells.plate[known]
         notes.append("plate labels recur in several batches: a plate is named <batch>/<plate>")
-
-
-def _reject_gaps(
-    rows: CheckedRows, row: Int[np.ndarray, "n"], used: Int[np.ndarray, "d"], labels: np.ndarray
-) -> None:
-    at, first, count, value = [], [], [], []
-    kept = np.flatnonzero(rows.kept)
-    step = chunk_rows(rows.raw.spool.width)
-    for start in range(0, len(kept), step):
-        part = kept[start : start + step]
-        x = rows.raw.spool[row[part]][:, used]
-        gap = ~np.isfinite(x)
-        (bad,) = np.nonzero(gap.any(axis=1))
-        where = gap[bad].argmax(axis=1)
-        at.append(part[bad])
-        first.append(where)
-        count.append(gap[bad].sum(axis=1))
-        value.append(x[bad, where].astype(str))
-    if not sum(map(len, at)):
-        return
-    bad = np.concatenate(at)
-    fields, values, reasons = (np.full(len(rows.kept), "", object) for _ in range(3))
-    fields[bad] = labels[used][np.concatenate(first)]
-    values[bad] = np.concatenate(value)
-    reasons[bad] = [
-        f"{k} of {len(used)} features are missing, NaN or infinite" for k in np.concatenate(count)
-    ]
-    rows.reject(reasons != "", fields, values, reasons)
-
-
-def _varying(x: SpooledRows) -> Bool[np.ndarray, "d"]:
-    """Features that are not the same in all rows; done once every feature has varied."""
-    first, varies = x[:1], np.zeros(x.shape[1], bool)
-    step = chunk_rows(x.shape[1])
-    for start in range(0, x.shape[0], step):
-        varies |= (x[start : start + step] != first).any(axis=0)
-        if varies.all():
-            break
-    return varies
-
-
-def _note_dropped(
-    notes: list[str], labels: np.ndarray, dropped: Bool[np.ndarray, "d"], why: str
-) -> None:
-    if dropped.any():
-        names = labels[dropped]
-        more = ", …" if len(names) > 5 else ""
-        notes.append(
-            f"{len(names)} of {len(labels)} features dropped, {why}: {', '.join(names[:5])}{more}"
-        )

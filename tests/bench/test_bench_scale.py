@@ -7,21 +7,21 @@ import pytest
 
 from molphenix_jax.bench.scale_screen import BLOCKS, ScaleConfig, write_scale_screen
 from molphenix_jax.cli import main
-from molphenix_jax.screens.store import ScreenStore
+from molphenix_jax.screens.store import open_screen
 
 SMALL = ScaleConfig(n_molecules=300, n_wells=1500, width=16, n_clusters=40)
 
 
 def test_the_screen_has_the_size_asked_for_and_clusters(tmp_path):
     write_scale_screen(SMALL, tmp_path / "screen")
-    store = ScreenStore.open(tmp_path / "screen")
-    assert store.n_perturbations == 900
-    counts = np.diff(store.offsets)
+    screen = open_screen(tmp_path / "screen")
+    assert screen.n_perturbations == 900
+    counts = np.diff(screen.offsets)
     assert (counts.sum(), counts.min(), counts.max()) == (1500, 1, 4)
-    assert {name: block.width for name, block in store.packed.items()} == BLOCKS
-    assert store.molecules["inchikey"].str[:14].is_unique
+    assert {name: block.width for name, block in screen.blocks.items()} == BLOCKS
+    assert screen.molecules["inchikey"].str[:14].is_unique
     # Molecules 0 and 40 share a cluster, 0 and 1 do not; at the highest dose it shows.
-    mean = [store.read([3 * m + 2])[0].mean(0) for m in (0, 40, 1)]
+    mean = screen.profiles(np.array([3 * m + 2 for m in (0, 40, 1)]))
     assert np.dot(mean[0], mean[1]) > np.dot(mean[0], mean[2])
 
 
@@ -50,6 +50,6 @@ def test_the_command_reports_speed_memory_and_shares(placement, tmp_path, cache,
     assert rows["batch 16, matrix products"]["ours"] > 0
     assert rows["peak memory of the process"]["ours"] > 0.1
     # The folder is kept, and used again only for the same size.
-    assert ScreenStore.open(folder).n_perturbations == 900
+    assert open_screen(folder).n_perturbations == 900
     assert main([*arguments, "--wells=1600"]) == 1
     assert "holds a screen of another size" in capsys.readouterr().out

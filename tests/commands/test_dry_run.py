@@ -30,7 +30,7 @@ def path(cache, tmp_path):
 
 def test_counts_are_those_of_the_screen(path, tmp_path):
     found = dry_run(Sources((path,)), tiny.prepare_config())
-    screen = prepare(path, tiny.prepare_config(), cache=tmp_path / "cache").screen
+    screen = prepare(path, tiny.prepare_config(), cache=tmp_path / "cache")
     total = found.counts.iloc[-1]
     assert total["condition"] == "all"
     assert total["perturbations"] == screen.n_perturbations

@@ -21,7 +21,8 @@ from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.runtime.workdir import HEADER_FILE, read_header, write_claim
 from molphenix_jax.screens.prepare import prepare
-from molphenix_jax.screens.store import ScreenStore
+from molphenix_jax.screens.screen import stored_array
+from molphenix_jax.screens.store import open_screen
 from molphenix_jax.tasks.stored import stored_config
 from molphenix_jax.trained.folder import MODEL_FILE, MODEL_FOLDER
 from tests import tiny
@@ -62,17 +63,13 @@ def model(tmp_path_factory) -> pathlib.Path:
 
 
 def content_of_screen(folder: pathlib.Path) -> dict[str, Any]:
-    store = ScreenStore.open(folder)
-    screen = store.load()
-    found = dict(vars(screen))
-    found |= {f"correction_{name}": of for name, of in vars(found.pop("correction")).items()}
-    found |= {f"block_{name}": block for name, block in found.pop("blocks").items()}
-    return {
-        **found,
-        "rejected": store.rejected(),
-        "width": store.width,
-        "bits": sorted(store.packed),
-    }
+    found = dict(vars(open_screen(folder).in_memory()))
+    archive = found.pop("archive")
+    found |= {f"correction_{name}": of for name, of in vars(archive.correction).items()}
+    found |= {f"block_{name}": stored_array(block) for name, block in found["blocks"].items()}
+    found["blocks"] = {name: type(block) for name, block in found["blocks"].items()}
+    del found["folder"]
+    return {**found, "rejected": archive.rejected, "wells": archive.wells}
 
 
 def content_of_run(folder: pathlib.Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def whole(cache, tmp_path_factory):
         "dose": run.screen.concentration_um,
         "z_m": run.embed_perturbations(params, run.screen, ids),
         "profile": run.screen.profiles(ids),
-        "null": run.screen.null.profile,
+        "null": run.screen.archive.null.profile,
         "train": run.screen.molecules["smiles"].iloc[np.unique(run.screen.molecule[run.visited])],
         "test": run.screen.molecules["smiles"].iloc[np.unique(run.screen.molecule[run.split.test])],
     }

@@ -42,7 +42,7 @@ def small_parts(monkeypatch):
 @pytest.mark.parametrize("correction", ["tvn", "pca_cs"])
 def test_the_screen_is_what_the_functions_give_in_memory(path, tmp_path, small_parts, correction):
     config = tiny.prepare_config(correction=correction)
-    screen = prepare(path, config, cache=tmp_path, beam_options=ONE_PROCESS).screen
+    screen = prepare(path, config, cache=tmp_path, beam_options=ONE_PROCESS).in_memory()
     wells = read_wells(path, check_smiles=None)
     x, table = wells.embedding[:], wells.table
     treated = ~table["is_control"].to_numpy()
@@ -50,8 +50,8 @@ def test_the_screen_is_what_the_functions_give_in_memory(path, tmp_path, small_p
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rows, "CHUNK_VALUES", 1 << 22)
         fitted = fit_correction(x, group, ~treated, method=correction, clip=10.0)
-    np.testing.assert_allclose(screen.correction.center, fitted.center, rtol=1e-9)
-    np.testing.assert_allclose(screen.correction.scale, fitted.scale, rtol=1e-9)
+    np.testing.assert_allclose(screen.archive.correction.center, fitted.center, rtol=1e-9)
+    np.testing.assert_allclose(screen.archive.correction.scale, fitted.scale, rtol=1e-9)
     corrected = fitted.apply(x[treated], group[treated])
     key = pd.DataFrame(
         {
@@ -71,19 +71,19 @@ def test_the_screen_is_what_the_functions_give_in_memory(path, tmp_path, small_p
 def test_parts_and_beam_make_no_difference(path, tmp_path, monkeypatch, beam_options):
     if not beam_options:  # Beam is an extra
         monkeypatch.setitem(sys.modules, "apache_beam", None)
-    whole = prepare(path, tiny.prepare_config(), cache=tmp_path / "a").screen
+    whole = prepare(path, tiny.prepare_config(), cache=tmp_path / "a").in_memory()
     monkeypatch.setattr(tables, "PART_ROWS", 64)
     monkeypatch.setattr(correct, "ITEM_ROWS", 60)
     monkeypatch.setattr(shards, "SHARD_VALUES", 40 * 32)
     prepared = prepare(path, tiny.prepare_config(), cache=tmp_path / "b", beam_options=beam_options)
-    parts = prepared.screen
-    folder = prepared.store.folder / "perturbations" / "1.0.0"
+    parts = prepared.in_memory()
+    folder = prepared.folder / "perturbations" / "1.0.0"
     assert len(list(folder.glob("*.array_record*"))) > 3
     np.testing.assert_array_equal(parts.offsets, whole.offsets)
     np.testing.assert_allclose(parts.replicates, whole.replicates, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(parts.p_value, whole.p_value)
-    np.testing.assert_array_equal(parts.replicate_group, whole.replicate_group)
-    np.testing.assert_array_equal(parts.blocks["maccs"], whole.blocks["maccs"])
+    pd.testing.assert_frame_equal(parts.archive.wells, whole.archive.wells)
+    np.testing.assert_array_equal(parts.blocks["maccs"].packed, whole.blocks["maccs"].packed)
     assert parts.notes == whole.notes
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from molphenix_jax.evaluation import rank_of_positive, recall_at
 from molphenix_jax.molecules import standardise
-from molphenix_jax.screens.prepare import Prepared, prepare, prepare_simulated
+from molphenix_jax.screens.prepare import prepare, prepare_simulated
 from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.simulated.screen import TINY
 from tests import tiny
@@ -25,7 +25,7 @@ def simulated(cache):
     """A screen that half of its wells list as hydrochlorides, prepared: (screen, wells table)."""
     prepared = prepare_simulated(SALTY, tiny.prepare_config(), cache=cache / "salty")
     (path,) = (cache / "salty").glob("simulated-wells-*/wells.parquet")
-    return prepared.screen, pd.read_parquet(path)
+    return prepared.in_memory(), pd.read_parquet(path)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_perturbations_are_those_of_a_groupby(simulated):
     treated["inchikey"] = standardise(treated["smiles"].tolist())["inchikey"].to_numpy()
     assert treated["smiles"].nunique() > treated["inchikey"].nunique(), "no salt to merge"
     x = np.stack(treated["embedding"].to_list())
-    corrected = screen.correction.apply(x, treated["plate"].to_numpy(str))
+    corrected = screen.archive.correction.apply(x, treated["plate"].to_numpy(str))
     expected = {
         (key, np.float32(dose)): corrected[rows.to_numpy()]
         for (key, dose), rows in treated.groupby(["inchikey", "concentration_um"]).groups.items()
@@ -122,7 +122,9 @@ def test_doses_that_differ_by_rounding_are_one(cache, path, tmp_path):
     wells.loc[second, "concentration_um"] *= 0.1
     wells.to_parquet(tmp_path / "rounded.parquet")
     assert wells["concentration_um"].nunique() == 5
-    screen = prepare(tmp_path / "rounded.parquet", tiny.prepare_config(), cache=tmp_path).screen
+    screen = prepare(
+        tmp_path / "rounded.parquet", tiny.prepare_config(), cache=tmp_path
+    ).in_memory()
     np.testing.assert_allclose(np.unique(screen.concentration_um), [0.1, 1.0], rtol=1e-6)
     assert screen.n_perturbations == 120
 
@@ -148,19 +150,20 @@ def test_the_truth_lies_with_its_perturbation(simulated):
 
 
 def test_an_unseen_screen_is_extended_from_the_first(cache, path, tmp_path):
-    reference = prepare(path, tiny.prepare_config(), cache=tmp_path).screen
+    reference = prepare(path, tiny.prepare_config(), cache=tmp_path).in_memory()
     other = tiny.wells(cache, seed=1)
     other.to_parquet(tmp_path / "other.parquet")
     extended = prepare(
         tmp_path / "other.parquet", tiny.prepare_config(), cache=tmp_path, reference=reference
-    ).screen
-    np.testing.assert_array_equal(extended.correction.rotation, reference.correction.rotation)
+    ).in_memory()
+    ours, theirs = extended.archive.correction, reference.archive.correction
+    np.testing.assert_array_equal(ours.rotation, theirs.rotation)
     assert extended.feature_names == reference.feature_names
-    alone = prepare(tmp_path / "other.parquet", tiny.prepare_config(), cache=tmp_path).screen
-    assert not np.allclose(alone.correction.rotation, reference.correction.rotation)
+    alone = prepare(tmp_path / "other.parquet", tiny.prepare_config(), cache=tmp_path).in_memory()
+    assert not np.allclose(alone.archive.correction.rotation, reference.archive.correction.rotation)
     # Controls of the other screen lie where those of the first do.
     controls = other[other["is_control"]]
-    x = extended.correction.apply(
+    x = extended.archive.correction.apply(
         np.stack(controls["embedding"].to_list()), controls["plate"].to_numpy(str)
     )
     np.testing.assert_allclose(x.mean(0), 0, atol=0.05)
@@ -175,8 +178,8 @@ def test_a_second_call_finds_the_same_screen(cache, path, tmp_path):
     second = prepare(path, tiny.prepare_config(), cache=tmp_path / "c", say=said.append)
     assert len(said) == 1
     assert "found" in said[0]
-    same(second.screen, first.screen)
-    assert len(second.rejected) == len(first.rejected) == 0
+    same(second.in_memory(), first.in_memory())
+    assert len(second.archive.rejected) == len(first.archive.rejected) == 0
 
 
 @pytest.mark.parametrize(
@@ -194,25 +197,27 @@ def test_a_second_call_finds_the_same_screen(cache, path, tmp_path):
 def test_another_parameter_is_another_screen(kept, path, tmp_path, changes):
     shutil.copytree(kept, tmp_path / "c")
     there = set((tmp_path / "c").iterdir())
-    same_one = prepare(path, tiny.prepare_config(), cache=tmp_path / "c").store.folder
+    same_one = prepare(path, tiny.prepare_config(), cache=tmp_path / "c").folder
     assert same_one in there
-    other = prepare(path, tiny.prepare_config(**changes), cache=tmp_path / "c").store.folder
+    other = prepare(path, tiny.prepare_config(**changes), cache=tmp_path / "c").folder
     assert other not in there
 
 
 def test_another_content_is_another_screen(path, tmp_path):
-    before = prepare(path, tiny.prepare_config(), cache=tmp_path / "c").store
-    first = before.load()
+    before = prepare(path, tiny.prepare_config(), cache=tmp_path / "c")
+    first = before.in_memory()
     wells = pd.read_parquet(path)
     wells["smiles"] = wells["smiles"].replace(wells["smiles"].dropna().iloc[0], "not a molecule")
     wells.to_parquet(path)
     second = prepare(path, tiny.prepare_config(), cache=tmp_path / "c")
-    assert second.store.folder != before.folder
-    assert len(second.screen.molecules) == len(first.molecules) - 1
+    assert second.folder != before.folder
+    assert len(second.molecules) == len(first.molecules) - 1
     again = prepare(path, tiny.prepare_config(), cache=tmp_path / "c")
-    assert again.store.folder == second.store.folder
-    pd.testing.assert_frame_equal(again.rejected, second.rejected, check_dtype=False)
-    assert len(again.rejected)
+    assert again.folder == second.folder
+    pd.testing.assert_frame_equal(
+        again.archive.rejected, second.archive.rejected, check_dtype=False
+    )
+    assert len(again.archive.rejected)
 
 
 @pytest.mark.parametrize(
@@ -242,5 +247,5 @@ def test_a_damaged_cache_folder_is_named(kept, path, tmp_path, name, damage):
         _everything(prepare(path, tiny.prepare_config(), cache=tmp_path / "c"))
 
 
-def _everything(prepared: Prepared) -> tuple:
-    return prepared.screen, prepared.rejected
+def _everything(prepared: Screen) -> tuple:
+    return prepared.in_memory(), prepared.archive.rejected

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from molphenix_jax.molecules import featurise, standardise
-from molphenix_jax.phenomics import fit_correction
-from molphenix_jax.screens.screen import Screen
+from molphenix_jax.phenomics import NullProfiles, fit_correction
+from molphenix_jax.screens.screen import Archived, PackedBlock, Screen
 from molphenix_jax.screens.splits import (
     SplitError,
     leakage_report,
@@ -41,19 +41,22 @@ def screen() -> Screen:
         name="made",
         replicates=x,
         offsets=np.concatenate([[0], np.cumsum(replicates)]),
-        replicate_group=group,
         molecule=np.repeat(np.arange(m), 2),
         concentration_um=np.tile(np.float32(DOSES), m),
         condition=np.zeros(2 * m, int),
         conditions=Conditions(),
         p_value=np.full(2 * m, 0.05, np.float32),
         molecules=molecules,
-        blocks={"morgan": featurise(molecules["smiles"].tolist(), "morgan")},
+        blocks={"morgan": PackedBlock.of(featurise(molecules["smiles"].tolist(), "morgan"))},
         feature_names=("a", "b", "c"),
-        correction=fit_correction(x, group, np.ones(len(x), bool), method="none"),
         truth=None,
         notes=(),
         provenance={},
+        archive=Archived(
+            fit_correction(x, group, np.ones(len(x), bool), method="none"),
+            NullProfiles.none(3),
+            pd.DataFrame({"group": group}),
+        ),
     )
 
 

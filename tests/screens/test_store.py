@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 import tensorflow_datasets as tfds
 
-from molphenix_jax.phenomics import fit_correction
+from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.screens.builders import FORMAT_VERSION
 from molphenix_jax.screens.builders.molecules import Molecules, molecule_records
 from molphenix_jax.screens.builders.write import build
-from molphenix_jax.screens.screen import Screen, ScreenError
-from molphenix_jax.screens.store import PackedBlock, ScreenStore
+from molphenix_jax.screens.screen import Archived, PackedBlock, Screen, ScreenError
+from molphenix_jax.screens.store import open_screen
 from molphenix_jax.wells.conditions.values import Conditions
 from tests import tiny
 from tests.screens.saving import save_screen
@@ -37,7 +37,6 @@ def a_screen(rng: np.random.Generator) -> Screen:
         name="five",
         replicates=x,
         offsets=offsets,
-        replicate_group=group,
         molecule=np.array([0, 0, 1, 2, 2]),
         concentration_um=np.array([0.1, 1, 1, 0.3, 10], np.float32),
         condition=np.array([0, 1, 1, 0, 1]),
@@ -47,14 +46,21 @@ def a_screen(rng: np.random.Generator) -> Screen:
             {"smiles": ["C", "CC", "CCµ"], "inchikey": ["A", "B", "C"], "scaffold": ["", "c", ""]}
         ),
         blocks={
-            "bits": rng.integers(0, 2, (3, 11)).astype(np.uint8),
+            "bits": PackedBlock.of(rng.integers(0, 2, (3, 11)).astype(np.uint8)),
             "numbers": rng.standard_normal((3, 4)).astype(np.float32),
         },
         feature_names=tuple("abcdefg"),
-        correction=fit_correction(x, group, np.ones(len(x), bool), method="tvn"),
         truth=rng.standard_normal((5, 7)).astype(np.float32),
         notes=("one", "two"),
         provenance={"source": ["f.csv"]},
+        archive=Archived(
+            fit_correction(x, group, np.ones(len(x), bool), method="tvn"),
+            NullProfiles(x[:2], group[:2], np.array([0, 1])),
+            pd.DataFrame(
+                {"plate": group, "well": [f"A{i}" for i in range(len(x))], "group": group}
+            ),
+            REJECTED,
+        ),
     )
 
 
@@ -70,60 +76,71 @@ def folder(screen, tmp_path_factory):
     return folder
 
 
-def test_all_of_a_screen_comes_back(screen, folder):
-    store = ScreenStore.open(folder)
-    loaded = store.load()
+@pytest.mark.parametrize("where", ["on disk", "in memory"])
+def test_all_of_a_screen_comes_back(screen, folder, where):
+    opened = open_screen(folder)
+    loaded = opened.in_memory() if where == "in memory" else opened
+    assert loaded.folder == folder
     for field in dataclasses.fields(Screen):
         ours, theirs = getattr(loaded, field.name), getattr(screen, field.name)
-        if isinstance(theirs, np.ndarray):
+        if field.name in ("replicates", "truth"):
+            assert ours.shape == theirs.shape
+            np.testing.assert_array_equal(ours[np.arange(len(theirs))], theirs)
+        elif isinstance(theirs, np.ndarray):
             np.testing.assert_array_equal(ours, theirs)
             assert ours.dtype.kind == theirs.dtype.kind
         elif field.name == "blocks":
             assert list(ours) == list(theirs)
-            for name, block in theirs.items():
-                np.testing.assert_array_equal(ours[name], block)
-                assert ours[name].dtype == block.dtype
+            np.testing.assert_array_equal(ours["bits"].packed, theirs["bits"].packed)
+            assert ours["bits"].width == 11
+            np.testing.assert_array_equal(ours["numbers"], theirs["numbers"])
         elif field.name == "molecules":
             pd.testing.assert_frame_equal(ours, theirs, check_dtype=False)
-        elif field.name == "correction":
-            np.testing.assert_array_equal(ours.rotation, theirs.rotation)
-        elif field.name == "null":
-            np.testing.assert_array_equal(ours.profile, theirs.profile)
-            np.testing.assert_array_equal(ours.group, theirs.group)
-        else:
+        elif field.name not in ("archive", "folder"):
             assert ours == theirs, field.name
-    pd.testing.assert_frame_equal(store.rejected(), REJECTED, check_dtype=False)
+    ours, theirs = loaded.archive, screen.archive
+    np.testing.assert_array_equal(ours.correction.rotation, theirs.correction.rotation)
+    np.testing.assert_array_equal(ours.null.profile, theirs.null.profile)
+    np.testing.assert_array_equal(ours.null.group, theirs.null.group)
+    pd.testing.assert_frame_equal(ours.wells, theirs.wells, check_dtype=False)
+    pd.testing.assert_frame_equal(ours.rejected, REJECTED, check_dtype=False)
 
 
 def test_replicates_are_read_in_any_order(screen, folder):
-    store = ScreenStore.open(folder)
-    ids = [4, 0, 1, 1, 3]
-    for i, own in zip(ids, store.read(ids), strict=True):
-        np.testing.assert_array_equal(own, screen.replicates[slice(*screen.offsets[i : i + 2])])
-    assert store.read([]) == []
-    (truth,) = store.read([2], feature="truth")
-    np.testing.assert_array_equal(truth[0], screen.truth[2])
+    opened = open_screen(folder)
+    rows = np.array([[10, 0], [3, 3], [2, 7]])
+    np.testing.assert_array_equal(opened.replicates[rows], screen.replicates[rows])
+    assert opened.replicates[np.zeros(0, int)].shape == (0, 7)
+    np.testing.assert_array_equal(opened.truth[[2, 0]], screen.truth[[2, 0]])
 
 
-def test_the_reader_goes_to_workers_and_threads(screen, folder):
-    store = ScreenStore.open(folder)
-    store.read([0])
-    copy = pickle.loads(pickle.dumps(store.read))
-    assert len(pickle.dumps(store.read)) < 10_000
+def test_profiles_are_the_same_wherever_the_rows_are(screen, folder):
+    ids, seen = np.array([4, 1, 2]), np.arange(screen.n_wells) != 2
+    for wells in (None, seen):
+        ours = open_screen(folder).profiles(ids, wells=wells)
+        np.testing.assert_array_equal(ours, screen.profiles(ids, wells=wells))
+    np.testing.assert_allclose(ours[1], screen.replicates[[1, 3]].mean(axis=0), rtol=1e-6)
+    with pytest.raises(ValueError, match="has no well to average"):
+        screen.profiles(np.array([0]), wells=np.zeros(screen.n_wells, bool))
+
+
+def test_rows_go_to_workers_and_threads(screen, folder):
+    rows = open_screen(folder).replicates
+    copy = pickle.loads(pickle.dumps(rows))
+    assert len(pickle.dumps(rows)) < 10_000
     with concurrent.futures.ThreadPoolExecutor(8) as threads:
-        got = list(threads.map(lambda i: copy([i % 5])[0], range(200)))
+        got = list(threads.map(lambda i: copy[[i % 11, 0]], range(200)))
     for i, own in enumerate(got):
-        rows = slice(*screen.offsets[i % 5 : i % 5 + 2])
-        np.testing.assert_array_equal(own, screen.replicates[rows])
+        np.testing.assert_array_equal(own, screen.replicates[[i % 11, 0]])
 
 
-def test_fingerprints_stay_packed(screen, folder):
-    store = ScreenStore.open(folder)
-    block = store.packed["bits"]
-    assert isinstance(block, PackedBlock)
-    assert block.packed.shape == (3, 2)
-    np.testing.assert_array_equal(block.unpack(), screen.blocks["bits"])
-    assert set(store.floats) == {"numbers"}
+def test_a_screen_takes_blocks_that_it_has(folder):
+    opened = open_screen(folder)
+    assert opened.block_names == ("bits", "numbers")
+    assert opened.taking(["numbers"]).block_names == ("numbers",)
+    assert set(opened.taking(["numbers"]).blocks) == {"bits", "numbers"}
+    with pytest.raises(ScreenError, match="no molecule features morgan.*some of bits,numbers"):
+        opened.taking(["morgan"])
 
 
 def test_anybody_can_read_the_data_sets_with_tfds(screen, folder):
@@ -134,12 +151,12 @@ def test_anybody_can_read_the_data_sets_with_tfds(screen, folder):
     np.testing.assert_array_equal(record["replicates"], screen.replicates[7:])
     names = perturbations.info.features["replicate_group"].feature.names
     group = [names[code] for code in record["replicate_group"]]
-    assert group == screen.replicate_group[7:].tolist()
+    assert group == screen.archive.wells["group"][7:].tolist()
     assert record["smiles"].decode() == "CCµ"
     assert np.isnan(source[0]["p_value"])
     molecules = tfds.data_source("molecules", split="screen", data_dir=folder)
     bits = np.unpackbits(molecules[1]["block_bits"], count=11)
-    np.testing.assert_array_equal(bits, screen.blocks["bits"][1])
+    np.testing.assert_array_equal(bits, screen.blocks["bits"].unpack()[1])
 
 
 @pytest.mark.parametrize("beam_options", [(), ("--runner=DirectRunner",)], ids=["here", "beam"])
@@ -161,8 +178,8 @@ def test_many_shards_of_different_lengths_are_read_in_order(tmp_path, beam_optio
 
 def test_no_tensorflow_is_imported(folder):
     program = (
-        "import sys; from molphenix_jax.screens.store import ScreenStore; "
-        f"ScreenStore.open({str(folder)!r}).load(); "
+        "import sys; from molphenix_jax.screens.store import open_screen; "
+        f"open_screen({str(folder)!r}).in_memory(); "
         "sys.exit(any(name.split('.')[0] == 'tensorflow' for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tiny.REPOSITORY)
@@ -179,7 +196,7 @@ def test_an_interrupted_write_leaves_nothing_behind(screen, tmp_path, monkeypatc
     assert not (tmp_path / "s").exists()
     save_screen(screen, tmp_path / "s", rejected=REJECTED)
     np.testing.assert_array_equal(
-        ScreenStore.open(tmp_path / "s").load().replicates, screen.replicates
+        open_screen(tmp_path / "s").in_memory().replicates, screen.replicates
     )
 
 
@@ -192,11 +209,11 @@ def test_a_folder_of_format_3_is_a_screen_of_one_condition(screen, tmp_path):
     with np.load(tmp_path / "s" / "index.npz") as archive:
         index = {name: archive[name] for name in archive.files if name != "condition"}
     np.savez(tmp_path / "s" / "index.npz", **index)
-    store = ScreenStore.open(tmp_path / "s")
-    assert store.conditions == Conditions()
-    assert store.condition.tolist() == [0] * 5
-    assert store.conditions.encoded(store.conditions).shape == (1, 0)
-    np.testing.assert_array_equal(store.load().replicates, screen.replicates)
+    opened = open_screen(tmp_path / "s")
+    assert opened.conditions == Conditions()
+    assert opened.condition.tolist() == [0] * 5
+    assert opened.conditions.encoded(opened.conditions).shape == (1, 0)
+    np.testing.assert_array_equal(opened.in_memory().replicates, screen.replicates)
 
 
 def test_a_folder_of_another_format_is_refused(screen, tmp_path):
@@ -204,7 +221,7 @@ def test_a_folder_of_another_format_is_refused(screen, tmp_path):
     header = tmp_path / "s" / "screen.json"
     header.write_text(header.read_text().replace(f'"format": "{FORMAT_VERSION}"', '"format": "1"'))
     with pytest.raises(ScreenError, match="format 1.*prepare the screen again"):
-        ScreenStore.open(tmp_path / "s")
+        open_screen(tmp_path / "s")
 
 
 @pytest.mark.parametrize(
@@ -220,11 +237,11 @@ def test_a_text_file_that_was_changed_is_refused(screen, tmp_path, name, old, ne
     assert old in text
     path.write_text(text.replace(old, new))
     with pytest.raises(ScreenError, match=rf"{name} was changed.*delete that folder"):
-        ScreenStore.open(tmp_path / "s").rejected()
+        _ = open_screen(tmp_path / "s").archive.rejected
     told = json.loads((tmp_path / "s" / "screen.json").read_text().replace(new, old))
     (tmp_path / "s" / "screen.json").write_text(json.dumps(told))  # on one line
     path.write_text(text)
-    assert ScreenStore.open(tmp_path / "s").rejected()["row"].tolist() == [3]
+    assert open_screen(tmp_path / "s").archive.rejected["row"].tolist() == [3]
 
 
 DAMAGE = {
@@ -239,9 +256,15 @@ FILES = {
     "screen.json": "screen.json",
     "index.npz": "index.npz",
     "correction.npz": "correction.npz",
+    "wells.parquet": "wells.parquet",
     "molecules/1.0.0/dataset_info.json": "molecules",
     "perturbations/1.0.0/*array_record*": "perturbations",
 }
+
+
+def everything(screen: Screen) -> tuple:
+    archive = screen.archive
+    return screen.in_memory(), archive.correction, archive.wells
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -251,8 +274,9 @@ def test_a_damaged_or_missing_part_is_named_without_a_librarys_words(folder, tmp
     (path,) = copy.glob(name)
     path.write_bytes(DAMAGE[how](path.read_bytes()))
     for _ in range(2):
-        message = rf"screen in .*{FILES[name]} (is damaged|cannot be read).*; delete that folder"
-        with pytest.raises(ScreenError, match=message) as said:
-            ScreenStore.open(copy).load()
-        assert "\n" not in str(said.value)
+        said = "is damaged|cannot be read|was changed"
+        message = rf"screen in .*{FILES[name]} ({said}).*; delete that folder"
+        with pytest.raises(ScreenError, match=message) as error:
+            everything(open_screen(copy))
+        assert "\n" not in str(error.value)
         path.unlink(missing_ok=True)

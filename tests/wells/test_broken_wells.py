@@ -124,10 +124,10 @@ def test_the_screen_is_the_one_without_the_broken_control(correction, tmp_path):
         )
         for name in ("broken", "without")
     )
-    a, b = broken.screen, without.screen
+    a, b = broken.in_memory(), without.in_memory()
     np.testing.assert_array_equal(a.replicates, b.replicates)
     np.testing.assert_array_equal(a.p_value, b.p_value)
     assert (a.p_value <= 0.05).sum() >= 22
     assert any("1 control well set aside" in note for note in a.notes)
-    rejected = pd.read_csv(broken.store.folder / "rejected.csv")
+    rejected = pd.read_csv(broken.folder / "rejected.csv")
     assert list(rejected["value"]) == ["P0 C01"]

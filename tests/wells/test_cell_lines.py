@@ -44,7 +44,7 @@ def test_as_many_are_active_as_in_each_line_alone(method, apart, tmp_path):
     """With one centre and one PCA over both, 7 and 11 of 24 were (pca_cs, 300 SDs apart)."""
     screen(apart=apart).to_parquet(tmp_path / "w.parquet")
     config = tiny.prepare_config(correction=method, n_null=1000)
-    store = prepare(Sources((tmp_path / "w.parquet",)), config, cache=tmp_path).store
+    store = prepare(Sources((tmp_path / "w.parquet",)), config, cache=tmp_path)
     assert store.conditions.labels == ("HepG2", "U2OS")
     for condition in range(2):
         of_line = store.condition == condition

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molphenix_jax.screens.prepare import Prepared, prepare
+from molphenix_jax.screens.prepare import prepare
+from molphenix_jax.screens.screen import Screen
 from molphenix_jax.tables.columns import WellsError
 from molphenix_jax.wells.source import Sources
 from tests import tiny
@@ -15,18 +16,20 @@ from tests import tiny
 SMILES = ("CCO", "c1ccccc1O", "CC(=O)Nc1ccc(O)cc1", "CCN(CC)CC")
 
 
-def run(folder: pathlib.Path, layout: str, tables, embeddings=(), join=()) -> Prepared:
+def run(folder: pathlib.Path, layout: str, tables, embeddings=(), join=()) -> Screen:
     to_paths = lambda names: tuple(folder / name for name in names)  # noqa: E731
     sources = Sources(to_paths(tables), to_paths(embeddings), to_paths(join), layout)
     return prepare(sources, tiny.prepare_config(), cache=folder / "cache")
 
 
-def noted(prepared: Prepared, text: str) -> bool:
-    return any(text in note for note in prepared.screen.notes)
+def noted(prepared: Screen, text: str) -> bool:
+    return any(text in note for note in prepared.notes)
 
 
-def reasons(prepared: Prepared) -> list[tuple[int, str]]:
-    return list(zip(prepared.rejected["row"], prepared.rejected["reason"], strict=True))
+def reasons(prepared: Screen) -> list[tuple[int, str]]:
+    return list(
+        zip(prepared.archive.rejected["row"], prepared.archive.rejected["reason"], strict=True)
+    )
 
 
 # RxRx3-core.
@@ -72,7 +75,7 @@ def rxrx3_core(folder: pathlib.Path) -> tuple[pd.DataFrame, np.ndarray]:
 def test_rxrx3_core(tmp_path):
     metadata, x = rxrx3_core(tmp_path)
     prepared = run(tmp_path, "rxrx3_core", ["metadata.csv"], ["embeddings.parquet"])
-    screen = prepared.screen
+    screen = prepared.in_memory()
     assert reasons(prepared) == [
         (15, "concentration is not one of this screen's doses"),
         (18, "no embedding for this key: well compound-001_1_A17"),
@@ -84,10 +87,10 @@ def test_rxrx3_core(tmp_path):
     assert len(screen.replicates) == 32 - 2
     np.testing.assert_allclose(np.unique(screen.concentration_um), [0.25, 2.5], rtol=1e-6)
     assert len(screen.molecules) == 4, "the ChemAxon extension does not make another molecule"
-    assert set(screen.replicate_group) == {"compound-001/1", "compound-002/1"}
+    assert set(screen.archive.wells["group"]) == {"compound-001/1", "compound-002/1"}
     # The averaged well lies between its two rows.
     i = int(np.flatnonzero(metadata.index == 15)[0])
-    corrected = screen.correction.apply(x[[i]] + 1.0, ["compound-001/1"])
+    corrected = screen.archive.correction.apply(x[[i]] + 1.0, ["compound-001/1"])
     assert (np.abs(screen.replicates - corrected).max(axis=1) < 1e-4).any()
 
 
@@ -115,7 +118,7 @@ def bray2017(folder: pathlib.Path) -> tuple[list[str], np.ndarray]:
 def test_bray2017(tmp_path, file):
     _, x = bray2017(tmp_path)
     prepared = run(tmp_path, "bray2017", ["train.csv", "test.csv"], [file])
-    screen = prepared.screen
+    screen = prepared.in_memory()
     assert noted(prepared, "16 sites were averaged to 8 wells")
     assert noted(prepared, "no concentration column: treated wells are at 5.0 µM")
     assert noted(prepared, "joined train.csv, test.csv and")
@@ -123,7 +126,7 @@ def test_bray2017(tmp_path, file):
     assert screen.n_replicates.tolist() == [2, 2, 2, 2]
     wells = x.reshape(8, 2, 6).mean(axis=1)
     groups = ["0"] * 8
-    own = screen.correction.apply(wells[[0, 4]], groups[:2])
+    own = screen.archive.correction.apply(wells[[0, 4]], groups[:2])
     np.testing.assert_allclose(screen.replicates[:2], own, atol=1e-5)
 
 
@@ -163,14 +166,14 @@ def test_lincs(tmp_path):
     compounds.to_csv(tmp_path / "compounds.tsv", sep="\t", index=False)
     plates = [f"SQ0001481{i}_normalized.csv.gz" for i in (2, 3)]
     prepared = run(tmp_path, "pycytominer", plates, join=["compounds.tsv"])
-    screen = prepared.screen
+    screen = prepared.in_memory()
     assert len(screen.molecules) == 3
     assert screen.n_perturbations == 9
     assert screen.n_replicates.tolist() == [2] * 9
     assert noted(prepared, "joined compounds.tsv on Metadata_broad_sample: 18 of 40 rows found")
     assert noted(prepared, "1 columns are not in all 2 files: Cells_only_here")
     assert noted(prepared, "controls: 'Metadata_broad_sample' is 'DMSO' (16 wells)")
-    lost = prepared.rejected
+    lost = prepared.archive.rejected
     assert set(lost["reason"]) == {
         f"no row in compounds.tsv for Metadata_broad_sample {ids[3]}-001-0{i}-1" for i in range(3)
     }
@@ -206,8 +209,8 @@ def test_jump(tmp_path):
         }
     ).to_csv(tmp_path / "compound.csv.gz", index=False)
     prepared = run(tmp_path, "pycytominer", plates, join=["well.csv.gz", "compound.csv.gz"])
-    screen = prepared.screen
-    assert not len(prepared.rejected)
+    screen = prepared.in_memory()
+    assert not len(prepared.archive.rejected)
     assert screen.n_perturbations == len(screen.molecules) == 4
     assert screen.n_replicates.tolist() == [6] * 4
     keys = "Metadata_Source, Metadata_Plate, Metadata_Well"

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molphenix_jax.screens.prepare import Prepared, prepare
+from molphenix_jax.screens.prepare import prepare
+from molphenix_jax.screens.screen import Screen
 from molphenix_jax.wells.source import Sources
 from molphenix_jax.wells.table import WellsError, read_wells
 from tests import tiny
@@ -41,8 +42,8 @@ def run(folder: pathlib.Path, tables, *, layout="wells", embeddings=(), join=(),
     return prepare(sources, tiny.prepare_config(**config), cache=folder / "cache")
 
 
-def noted(prepared: Prepared, *texts: str) -> bool:
-    return any(all(text in note for text in texts) for note in prepared.store.notes)
+def noted(prepared: Screen, *texts: str) -> bool:
+    return any(all(text in note for text in texts) for note in prepared.notes)
 
 
 def test_rxrx19_names_its_dose_treatment_conc(tmp_path):
@@ -67,10 +68,10 @@ def test_rxrx19_names_its_dose_treatment_conc(tmp_path):
     x.insert(0, "site_id", site)
     x.to_csv(tmp_path / "embeddings.csv", index=False)
     prepared = run(tmp_path, ["metadata.csv"], embeddings=["embeddings.csv"])
-    store = prepared.store
+    store = prepared
     assert store.n_perturbations == 36
     np.testing.assert_allclose(np.unique(store.concentration_um), [0.1, 1, 10])
-    assert prepared.rejected.empty
+    assert prepared.archive.rejected.empty
     assert store.offsets[-1] == len(frame) - 24, "24 controls"
     assert noted(prepared, "'treatment_conc' are taken as µM", "no unit is named")
     header = json.loads((store.folder / "screen.json").read_text())
@@ -84,9 +85,9 @@ def test_a_unit_column_is_read_row_by_row(tmp_path):
     frame["concentration_unit"] = frame["concentration"].map({500.0: "nM", 5.0: "uM"})
     frame.to_csv(tmp_path / "wells.csv", index=False)
     prepared = run(tmp_path, ["wells.csv"])
-    np.testing.assert_allclose(np.unique(prepared.store.concentration_um), [0.5, 5.0])
-    assert prepared.store.n_perturbations == 24
-    assert len(prepared.store.feature_names) == 12
+    np.testing.assert_allclose(np.unique(prepared.concentration_um), [0.5, 5.0])
+    assert prepared.n_perturbations == 24
+    assert len(prepared.feature_names) == 12
     assert noted(prepared, "taken as nM, µM, by column 'concentration_unit', row by row")
 
 
@@ -98,7 +99,7 @@ def test_doses_of_plates_that_differ_by_rounding_are_replicates(tmp_path, factor
     frame = frame.rename(columns={"Metadata_dose": "Metadata_mmoles_per_liter"})
     frame.to_csv(tmp_path / "profiles.csv.gz", index=False)
     prepared = run(tmp_path, ["profiles.csv.gz"], layout="pycytominer")
-    store = prepared.store
+    store = prepared
     assert store.n_perturbations == 36
     assert np.diff(store.offsets).tolist() == [4] * 36
     np.testing.assert_allclose(np.unique(store.concentration_um), [1.11, 3.33, 10.0], rtol=1e-6)
@@ -109,7 +110,7 @@ def test_doses_of_plates_that_differ_by_rounding_are_replicates(tmp_path, factor
 def test_doses_that_are_two_stay_two(tmp_path):
     frame = plates((3.0, 3.3)).rename(columns={"dose": "conc_uM"})
     frame.to_csv(tmp_path / "wells.csv", index=False)
-    store = run(tmp_path, ["wells.csv"]).store
+    store = run(tmp_path, ["wells.csv"])
     assert store.n_perturbations == 24
     np.testing.assert_allclose(np.unique(store.concentration_um), [3.0, 3.3])
 
@@ -117,7 +118,7 @@ def test_doses_that_are_two_stay_two(tmp_path):
 def test_the_unit_can_be_given(tmp_path):
     frame = plates((100.0, 1000.0))
     frame.to_parquet(tmp_path / "wells.parquet")
-    store = run(tmp_path, ["wells.parquet"], concentration_unit="nM").store
+    store = run(tmp_path, ["wells.parquet"], concentration_unit="nM")
     np.testing.assert_allclose(np.unique(store.concentration_um), [0.1, 1.0], rtol=1e-6)
     header = json.loads((store.folder / "screen.json").read_text())
     assert header["concentration"] == {
@@ -134,7 +135,7 @@ def test_all_objects_of_cellprofiler_are_features(tmp_path):
     names = {name: f"{objects[j % 6]}_Texture_F{j}" for j, name in enumerate(old)}
     frame.rename(columns=names).to_csv(tmp_path / "wells.csv", index=False)
     prepared = run(tmp_path, ["wells.csv"])
-    assert set(prepared.store.feature_names) == set(names.values())
+    assert set(prepared.feature_names) == set(names.values())
 
 
 def test_the_index_of_a_filtered_data_frame_is_no_feature(tmp_path):
@@ -144,7 +145,7 @@ def test_the_index_of_a_filtered_data_frame_is_no_feature(tmp_path):
     frame = frame.rename(columns=dict(zip(frame.filter(like="Texture"), words, strict=True)))
     frame[np.arange(len(frame)) % 9 != 0].to_parquet(tmp_path / "wells.parquet")
     prepared = run(tmp_path, ["wells.parquet"])
-    assert prepared.store.feature_names == words
+    assert prepared.feature_names == words
     assert noted(prepared, "no features, for they count rows: __index_level_0__")
 
 
@@ -169,8 +170,8 @@ def test_a_platemap_may_spell_wells_in_its_own_way(tmp_path, spell):
     platemap["is_control"] = frame["smiles"] == ""
     platemap.to_csv(tmp_path / "platemap.csv", index=False)
     prepared = run(tmp_path, ["profiles.parquet"], join=["platemap.csv"])
-    assert prepared.rejected.empty
-    assert prepared.store.offsets[-1] == 96
+    assert prepared.archive.rejected.empty
+    assert prepared.offsets[-1] == 96
     assert noted(prepared, "joined platemap.csv on", "144 of 144 rows found")
 
 
@@ -182,7 +183,7 @@ def test_a_join_says_what_it_lacks_and_so_does_every_rejected_row(tmp_path):
     platemap.loc[5, "well"] = "H12"
     platemap.to_csv(tmp_path / "platemap.csv", index=False)
     prepared = run(tmp_path, ["profiles.parquet"], join=["platemap.csv"])
-    assert prepared.rejected[["row", "field", "reason"]].values.tolist() == [
+    assert prepared.archive.rejected[["row", "field", "reason"]].values.tolist() == [
         [6, "well", "no row in platemap.csv for plate P1, well A06"]
     ]
     assert noted(prepared, "63 of 64 rows found; it lacks plate P1, well A06, and has 1 that")
@@ -193,7 +194,7 @@ def test_a_join_says_what_it_lacks_and_so_does_every_rejected_row(tmp_path):
     with pytest.raises(WellsError, match=r"rows 8 and 65 have the same key \(plate P1, well A08\)"):
         run(tmp_path, ["profiles.parquet"], join=["platemap.csv"])
     pd.concat([platemap, platemap.iloc[[7]]]).to_csv(tmp_path / "platemap.csv", index=False)
-    assert len(run(tmp_path, ["profiles.parquet"], join=["platemap.csv"]).rejected) == 1
+    assert len(run(tmp_path, ["profiles.parquet"], join=["platemap.csv"]).archive.rejected) == 1
 
 
 @pytest.mark.parametrize("chunk", [1 << 22, 100])

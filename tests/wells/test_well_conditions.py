@@ -55,7 +55,7 @@ def read(frame, tmp_path, **options):
 def screen_of(frame, tmp_path, **options):
     frame.to_csv(tmp_path / "wells.csv", index=False)
     config = tiny.prepare_config(**options)
-    return prepare(tmp_path / "wells.csv", config, cache=tmp_path / "cache").screen
+    return prepare(tmp_path / "wells.csv", config, cache=tmp_path / "cache").in_memory()
 
 
 def noted(wells, text):

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import file_adapters, splits
 
@@ -20,10 +22,10 @@ from molphenix_jax.screens.builders.perturbations import Perturbations, Perturba
 from molphenix_jax.storage import digest_file, signed, write_csv, write_json, write_npz
 
 # 2: wrong numbers of records in data sets of more than ten shards. 3: no conditions. 4: one centre
-# and scale of the correction for all conditions. 5: no null profiles.
-FORMAT_VERSION = "6"
-READ_VERSIONS = ("3", "4", "5", FORMAT_VERSION)
-HEADER = "screen.json"
+# and scale of the correction for all conditions. 5: no null profiles. 6: no wells of replicates.
+FORMAT_VERSION = "7"
+READ_VERSIONS = ("3", "4", "5", "6", FORMAT_VERSION)
+HEADER, WELLS_FILE = "screen.json", "wells.parquet"
 SPLIT = "screen"
 
 
@@ -43,6 +45,7 @@ class ScreenContent:
         feature_names: Names of the source's features, before correction.
         correction: The fitted batch correction.
         null: Corrected control wells.
+        wells: The well of each replicate, in their order (`Archived.wells`).
         rejected: Rows of the source that could not be used.
         notes: What was decided while preparing, one sentence each; asked for as `index` is.
         provenance: What the screen was computed from.
@@ -59,6 +62,7 @@ class ScreenContent:
     feature_names: Sequence[str]
     correction: Correction
     null: NullProfiles
+    wells: pa.Table
     rejected: pd.DataFrame
     notes: Callable[[], Sequence[str]]
     provenance: Mapping[str, Any]
@@ -89,6 +93,7 @@ def write_screen(
     write_npz(folder / "index.npz", **content.index())
     content.correction.save(folder / "correction.npz")
     content.null.save(folder / "null_profiles.npz")
+    pq.write_table(content.wells, folder / WELLS_FILE, compression="zstd")
     write_csv(folder / "rejected.csv", content.rejected)
     header = {
         "format": FORMAT_VERSION,
@@ -103,6 +108,7 @@ def write_screen(
         "concentration": dict(content.concentration),
         "notes": list(content.notes()),
         "provenance": content.provenance,
+        "wells_sha256": digest_file(folder / WELLS_FILE),
         "rejected_sha256": digest_file(folder / "rejected.csv"),
     }
     write_json(folder / HEADER, signed(header))

@@ -13,10 +13,10 @@ import pandas as pd
 from molphenix_jax.screens.preparing.grouping import StandardForms, group_wells
 from molphenix_jax.screens.preparing.pipeline import (
     PrepareConfig,
-    Reference,
     scan,
     stored_embeddings,
 )
+from molphenix_jax.screens.screen import Screen
 from molphenix_jax.storage import temporary_folder
 from molphenix_jax.wells.source import Sources
 from molphenix_jax.wells.table import Wells
@@ -50,7 +50,7 @@ def dry_run(
     sources: Sources,
     config: PrepareConfig,
     *,
-    reference: Reference | None = None,
+    reference: Screen | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> DryRun:
     """Reads and checks the wells of a screen, and writes nothing.

@@ -14,10 +14,11 @@ Held in memory for each well are its row, group, molecule and dose: some tens of
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from jaxtyping import Float, Int
 
 from molphenix_jax.molecules import FINGERPRINTS, column_names, load_embeddings
@@ -32,7 +33,7 @@ from molphenix_jax.phenomics import (
 )
 from molphenix_jax.screens.builders import PerturbationSpec, ScreenContent, write_screen
 from molphenix_jax.screens.preparing.correct import Correct, axes_path, store_statistics
-from molphenix_jax.screens.preparing.grouping import StandardForms, group_wells
+from molphenix_jax.screens.preparing.grouping import Grouping, StandardForms, group_wells
 from molphenix_jax.screens.preparing.shards import (
     SHARD_MOLECULES,
     MoleculeShard,
@@ -45,13 +46,12 @@ from molphenix_jax.screens.preparing.shards import (
     store_molecules,
     store_null,
 )
-from molphenix_jax.screens.screen import ScreenError
+from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.screens.ties import describe_ties
 from molphenix_jax.storage import scratch_folder
 from molphenix_jax.tables.files import open_file
 from molphenix_jax.tables.spool import Spool, SpooledRows
 from molphenix_jax.wells.conditions.columns import AUTO
-from molphenix_jax.wells.conditions.values import Conditions
 from molphenix_jax.wells.ingest import Ingest
 from molphenix_jax.wells.source import Sources
 from molphenix_jax.wells.table import Wells, scan_wells
@@ -90,25 +90,6 @@ class PrepareConfig:
     controls: str = AUTO
 
 
-class Reference(Protocol):
-    """What a screen has to match another one in: a `Screen`, or a `ScreenStore`."""
-
-    @property
-    def correction(self) -> Correction:
-        """Whose global stage is taken over."""
-        ...
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """The features, in order."""
-        ...
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """What that screen was computed from."""
-        ...
-
-
 def prepare_screen(
     sources: Sources,
     config: PrepareConfig,
@@ -117,7 +98,7 @@ def prepare_screen(
     name: str,
     provenance: Mapping[str, Any],
     truth_path: pathlib.Path | None = None,
-    reference: Reference | None = None,
+    reference: Screen | None = None,
     beam_options: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
@@ -147,7 +128,8 @@ def prepare_screen(
         correction = _fit(wells, config, work, reference)
         null = _null(wells, correction, config)
         treated = _correct(wells, correction, work, truth_path, beam_options)
-        molecules, bounds, draw_notes, conditions = _group(wells, treated, forms, config, work)
+        grouped, bounds, draw_notes = _group(wells, treated, forms, config, work)
+        molecules = grouped.molecules
         n_pairs = bounds[-1][1]
         say(f"p-values of {n_pairs:,} perturbations of {len(molecules):,} molecules")
         for block, rows in stored_embeddings(config, molecules):
@@ -164,7 +146,7 @@ def prepare_screen(
                 description=f"screen {name}, from {', '.join(f.name for f in sources.files)}",
                 width=d,
                 groups=treated.groups,
-                conditions=conditions,
+                conditions=grouped.conditions,
                 has_truth=treated.truth is not None,
             ),
             perturbations=[
@@ -194,6 +176,7 @@ def prepare_screen(
             concentration=wells.concentration,
             correction=correction,
             null=null,
+            wells=_wells_of(wells, treated.wells[grouped.order]),
             rejected=wells.rejected,
             notes=lambda: (
                 *notes,
@@ -231,7 +214,7 @@ def scan(
     config: PrepareConfig,
     work: pathlib.Path,
     forms: StandardForms,
-    reference: Reference | None,
+    reference: Screen | None,
     *,
     beam_options: Sequence[str] = (),
 ) -> Wells:
@@ -268,13 +251,13 @@ def stored_embeddings(
 
 
 def _fit(
-    wells: Wells, config: PrepareConfig, work: pathlib.Path, reference: Reference | None
+    wells: Wells, config: PrepareConfig, work: pathlib.Path, reference: Screen | None
 ) -> Correction:
     group = pd.Categorical(wells.table["group"])
     is_control = wells.table["is_control"].to_numpy(bool)
     pool = wells.table["condition"].to_numpy(np.int64)
     if reference:
-        return reference.correction.extend(
+        return reference.archive.correction.extend(
             wells.embedding, group, is_control, pool=pool, axes_path=axes_path(work)
         )
     return fit_correction(
@@ -359,11 +342,11 @@ def _group(
     forms: StandardForms,
     config: PrepareConfig,
     work: pathlib.Path,
-) -> tuple[pd.DataFrame, list[tuple[int, int]], list[str], Conditions]:
+) -> tuple[Grouping, list[tuple[int, int]], list[str]]:
     """Sorts treated wells into perturbations and draws the null, in the work folder.
 
     Returns:
-        Molecules, bounds of the shards of perturbations, what was limited, and the conditions.
+        The perturbations, bounds of the shards, and what was limited.
     """
     grouped = group_wells(wells.table.iloc[treated.wells], wells.conditions, forms.table)
     store_molecules(work, grouped.molecules)
@@ -390,4 +373,14 @@ def _group(
             "p-value is undefined"
         )
     bounds = shard_bounds(offsets, wells.embedding.shape[1])
-    return grouped.molecules, bounds, notes, grouped.conditions
+    return grouped, bounds, notes
+
+
+def _wells_of(wells: Wells, rows: Int[np.ndarray, " n"]) -> pa.Table:
+    """The wells of some rows, as `Archived.wells` of a screen."""
+    table = wells.table[["row", "plate", "well", "batch", "group", "smiles"]].iloc[rows]
+    ours = pa.Table.from_pandas(table, preserve_index=False)
+    beside = wells.beside.take(pa.array(rows))
+    for name in beside.column_names:
+        ours = ours.append_column(name, beside.column(name))
+    return ours.replace_schema_metadata()

@@ -19,9 +19,8 @@ from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.screens.prepare import cache_folder
 from molphenix_jax.screens.sampling import Batch
-from molphenix_jax.screens.screen import ScreenError
+from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.screens.splits import Split
-from molphenix_jax.screens.streamed import AnyScreen
 from molphenix_jax.tasks.align.run import AlignRun, Assets
 from molphenix_jax.tasks.align.tables import Pairs, gather
 from molphenix_jax.tasks.molecule_encoder import (
@@ -53,7 +52,7 @@ class GraphBatch(NamedTuple):
 class EncoderAlignRun(AlignRun):
     """One model on one split, whose molecule encoder is trained with the heads."""
 
-    def __init__(self, config: Config, screen: AnyScreen, split: Split, mesh: jax.sharding.Mesh):
+    def __init__(self, config: Config, screen: Screen, split: Split, mesh: jax.sharding.Mesh):
         self.mpnn = encoder_of(config, max_atoms=config.molecules.max_atoms)
         super().__init__(config, screen, split, mesh)
         # Graphs are packed by device, not by row: every process packs the whole batch.
@@ -81,7 +80,7 @@ class EncoderAlignRun(AlignRun):
         super()._use(assets)
         self.molecule_side = dataclasses.replace(self.molecule_side, encoder=self.mpnn)
 
-    def graphs(self, screen: AnyScreen) -> list[MolecularGraph]:
+    def graphs(self, screen: Screen) -> list[MolecularGraph]:
         """The graph of each molecule of a screen.
 
         Raises:
@@ -161,7 +160,7 @@ class EncoderAlignRun(AlignRun):
         return row_norm(encoded.reshape(-1, encoded.shape[-1]))
 
     def embed_perturbations(
-        self, params: Any, screen: AnyScreen, ids: Int[np.ndarray, " n"]
+        self, params: Any, screen: Screen, ids: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n e"]:
         """z_m of perturbations of a screen with the same blocks."""
         distinct, position = np.unique(screen.molecule[ids], return_inverse=True)

@@ -19,8 +19,7 @@ from molphenix_jax.evaluation import (
 )
 from molphenix_jax.molecules import featurise
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.screens.screen import ScreenError
-from molphenix_jax.screens.streamed import AnyScreen
+from molphenix_jax.screens.screen import PackedBlock, Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.versions import need_current
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.align.run import AlignRun
@@ -31,19 +30,22 @@ class _Split(NamedTuple):
     """Perturbations of a screen that are ranked together, and the profiles that search."""
 
     name: str
-    screen: AnyScreen
+    screen: Screen
     ids: Int[np.ndarray, " n"]
     profile: Float[np.ndarray, "n d"]
     wells: Bool[np.ndarray, " w"] | None = None  # replicates that the profiles are of; None: all
 
 
-def rank_run(run: AlignRun, params: Any, unseen: Mapping[str, AnyScreen]) -> Ranks:
+def rank_run(
+    run: AlignRun, params: Any, unseen: Mapping[str, Screen], *, features: "BaselineInputs"
+) -> Ranks:
     """Ranks every split of a fold under the model, the configured baselines and the oracle.
 
     Args:
         run: The fold.
         params: Its trained parameters [members, …].
         unseen: Other screens by name, prepared with this run's screen as their reference.
+        features: What the baselines know of molecules; kept from fold to fold.
     """
     splits = _splits(run, unseen)
     missing = [
@@ -61,7 +63,7 @@ def rank_run(run: AlignRun, params: Any, unseen: Mapping[str, AnyScreen]) -> Ran
                 f"lacks ({few} µM): they count as the nearest of its doses "
                 f"(model.concentration={run.encoding.kind}; log or sigmoid tell them apart)"
             )
-    predictions = _predictions(run, splits)
+    predictions = _predictions(run, splits, features)
     tables: list[RankTable] = []
     start = 0
     for s in splits:
@@ -93,7 +95,9 @@ def rank_run(run: AlignRun, params: Any, unseen: Mapping[str, AnyScreen]) -> Ran
     return Ranks(tuple(tables), tuple(missing))
 
 
-def _predictions(run: AlignRun, splits: list[_Split]) -> dict[str, Prediction]:
+def _predictions(
+    run: AlignRun, splits: list[_Split], features: "BaselineInputs"
+) -> dict[str, Prediction]:
     """Each configured baseline's profiles of the candidates of all splits, in their order.
 
     Baselines learn from the perturbations that training may visit, with the same profiles.
@@ -102,9 +106,9 @@ def _predictions(run: AlignRun, splits: list[_Split]) -> dict[str, Prediction]:
     if not (names and splits):
         return {}
     train, validation = run.visited, run.split.validation
-    test = zip(*(_molecule_inputs(s.screen, s.ids) for s in splits), strict=True)
-    train_bits, train_physchem, train_log_dose = _molecule_inputs(run.screen, train)
-    validation_bits, validation_physchem, validation_log_dose = _molecule_inputs(
+    test = zip(*(features.inputs(s.screen, s.ids) for s in splits), strict=True)
+    train_bits, train_physchem, train_log_dose = features.inputs(run.screen, train)
+    validation_bits, validation_physchem, validation_log_dose = features.inputs(
         run.screen, validation
     )
     test_bits, test_physchem, test_log_dose = (np.concatenate(parts) for parts in test)
@@ -128,36 +132,44 @@ def _predictions(run: AlignRun, splits: list[_Split]) -> dict[str, Prediction]:
     return {name: predict(name, data) for name in names}
 
 
-def _molecule_inputs(
-    screen: AnyScreen, ids: Int[np.ndarray, " n"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fingerprint bits, physico-chemical descriptors and log10 dose of perturbations.
+class BaselineInputs:
+    """What the baselines know of molecules; what no screen holds is computed once.
 
-    Blocks that the model does not use are the screen's, or else computed here: the baselines need
-    them in any case.
+    Fingerprints are the blocks of the model, or Morgan where it has none; descriptors are the
+    physico-chemical ones. The baselines need both, whatever the model takes.
     """
-    bits = [block for _, block in sorted(screen.blocks.items()) if block.dtype == np.uint8]
-    molecule = screen.molecule[ids]
-    smiles = screen.molecules["smiles"].tolist()
-    fingerprint = np.concatenate(bits, axis=1) if bits else _block(screen, "morgan", smiles)
-    descriptors = _block(screen, "physchem", smiles)
-    log_dose = np.log10(screen.concentration_um[ids].astype(np.float64))
-    return fingerprint[molecule], descriptors[molecule], log_dose
+
+    def __init__(self):
+        self._computed: dict[tuple[int, str], np.ndarray] = {}
+
+    def inputs(
+        self, screen: Screen, ids: Int[np.ndarray, " n"]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fingerprint bits, physico-chemical descriptors and log10 dose of perturbations."""
+        names = sorted(screen.block_names)
+        bits = [name for name in names if isinstance(screen.blocks[name], PackedBlock)]
+        molecule = screen.molecule[ids]
+        fingerprint = [self._rows(screen, name, molecule) for name in bits or ["morgan"]]
+        log_dose = np.log10(screen.concentration_um[ids].astype(np.float64))
+        descriptors = self._rows(screen, "physchem", molecule)
+        return np.concatenate(fingerprint, axis=1), descriptors, log_dose
+
+    def _rows(self, screen: Screen, name: str, rows: Int[np.ndarray, " n"]) -> np.ndarray:
+        if name in screen.blocks:
+            return unpacked_rows(screen.blocks[name], rows)
+        key = (id(screen), name)
+        if key not in self._computed:
+            need_current(
+                screen.provenance,
+                what=f"the screen {screen.name}, which has no {name} features for the baselines,",
+                remedy="Leave the baselines out (--config.eval.baselines=), or prepare and train "
+                "anew",
+            )
+            self._computed[key] = featurise(screen.molecules["smiles"].tolist(), name)
+        return self._computed[key][rows]
 
 
-def _block(screen: AnyScreen, name: str, smiles: list[str]) -> np.ndarray:
-    stored = screen.stored_block(name)
-    if stored is not None:
-        return stored
-    need_current(
-        screen.provenance,
-        what=f"the screen {screen.name}, which has no {name} features for the baselines,",
-        remedy="Leave the baselines out (--config.eval.baselines=), or prepare and train anew",
-    )
-    return featurise(smiles, name)
-
-
-def _splits(run: AlignRun, unseen: Mapping[str, AnyScreen]) -> list[_Split]:
+def _splits(run: AlignRun, unseen: Mapping[str, Screen]) -> list[_Split]:
     """Every split of the protocol, empty ones too."""
     screen, split = run.screen, run.split
     splits = [
@@ -181,7 +193,7 @@ def _splits(run: AlignRun, unseen: Mapping[str, AnyScreen]) -> list[_Split]:
     return splits
 
 
-def _novel(run: AlignRun, other: AnyScreen) -> Int[np.ndarray, " n"]:
+def _novel(run: AlignRun, other: Screen) -> Int[np.ndarray, " n"]:
     """Perturbations of another screen whose molecule, stereo ignored, training has not seen.
 
     Under conditions that the training screen has: the model has no input for others.
@@ -192,7 +204,7 @@ def _novel(run: AlignRun, other: AnyScreen) -> Int[np.ndarray, " n"]:
     return np.flatnonzero(~known[other.molecule] & told[other.condition])
 
 
-def other_conditions(screen: AnyScreen, other: AnyScreen) -> list[str]:
+def other_conditions(screen: Screen, other: Screen) -> list[str]:
     """How the conditions of an unseen screen differ from those of the training screen, in words.
 
     Raises:
@@ -226,12 +238,12 @@ def other_conditions(screen: AnyScreen, other: AnyScreen) -> list[str]:
     return said
 
 
-def _untold(screen: AnyScreen, other: AnyScreen) -> Bool[np.ndarray, " c"]:
+def _untold(screen: Screen, other: Screen) -> Bool[np.ndarray, " c"]:
     """Conditions of another screen that the model has no input for."""
     return np.isnan(other.conditions.encoded(screen.conditions).sum(axis=1))
 
 
-def condition_counts(screen: AnyScreen, psis: Sequence[float]) -> list[dict[str, Any]]:
+def condition_counts(screen: Screen, psis: Sequence[float]) -> list[dict[str, Any]]:
     """For each condition its wells, molecules, perturbations, and how many are active at each ψ."""
     rows = []
     for c, label in enumerate(screen.conditions.labels):

@@ -18,9 +18,8 @@ from molphenix_jax.models import ConcentrationEncoding, Embeddings, MolPhenix, T
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.run import Run
 from molphenix_jax.screens.sampling import Batch, Sampler, undersample
-from molphenix_jax.screens.screen import ScreenError, unpacked_rows
+from molphenix_jax.screens.screen import Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.splits import Split
-from molphenix_jax.screens.streamed import AnyScreen
 from molphenix_jax.screens.ties import describe_ties, row_digests
 from molphenix_jax.tasks.align.config import loss_options
 from molphenix_jax.tasks.align.tables import (
@@ -56,7 +55,7 @@ class AlignRun(Run):
     def __init__(
         self,
         config: Config,
-        screen: AnyScreen,
+        screen: Screen,
         split: Split,
         mesh: jax.sharding.Mesh,
     ):
@@ -94,7 +93,7 @@ class AlignRun(Run):
         self.batch_rows = batch_size
         s = config.loss
         with_profile = "profile" in losses.LOSSES[s.name].uses and s.similarity_from == "profile"
-        blocks = {name: screen.packed_block(name) for name in self.blocks}
+        blocks = {name: screen.blocks[name] for name in self.blocks}
         placement, where = choose_placement(
             d.placement,
             table_bytes(screen, blocks, with_profile=with_profile),
@@ -340,7 +339,7 @@ class AlignRun(Run):
         return self.screen.profiles(ids, wells=~self.split.withheld)
 
     def condition_input(
-        self, screen: AnyScreen, ids: Int[np.ndarray, " n"]
+        self, screen: Screen, ids: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n c"]:
         """What the molecule side is told of the conditions of perturbations of any screen.
 
@@ -376,7 +375,7 @@ class AlignRun(Run):
         return self.phenomic_side.embed(params, profiles)
 
     def embed_perturbations(
-        self, params: Any, screen: AnyScreen, ids: Int[np.ndarray, " n"]
+        self, params: Any, screen: Screen, ids: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n e"]:
         """z_m of perturbations of a screen with the same blocks."""
         rows_of = self._rows_of(screen)
@@ -397,19 +396,18 @@ class AlignRun(Run):
             self.molecule_side,
             widths,
             self.screen.feature_names,
-            self.screen.correction,
-            self.screen.null,
+            self.screen.archive.correction,
+            self.screen.archive.null,
             splits,
             about,
         )
 
-    def _rows_of(self, screen: AnyScreen) -> Callable[[Int[np.ndarray, " k"]], MoleculeRows]:
-        """What gives the inputs of some perturbations of a screen; its blocks are packed once."""
-        packed = {name: screen.packed_block(name) for name in self.blocks}
+    def _rows_of(self, screen: Screen) -> Callable[[Int[np.ndarray, " k"]], MoleculeRows]:
+        """What gives the inputs of some perturbations of a screen."""
 
         def rows_of(ids: Int[np.ndarray, " k"]) -> MoleculeRows:
             molecule = screen.molecule[ids]
-            blocks = {name: unpacked_rows(block, molecule) for name, block in packed.items()}
+            blocks = {name: unpacked_rows(screen.blocks[name], molecule) for name in self.blocks}
             told = self.condition_input(screen, ids)
             return MoleculeRows(blocks, screen.concentration_um[ids], told)
 

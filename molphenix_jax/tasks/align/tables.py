@@ -17,8 +17,14 @@ from jaxtyping import Array, Bool, Float, Int
 from molphenix_jax.phenomics import aggregate
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.screens.sampling import Batch, Sampler
-from molphenix_jax.screens.screen import PackedBlock, unpacked_rows
-from molphenix_jax.screens.streamed import AnyScreen
+from molphenix_jax.screens.screen import (
+    FeatureBlock,
+    PackedBlock,
+    Screen,
+    replicate_rows,
+    stored_array,
+    unpacked_rows,
+)
 
 GIB = 2**30
 
@@ -61,10 +67,10 @@ class Feed:
         placement: "device" or "stream".
     """
 
-    screen: AnyScreen
+    screen: Screen
     seen: Bool[np.ndarray, " n"]
     sampler: Sampler
-    blocks: dict[str, PackedBlock | np.ndarray]
+    blocks: dict[str, FeatureBlock]
     with_profile: bool
     placement: str
 
@@ -76,36 +82,33 @@ class Feed:
         ids = batch.perturbation
         # All wells that training may see of these perturbations, for the profiles; the replicates
         # that were drawn are among them.
-        counts = self.sampler.offsets[ids + 1] - self.sampler.offsets[ids]
+        places, of_pair = replicate_rows(self.sampler.offsets, ids)
         if self.with_profile:
-            of_pair = np.repeat(np.arange(len(ids)), counts)
-            within = np.arange(len(of_pair)) - np.repeat(np.cumsum(counts) - counts, counts)
-            places = self.sampler.offsets[ids][of_pair] + within
             needed = np.unique(self.sampler.wells[places], return_inverse=True)
         else:
             needed = np.unique(batch.replicate, return_inverse=True)
         wells, position = needed
-        data = self.screen.wells(wells)
+        data = self.screen.replicates[wells]
         profile = aggregate(data[position], of_pair, len(ids)) if self.with_profile else None
         molecule = self.screen.molecule[ids]
         return Pairs(
             replicates=data[np.searchsorted(wells, batch.replicate)],
             weight=batch.weight,
             profile=profile,
-            blocks={name: _stored(block)[molecule] for name, block in self.blocks.items()},
+            blocks={name: stored_array(block)[molecule] for name, block in self.blocks.items()},
             concentration_um=self.screen.concentration_um[ids].astype(np.float32),
             condition=self.screen.condition[ids].astype(np.int32),
         )
 
     def stored_blocks(self) -> dict[str, np.ndarray]:
         """The molecule feature blocks [m, k], bits packed."""
-        return {name: _stored(block) for name, block in self.blocks.items()}
+        return {name: stored_array(block) for name, block in self.blocks.items()}
 
     def host_tables(self) -> Tables:
         """The tables as NumPy arrays, for a single device."""
         p = self.screen.n_perturbations
         return Tables(
-            replicates=self.screen.wells(np.arange(self.screen.n_wells)),
+            replicates=self.screen.replicates[np.arange(self.screen.n_wells)],
             profile=self._profiles(0, p) if self.with_profile else None,
             blocks=self.stored_blocks(),
             molecule=self.screen.molecule.astype(np.int32),
@@ -121,13 +124,13 @@ class Feed:
         everywhere = meshes.replicated(mesh)
         blocks = {}
         for name, block in self.blocks.items():
-            table = _stored(block)
+            table = stored_array(block)
             blocks[name] = meshes.place_rows(
                 lambda start, stop, table=table: table[start:stop], table.shape, table.dtype, mesh
             )
         return Tables(
             replicates=meshes.place_rows(
-                lambda start, stop: screen.wells(np.arange(start, stop)),
+                lambda start, stop: screen.replicates[np.arange(start, stop)],
                 (screen.n_wells, screen.width),
                 float32,
                 mesh,
@@ -174,12 +177,10 @@ def gather(batch: Batch | Pairs, tables: Tables, mesh: Mesh) -> Pairs:
     )
 
 
-def table_bytes(
-    screen: AnyScreen, blocks: dict[str, PackedBlock | np.ndarray], *, with_profile: bool
-) -> int:
+def table_bytes(screen: Screen, blocks: dict[str, FeatureBlock], *, with_profile: bool) -> int:
     """Size of all tables together."""
     rows = screen.n_wells + (screen.n_perturbations if with_profile else 0)
-    stored = sum(_stored(block).nbytes for block in blocks.values())
+    stored = sum(stored_array(block).nbytes for block in blocks.values())
     return 4 * screen.width * rows + stored + 12 * screen.n_perturbations
 
 
@@ -210,7 +211,3 @@ def choose_placement(
     return "stream", (
         f"{sizes} are more than {TABLE_SHARE:.0%} of the memory: they stream from the host"
     )
-
-
-def _stored(block: PackedBlock | np.ndarray) -> np.ndarray:
-    return block.packed if isinstance(block, PackedBlock) else block

@@ -6,11 +6,10 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
-import pandas as pd
 from jaxtyping import Int
 
 from molphenix_jax import storage
@@ -18,7 +17,7 @@ from molphenix_jax.evaluation import Ranks, evaluation_record, pool
 from molphenix_jax.evaluation.kept import ranks_frame
 from molphenix_jax.molecules import encoder_versions
 from molphenix_jax.runtime.checkpointing import saved_steps
-from molphenix_jax.runtime.config import Config, ConfigError, plain
+from molphenix_jax.runtime.config import Config, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
 from molphenix_jax.runtime.workdir import EVALUATION_FILE, RANKS_FILE, fold_folder, read_json
@@ -29,6 +28,7 @@ from molphenix_jax.screens.prepare import (
     prepare,
     prepare_simulated,
 )
+from molphenix_jax.screens.screen import Screen
 from molphenix_jax.screens.splits import (
     SPLITS_FILE,
     Split,
@@ -39,12 +39,12 @@ from molphenix_jax.screens.splits import (
     split_table,
     whole_split,
 )
-from molphenix_jax.screens.store import ScreenStore
-from molphenix_jax.screens.streamed import AnyScreen, StreamedScreen
+from molphenix_jax.screens.store import open_screen
 from molphenix_jax.screens.versions import Trained, need_same
 from molphenix_jax.tasks.align.config import distinct_names, listed, named_files, simulation_config
 from molphenix_jax.tasks.align.encoder import EncoderAlignRun
 from molphenix_jax.tasks.align.evaluation import (
+    BaselineInputs,
     condition_counts,
     other_conditions,
     rank_run,
@@ -73,11 +73,11 @@ class AlignTask:
     """Prepared screens and the groups of their molecules, shared by all folds."""
 
     config: Config
-    screen: AnyScreen
-    rejected: pd.DataFrame
-    unseen: Mapping[str, AnyScreen]
+    screen: Screen
+    unseen: Mapping[str, Screen]
     groups: Int[np.ndarray, " m"]
     mesh: jax.sharding.Mesh
+    features: BaselineInputs
 
     @property
     def n_folds(self) -> int:
@@ -132,12 +132,13 @@ class AlignTask:
         """Writes `rejected.csv`, `correction.npz` and `screen.json`, of a refit `measured.json`."""
         if self.config.data.refit_of:
             keep_measured(self.config, workdir)
-        if len(self.rejected):
+        rejected = self.screen.archive.rejected
+        if len(rejected):
             path = workdir / "rejected.csv"
-            storage.write_csv(path, self.rejected)
-            say(f"- {len(self.rejected):,} rows were rejected: {path} has each with its reason")
+            storage.write_csv(path, rejected)
+            say(f"- {len(rejected):,} rows were rejected: {path} has each with its reason")
         with storage.new_file(workdir / "correction.npz") as private:
-            self.screen.correction.save(private)
+            self.screen.archive.correction.save(private)
         read = [dict(self.screen.concentration), self.screen.conditions.as_json()]
         told = dict(zip(READ_FIELDS, read, strict=True))
         storage.write_json(workdir / SCREEN_FILE, {**self.screen.provenance, **told})
@@ -183,7 +184,7 @@ class AlignTask:
     def evaluate(self, run: AlignRun, params: Any, out: pathlib.Path) -> Ranks:
         """Ranks of the model and the baselines on every split of one fold."""
         del out
-        return rank_run(run, params, self.unseen)
+        return rank_run(run, params, self.unseen, features=self.features)
 
     def conclude(self, results: Sequence[Ranks], workdir: pathlib.Path, out: pathlib.Path) -> None:
         """Pools the folds, writes `evaluation.json` and `report/`, prints the headline table."""
@@ -252,16 +253,16 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
     if d.refit_of and trained is None:
         trained = _trained(pathlib.Path(d.refit_of))
     if d.wells and (pathlib.Path(d.wells) / HEADER).is_file():
-        screen, rejected = _opened(pathlib.Path(d.wells), config)
+        screen = open_screen(d.wells).taking((*options.blocks, *options.embeddings))
         if trained:
             need_same(trained, screen.provenance, what=d.wells)
-        return _task(config, screen, rejected, options, mesh)
+        return _task(config, screen, options, mesh)
     if d.wells:
-        prepared = prepare(d.wells, options, cache=cache, trained=trained, say=say)
+        screen = prepare(d.wells, options, cache=cache, trained=trained, say=say)
     else:
         simulation = simulation_config(config)
-        prepared = prepare_simulated(simulation, options, cache=cache, trained=trained, say=say)
-    return _task(config, prepared.screen, prepared.rejected, options, mesh)
+        screen = prepare_simulated(simulation, options, cache=cache, trained=trained, say=say)
+    return _task(config, screen.in_memory(), options, mesh)
 
 
 def _trained(workdir: pathlib.Path) -> Trained | None:
@@ -274,23 +275,9 @@ def _trained(workdir: pathlib.Path) -> Trained | None:
     return Trained(provenance, anew_command(workdir))
 
 
-def _opened(folder: pathlib.Path, config: Config) -> tuple[StreamedScreen, pd.DataFrame]:
-    """A prepared screen as it lies on disk, with the molecule features that the config names."""
-    store = ScreenStore.open(folder)
-    names = (*listed(config.molecules.blocks), *named_files(config.molecules.embeddings))
-    missing = [name for name in names if name not in store.block_names]
-    if missing:
-        raise ConfigError(
-            f"the prepared screen {folder} has no molecule features {', '.join(missing)}; set "
-            f"molecules.blocks to some of {','.join(store.block_names)}, or prepare it with them"
-        )
-    return StreamedScreen(store, names), store.rejected()
-
-
 def _task(
     config: Config,
-    screen: AnyScreen,
-    rejected: pd.DataFrame,
+    screen: Screen,
     options: PrepareConfig,
     mesh: jax.sharding.Mesh,
 ) -> AlignTask:
@@ -301,19 +288,19 @@ def _task(
     unseen, paths = {}, list(dict.fromkeys(listed(config.eval.unseen_screens)))
     names: list[str] = []
     for path in paths:
-        other = prepare(path, options, cache=cache, reference=cast(Any, screen), say=say)
-        for note in other.screen.notes:
-            say(f"- {other.screen.name}: {note}")
-        for sentence in other_conditions(screen, other.screen):
-            say(f"- {other.screen.name}: {sentence}")
-        unseen[path] = other.screen
-        names.append(other.screen.name)
+        other = prepare(path, options, cache=cache, reference=screen, say=say).in_memory()
+        for note in other.notes:
+            say(f"- {other.name}: {note}")
+        for sentence in other_conditions(screen, other):
+            say(f"- {other.name}: {sentence}")
+        unseen[path] = other
+        names.append(other.name)
     unseen = dict(zip(distinct_names(paths, names), unseen.values(), strict=True))
     groups = molecule_groups(screen.molecules, method=d.split, butina_cutoff=d.butina_cutoff)
-    return AlignTask(config, screen, rejected, unseen, groups, mesh)
+    return AlignTask(config, screen, unseen, groups, mesh, BaselineInputs())
 
 
-def _describe(screen: AnyScreen) -> None:
+def _describe(screen: Screen) -> None:
     """Says what the screen holds and what was decided."""
     for note in screen.notes:
         say(f"- {note}")

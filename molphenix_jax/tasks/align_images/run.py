@@ -13,8 +13,8 @@ from molphenix_jax.models.resnet import RESNETS, ImageMolPhenix, ResNetConfig, a
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.screens.sampling import uniform
+from molphenix_jax.screens.screen import Screen
 from molphenix_jax.screens.splits import Split
-from molphenix_jax.screens.streamed import AnyScreen
 from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.tasks.align.tables import GIB, TABLE_SHARE, gather
 from molphenix_jax.tasks.align_images.wells import Images
@@ -60,7 +60,7 @@ class ImageAlignRun(AlignRun):
     def __init__(
         self,
         config: Config,
-        screen: AnyScreen,
+        screen: Screen,
         split: Split,
         mesh: jax.sharding.Mesh,
         *,

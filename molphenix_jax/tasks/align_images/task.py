@@ -10,7 +10,6 @@ import numpy as np
 
 from molphenix_jax.images import ImageSource, find_fields, stack_images
 from molphenix_jax.images.fields import Take, write_rejected
-from molphenix_jax.molecules import check_smiles
 from molphenix_jax.phenomics import CropConfig
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.progress import say
@@ -21,7 +20,6 @@ from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.align_images.config import with_files
 from molphenix_jax.tasks.align_images.run import ImageAlignRun
 from molphenix_jax.tasks.align_images.wells import Images, match_images
-from molphenix_jax.wells.table import read_wells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +71,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
         ConfigError: Wells or images are not named.
         ImagesError: No usable image.
         ImageWellsError: Images and wells do not fit together.
+        ScreenError: The screen of an earlier run does not know its wells.
     """
     config = with_files(config)
     i, d = config.images, config.data
@@ -91,19 +90,9 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
     crop = CropConfig(0, core=i.core, downsample=i.downsample, standardise=i.standardise)
     stack = stack_images(found, crop, cache=cache_folder(d.cache), say=say)
     task = align.make(config, mesh, workdir)
-    wells = read_wells(
-        d.wells,
-        columns={ours: theirs for ours, theirs in d.columns.items() if theirs},
-        features=d.features,
-        check_smiles=check_smiles,
-        group_by=d.group_by,
-        concentration_unit=d.concentration_unit,
-        conditions=d.conditions,
-        controls=d.controls,
-    )
     usable = np.ones(len(found.fields), bool)
     usable[list(stack.rejected)] = False
-    images = match_images(task.screen, wells, found.fields, usable)
+    images = match_images(task.screen, found.fields, usable)
     base = {f.name: getattr(task, f.name) for f in dataclasses.fields(align.AlignTask)}
     rejected = (*found.rejected, *stack.rejected.values())
     return ImageAlignTask(**base, stack=stack.images, images=images, rejected_images=rejected)

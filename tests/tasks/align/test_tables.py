@@ -9,10 +9,10 @@ import pytest
 
 from molphenix_jax import train
 from molphenix_jax.runtime import mesh as meshes
-from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.screens.sampling import Batch
+from molphenix_jax.screens.screen import ScreenError
 from molphenix_jax.tasks.align.tables import choose_placement, gather
 from tests import tiny
 from tests.screens.saving import save_screen
@@ -93,12 +93,14 @@ def test_a_screen_on_disk_gives_the_metrics_of_one_in_memory(
 def test_wells_on_disk_come_in_the_order_asked_for(device_run, prepared, cache, tmp_path):
     run, _, _ = make_run(cache, tmp_path, wells=str(prepared))
     rows = np.random.default_rng(0).permutation(run.screen.n_wells)[:50]
-    np.testing.assert_array_equal(run.screen.wells(rows), device_run[0].screen.replicates[rows])
+    np.testing.assert_array_equal(
+        run.screen.replicates[rows], device_run[0].screen.replicates[rows]
+    )
 
 
 def test_a_prepared_screen_without_the_wanted_features(prepared, cache, tmp_path):
     config = tiny.config(cache, data__wells=str(prepared), molecules__blocks="maccs,morgan")
-    with pytest.raises(ConfigError, match=r"no molecule features morgan; set molecules\.blocks"):
+    with pytest.raises(ScreenError, match=r"no molecule features morgan; set molecules\.blocks"):
         tiny.make(config, tmp_path)
 
 

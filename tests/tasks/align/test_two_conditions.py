@@ -11,7 +11,7 @@ from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.screens.screen import ScreenError
-from molphenix_jax.tasks.align.evaluation import rank_run
+from molphenix_jax.tasks.align.evaluation import BaselineInputs, rank_run
 from molphenix_jax.tasks.align.tables import gather
 from tests import tiny
 
@@ -75,7 +75,7 @@ def test_an_unseen_screen_in_other_lines_is_ranked_where_the_model_has_an_input(
     with console.capture():
         run = task.run(0, tmp_path / "run")
         params = jax.tree.map(lambda x: x[None], run.init(jax.random.key(0)))
-        ranks = rank_run(run, params, task.unseen)
+        ranks = rank_run(run, params, task.unseen, features=BaselineInputs())
     tables = {(t.setting.split, t.setting.subset): t for t in ranks.tables}
     n_queries = len(tables["unseen_screen:other", "all"].molecule)
     u2os = screen.conditions.labels.index("u2os")
@@ -105,7 +105,7 @@ def test_an_unseen_screen_in_unknown_lines_is_said(lines, message, wells, cache,
     with console.capture():
         run = task.run(0, tmp_path / "run")
         params = jax.tree.map(lambda x: x[None], run.init(jax.random.key(0)))
-        ranks = rank_run(run, params, task.unseen)
+        ranks = rank_run(run, params, task.unseen, features=BaselineInputs())
     (gone,) = (m for m in ranks.not_computed if m["split"] == "unseen_screen:other")
     assert gone["reason"]
 
@@ -121,7 +121,7 @@ def test_doses_outside_of_the_grid_are_said_and_have_a_column(wells, cache, tmp_
     with console.capture() as said:
         run = task.run(0, tmp_path / "run")
         params = jax.tree.map(lambda x: x[None], run.init(jax.random.key(0)))
-        rank_run(run, params, task.unseen)
+        rank_run(run, params, task.unseen, features=BaselineInputs())
     assert "have doses that training lacks (30, 300 µM): they count as the nearest" in " ".join(
         said.get().split()
     )

@@ -16,7 +16,10 @@ import pytest
 from molphenix_jax import storage
 from molphenix_jax.screens.prepare import prepare
 from molphenix_jax.storage import files
+from molphenix_jax.trained.alignment import write_alignment
+from molphenix_jax.wells.conditions.values import Conditions
 from tests import tiny
+from tests.retrieval.test_inputs import alignment
 
 pytestmark = [
     pytest.mark.slow,
@@ -99,6 +102,20 @@ def test_exporting_on_a_full_disk(most, tmp_path, cache, run):
     command = program("export", run, f"--out={tmp_path / 'model'}")
     assert f"{tmp_path}/model" in limited(cache, command, most=most)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("most", [10, 700, 5_000])
+def test_indexing_on_a_full_disk(most, tmp_path, cache):
+    model = alignment(conditions=Conditions(), blocks=("maccs",))
+    write_alignment(tmp_path / "model", model, config={"task": "align"})
+    (tmp_path / "library.smi").write_text("".join(f"{'C' * n}\n" for n in range(1, 90)))
+    out = tmp_path / "INDEX"
+    given = [f"--model={tmp_path / 'model'}", "--concentrations=1,10", f"--out={out}"]
+    command = program("index", tmp_path / "library.smi", *given)
+    assert f"{out}/part-000" in limited(cache, command, most=most)
+    assert not leftovers(tmp_path)
+    done = tiny.finish(tiny.start(command, cache))
+    assert "89 molecules are new" in done.stdout
 
 
 def test_every_write_of_preparing_may_find_the_disk_full(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from molphenix_jax.molecules.fingerprints import (
     descriptors,
     encoder_versions,
     featurise,
+    featurise_blocks,
     tanimoto,
 )
 from molphenix_jax.molecules.shipped import shipped_smiles
@@ -28,6 +29,7 @@ __all__ = [
     "descriptors",
     "encoder_versions",
     "featurise",
+    "featurise_blocks",
     "load_embeddings",
     "match_substructures",
     "shipped_smiles",

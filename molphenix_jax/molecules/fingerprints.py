@@ -179,6 +179,23 @@ def featurise(
     return _stack(smiles, rows, len(column_names(block)), np.uint8)
 
 
+def featurise_blocks(smiles: Sequence[str], blocks: Sequence[str]) -> dict[str, np.ndarray]:
+    """Several feature blocks, each as `featurise` gives it; a molecule is read once for all.
+
+    Raises:
+        ValueError: as `featurise`.
+        PartError: as `featurise`.
+    """
+    own = tuple(block for block in blocks if block in _BITS or block == "physchem")
+    found = {block: featurise(smiles, block) for block in blocks if block not in own}
+    rows = map_distinct(functools.partial(_blocks_chunk, blocks=own), list(smiles)) if own else []
+    for number, block in enumerate(own):
+        vectors = [None if row is None else row[number] for row in rows]
+        dtype = np.uint8 if block in _BITS else np.float32
+        found[block] = _stack(smiles, vectors, len(column_names(block)), dtype)
+    return found
+
+
 def descriptors(smiles: Sequence[str], *, names: Sequence[str]) -> Float32[np.ndarray, "n k"]:
     """Some columns of the `physchem` block, without computing the others.
 
@@ -259,6 +276,16 @@ def _known(block: str) -> str:
 
 def _bits_chunk(smiles: Sequence[str], *, block: str) -> list[np.ndarray | None]:
     return _apply(_BITS[block].build(), smiles)
+
+
+def _blocks_chunk(
+    smiles: Sequence[str], *, blocks: Sequence[str]
+) -> list[tuple[np.ndarray, ...] | None]:
+    describe = functools.partial(_describe, names=tuple(_DESCRIPTORS))
+    vectors = [_BITS[block].build() if block in _BITS else describe for block in blocks]
+    with rdBase.BlockLogs():
+        mols = parse_all(smiles)
+        return [None if mol is None else tuple(each(mol) for each in vectors) for mol in mols]
 
 
 def _descriptors_chunk(smiles: Sequence[str], *, names: Sequence[str]) -> list[np.ndarray | None]:

@@ -12,7 +12,7 @@ from molphenix_jax.molecules import (
     FEATURISER_VERSION,
     FINGERPRINTS,
     encoder_versions,
-    featurise,
+    featurise_blocks,
     standardise,
 )
 from molphenix_jax.molecules.graphs import (
@@ -122,7 +122,7 @@ class MoleculeFeatures:
             graphs = [graph for graph in made if graph is not None]
         rows = np.array([row for row in range(len(smiles)) if row not in errors], np.int64)
         kept = [str(smiles[row]) for row in rows]
-        blocks = {name: featurise(kept, name) for name in self._computed}
+        blocks = featurise_blocks(kept, self._computed)
         blocks |= {name: block[rows] for name, block in given.items()}
         return Featurised(rows, blocks, graphs, errors)
 

@@ -7,7 +7,15 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import Crippen, Descriptors, rdFingerprintGenerator, rdMolDescriptors
 
 from molphenix_jax import molecules
-from molphenix_jax.molecules import FINGERPRINTS, column_names, descriptors, featurise, tanimoto
+from molphenix_jax.molecules import (
+    FINGERPRINTS,
+    column_names,
+    descriptors,
+    featurise,
+    featurise_blocks,
+    shipped_smiles,
+    tanimoto,
+)
 
 MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=3, fpSize=2048)
 SMILES = [
@@ -147,3 +155,19 @@ def test_tanimoto_properties(seed, density):
     np.testing.assert_array_equal(np.diag(tanimoto(a, a)), a.any(axis=1).astype(np.float32))
     union = (a[0] | b[0]).sum()
     np.testing.assert_allclose(similarity[0, 0], (a[0] & b[0]).sum() / max(union, 1), rtol=1e-6)
+
+
+def test_several_blocks_at_once_are_those_of_one_at_a_time():
+    """Whatever a block leaves in a molecule for the next: in any order of them."""
+    smiles = [*shipped_smiles()[:60], "C[C@H](O)CC", "C/C=C/C", "[Na+].[Cl-]"]
+    names = ["maccs", "morgan", "morgan_chiral", "physchem", "rdkit"]
+    alone = {name: featurise(smiles, name) for name in names}
+    for order in (names, names[::-1], names[2:] + names[:2]):
+        found = featurise_blocks(smiles, order)
+        assert list(found) == order
+        for name in names:
+            assert found[name].dtype == alone[name].dtype
+            np.testing.assert_array_equal(found[name], alone[name])
+    assert featurise_blocks(smiles, []) == {}
+    with pytest.raises(ValueError, match="row 1: 'nonsense' is not a valid SMILES"):
+        featurise_blocks(["C", "nonsense"], ["maccs"])

@@ -25,13 +25,14 @@ def add_parser(commands) -> None:
     parser = commands.add_parser(
         "index",
         help="embed a library of molecules at chosen concentrations, to rank it",
+        usage="%(prog)s [add] LIBRARY [LIBRARY ...] --out=INDEX [options]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EPILOG,
     )
     parser.add_argument(
         "library",
         nargs="+",
-        metavar="[add] LIBRARY",
+        metavar="LIBRARY",
         help="CSV or Parquet with a column of SMILES, .smi or .sdf; behind the word add: into the "
         "index that is there, with its model and concentrations",
     )

@@ -59,7 +59,9 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def cache(cache_folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The cache folder, for a module of tiny runs: each program of theirs is compiled once."""
+    """The cache folder, for a module of tiny runs: programs are compiled once, pictures blank."""
+    from tests import pictures  # which imports matplotlib
+
     options = {
         "jax_compilation_cache_dir": str(cache_folder / "compiled-here"),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -68,6 +70,7 @@ def cache(cache_folder: pathlib.Path) -> Iterator[pathlib.Path]:
     before = {name: jax.config.values[name] for name in options}
     for name, value in options.items():
         jax.config.update(name, value)
-    yield cache_folder
+    with pictures.drawn(really=False):
+        yield cache_folder
     for name, value in before.items():
         jax.config.update(name, value)

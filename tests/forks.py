@@ -3,9 +3,9 @@
 `start([sys.executable, "-m", MODULE, …], environment)` is `subprocess.Popen` of the same command:
 a child with its own process, signals, output and exit status, that ends as any interpreter does.
 Only its imports, 4 CPU seconds of each command, were done before, by a server without threads of
-its own and without a backend of JAX. Tests of what happens during the imports, or in another
-environment, or of two processes that must not share even the seed of Python's hashes, start
-`anew`.
+its own and without a backend of JAX; and its pictures stay blank. Tests of what happens during the
+imports, or in another environment, or of two processes that must not share even the seed of
+Python's hashes, start `anew`.
 """
 
 import atexit
@@ -26,6 +26,7 @@ import sys
 from typing import Any
 
 import molphenix_jax
+from tests import pictures
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 _SUBREAPER = 36  # of Linux's prctl: who has lost its parent becomes a child of this process
@@ -138,6 +139,7 @@ if __name__ == "__main__":
     for room in pkgutil.walk_packages(molphenix_jax.__path__, "molphenix_jax."):
         if not re.match(r"molphenix_jax\.(main|cli|bench|configs)", room.name):
             importlib.import_module(room.name)
+    pictures.leave_blank()
     gc.freeze()  # what is here already is not looked through in each job
     module = _serve(socket.socket(fileno=int(sys.argv[1])))
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,7 +1,7 @@
 """The command line itself: help, version, and the short names of `molphenix_jax.main`."""
 
 import importlib.metadata
-import os
+import pathlib
 import subprocess
 import sys
 
@@ -9,14 +9,15 @@ import pytest
 
 import molphenix_jax
 from molphenix_jax import cli
+from tests import tiny
 
 pytestmark = pytest.mark.slow
 
 
-def molphenix(*arguments: str, **options) -> subprocess.CompletedProcess:
+def molphenix(cache: pathlib.Path, *arguments: str, **options) -> subprocess.CompletedProcess:
     # A process of its own: absl's flags are those of a process.
     command = [sys.executable, "-m", "molphenix_jax.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    return tiny.finish(tiny.start(command, cache, **options))
 
 
 def test_without_a_command_it_shows_help(capsys):
@@ -37,15 +38,15 @@ def test_version(capsys):
         molphenix_jax.__versions__  # noqa: B018
 
 
-def test_train_and_evaluate_by_name_from_any_folder(tmp_path):
-    here = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    options = {"cwd": tmp_path, "env": {**here, "MOLPHENIX_CACHE": str(tmp_path / "cache")}}
-    few = ("--config.train.steps=2", "--config.train.warmup_steps=1", "--config.train.members=1")
-    done = molphenix("train", "--config=s2l:size=tiny", "--workdir=run", *few, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_train_and_evaluate_by_name_from_any_folder(cache, tmp_path):
+    options = {"cwd": tmp_path, "anew": True}
+    fields = [w for w in tiny.command(tmp_path, cache, train__steps=2) if "--config." in w]
+    words = ("train", "--config=s2l:size=tiny", "--workdir=run", *fields)
+    done = molphenix(cache, *words, **options)
+    assert done.returncode == 0, done.stdout
     assert (tmp_path / "run" / "evaluation.json").is_file()
-    done = molphenix("evaluate", "--workdir", "run", "--name=again", **options)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = molphenix(cache, "evaluate", "--workdir", "run", "--name=again", **options)
+    assert done.returncode == 0, done.stdout
     assert (tmp_path / "run" / "evaluations" / "again" / "evaluation.json").is_file()
 
 
@@ -59,8 +60,8 @@ def test_train_and_evaluate_by_name_from_any_folder(tmp_path):
         (["evaluate", "--help"], 0, "--checkpoint"),
     ],
 )
-def test_mistakes_end_as_in_main(arguments, status, message, tmp_path):
-    done = molphenix(*arguments, cwd=tmp_path)
+def test_mistakes_end_as_in_main(arguments, status, message, cache, tmp_path):
+    done = molphenix(cache, *arguments, cwd=tmp_path)
     assert done.returncode == status
     assert message in " ".join(done.stdout.split())
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stdout

@@ -14,7 +14,7 @@ from molphenix_jax.models import CONCENTRATIONS
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
-from tests import tiny
+from tests import pictures, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,12 @@ FIELDS = {
     *("chance_1pct", "chance_5pct"),
 }
 MODELS = {"molphenix", "knn", "ridge", "physchem", "chance", "oracle"}
-FEW_STEPS = {"train__steps": 3, "train__warmup_steps": 1, "train__validate_every": 3}
+FEW_STEPS = {
+    "train__steps": 3,
+    "train__warmup_steps": 1,
+    "train__validate_every": 3,
+    "model__phenomics__n_blocks": 0,
+}
 
 
 def record(workdir: pathlib.Path) -> dict:
@@ -60,7 +65,8 @@ def whole(cache, tmp_path_factory):
         train__steps=2,
         train__warmup_steps=1,
     )
-    tiny.train_here(config, folder / "run")
+    with pictures.drawn():
+        tiny.train_here(config, folder / "run")
     return folder / "run", config
 
 

@@ -124,8 +124,8 @@ def test_runs_that_start_on_the_same_new_screen_end_with_equal_bytes(repetition,
     processes = []
     for run in runs:
         command = tiny.command(run, cache, data__cache=str(new), train__steps=2)
-        # The second anew, for another seed of Python's hashes.
-        processes.append(tiny.start(command, cache, anew=bool(processes)))
+        # Anew, for another seed of Python's hashes, and for pictures.
+        processes.append(tiny.start(command, cache, anew=True))
         time.sleep(random.Random(repetition).uniform(0, 2))
     for process in processes:
         finish(process)

@@ -30,7 +30,7 @@ FIELDS = {
     "model.phenomics.components": 16,
     "model.phenomics.n_blocks": 1,
     "model.molecules.width": 16,
-    "model.molecules.n_blocks": 1,
+    "model.molecules.n_blocks": 0,
     "model.molecules.components": 16,
     "model.dim": 8,
     "train.steps": 4,

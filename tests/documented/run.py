@@ -352,13 +352,6 @@ def _check_installs(words: list[str]) -> None:
         assert word in ("-e", ".") or word in known, f"pip install {word}"
 
 
-def without_pictures(monkeypatch) -> None:
-    """Drawing takes long, and is tested elsewhere."""
-    monkeypatch.setattr(
-        "matplotlib.figure.Figure.savefig", lambda self, file, **_: pathlib.Path(file).touch()
-    )
-
-
 def lay_out(folder: pathlib.Path, files: pathlib.Path) -> None:
     """The repository's configs and the files of `files.write`, for one reader."""
     folder.mkdir()

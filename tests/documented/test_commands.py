@@ -54,7 +54,6 @@ def folder(written, cache, tmp_path, monkeypatch):
     run.lay_out(tmp_path / "reader", written)
     monkeypatch.chdir(tmp_path / "reader")
     monkeypatch.setenv("MOLPHENIX_CACHE", str(cache / "screens"))
-    run.without_pictures(monkeypatch)
     yield
     plugins.unload()
 

@@ -19,14 +19,15 @@ CASES = {
     "s2l-mixture-0": ("s2l", {"form": "mixture", "threshold": 0.0}),
 }
 FIRST = [("dense", "s2l-mixture-0"), ("eager", "s2l-mixture-0")]  # where it was wrong
-# Compiling dominates: half precision, and eager, for what differs in kind; the rest in `make soak`.
+# Compiling dominates: half precision, eager, and the ring of one device, which streams as chunks
+# do, for what differs in kind; the rest in `make soak`.
 KINDS = ("clip", "cloome", "s2l", "s2l-mixture-0")
 
 
 def marked(execution, case, dtype):
     if (execution, case) in FIRST and dtype == jnp.float32:
         return pytest.param(execution, case, dtype)
-    often = case in KINDS or (execution != "eager" and dtype == jnp.float32)
+    often = case in KINDS or (execution in ("dense", "chunked") and dtype == jnp.float32)
     return pytest.param(
         execution, case, dtype, marks=pytest.mark.slow if often else pytest.mark.soak
     )

@@ -30,12 +30,14 @@ def fields(**changes):
 def walk(t, *, steps, gradient=1.0):
     """Sizes of the updates of the bias, whose gradient never changes."""
     tx = make_optimizer(t, PARAMS)
-    state, params, sizes = tx.init(PARAMS), PARAMS, []
-    for _ in range(steps):
+
+    def update(carry, _):
+        params, state = carry
         updates, state = tx.update(jax.tree.map(lambda p: p * 0 + gradient, params), state, params)
-        params = optax.apply_updates(params, updates)
-        sizes.append(float(-updates["bias"]))
-    return np.asarray(sizes)
+        return (optax.apply_updates(params, updates), state), -updates["bias"]
+
+    walked = jax.jit(lambda: jax.lax.scan(update, (PARAMS, tx.init(PARAMS)), length=steps)[1])
+    return np.asarray(walked())
 
 
 @pytest.mark.parametrize("max_norm", [0.1, 1e4])

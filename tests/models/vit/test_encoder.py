@@ -133,8 +133,12 @@ def test_positions_of_a_slice_change_the_embedding_of_other_sizes_alone():
     config = EncoderConfig(16, 1, 2, 64)
     for side in (256, 128):
         x = jnp.asarray(np.random.default_rng(0).integers(0, 255, (1, 2, side, side)), jnp.uint8)
-        params = Encoder(config).init(jax.random.key(0), x)
-        ours, theirs = (embed_images(config, params, x, positions=p) for p in ("computed", "slice"))
+        params = jax.jit(Encoder(config).init)(jax.random.key(0), x)
+        embeds = (
+            jax.jit(functools.partial(embed_images, config, positions=p))
+            for p in ("computed", "slice")
+        )
+        ours, theirs = (embed(params, x) for embed in embeds)
         assert np.allclose(ours, theirs, atol=1e-6) == (side == 256)
 
 

@@ -23,6 +23,7 @@ ENCODER = {
     "model__encoder__depth": 1,
     "model__encoder__out_width": 16,
     "model__encoder__expansion": 2,
+    "model__encoder__positional": ("rwse",),
 }
 
 
@@ -61,7 +62,8 @@ def test_the_contrastive_loss_trains_the_encoder(cache, tmp_path, monkeypatch):
 def test_it_starts_from_a_pretrained_run(cache, tmp_path):
     labels = tiny_labels.table(tmp_path / "labels.parquet", with_atoms=False)
     pretrained = tmp_path / "pretrained"
-    tiny.train_here(tiny_labels.config(labels, cache / "graphs"), pretrained)
+    fields = {"model__encoder__positional": ENCODER["model__encoder__positional"]}
+    tiny.train_here(tiny_labels.config(labels, cache / "graphs", **fields), pretrained)
     assert encoder_fields_of(str(pretrained)).width == 16
     config = tiny.config(cache, **ENCODER, molecules__pretrained=str(pretrained))
     before, after = first_and_last(config, tmp_path / "run")
@@ -93,8 +95,7 @@ def test_it_starts_from_a_pretrained_run(cache, tmp_path):
 def test_two_devices_embed_a_batch_as_one_does(cache, tmp_path):
     outs = []
     for devices in (1, 2):
-        fields = {**ENCODER, "model__encoder__positional": ("rwse",)}
-        config = tiny.config(cache, **fields, train__devices=devices)
+        config = tiny.config(cache, **ENCODER, train__devices=devices)
         task, _ = tiny.make(config, tmp_path / str(devices))
         run = task.run(0, tmp_path / str(devices))
         params, batch = jax.jit(run.init)(jax.random.key(0)), run.batch(0)
@@ -103,8 +104,7 @@ def test_two_devices_embed_a_batch_as_one_does(cache, tmp_path):
 
 
 def test_a_molecule_at_many_doses_is_encoded_once(cache, tmp_path):
-    fields = {**ENCODER, "model__encoder__positional": ("rwse",), "train__batch_size": 100_000}
-    task, _ = tiny.make(tiny.config(cache, **fields), tmp_path)
+    task, _ = tiny.make(tiny.config(cache, **ENCODER, train__batch_size=100_000), tmp_path)
     run = task.run(0, tmp_path)
     batch, params = run.batch(0), jax.jit(run.init)(jax.random.key(0))
     molecule = run.screen.molecule[batch.pairs.perturbation]

@@ -63,8 +63,6 @@ def test_while_workers_featurise(number, cache, tmp_path):
         cache,
         data__cache=str(tmp_path / "cache"),
         data__simulated__n_molecules=2_500,
-        data__simulated__n_experiments=1,
-        data__simulated__n_features=8,
         data__n_null=2_000,
     )
     ended = stop(command, tiny.environment(cache), number=number, when="^featurising", wait_s=1)

@@ -102,6 +102,7 @@ def test_they_are_read_as_a_reader_would(body, words):
 TRAIN = f"{collect.TRAIN} --workdir=runs/x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "end"),
     [

@@ -18,6 +18,7 @@ def images(n: int, size: int = 16, channels: int = 3) -> jax.Array:
     return jax.random.normal(jax.random.key(1), (n, channels, size, size))
 
 
+@pytest.mark.slow
 def test_an_embedding_does_not_depend_on_its_neighbours():
     x = images(4)
     model: Any = ResNet(TINY)
@@ -38,6 +39,7 @@ def test_sizes_are_those_of_the_named_networks(name, millions):
     assert count_parameters(shape) / 1e6 == pytest.approx(millions, abs=0.015)
 
 
+@pytest.mark.slow
 def test_the_model_embeds_images_to_unit_vectors():
     tower = TowerConfig(8, 1)
     model: Any = ImageMolPhenix(phenomics=tower, molecules=tower, dim=5, images=TINY)

@@ -195,6 +195,7 @@ def contend(path: pathlib.Path, rounds: int, go) -> None:
             os.unlink(path / "inside")
 
 
+@pytest.mark.slow
 def test_no_two_are_inside_also_when_all_find_a_dead_lock(tmp_path, monkeypatch):
     (tmp_path / "count").write_text("0")
     go = SPAWN.Event()

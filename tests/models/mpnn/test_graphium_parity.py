@@ -72,6 +72,7 @@ class Weights:
         }
 
 
+@pytest.mark.slow
 def test_message_passing_is_graphiums_mpnnpluspyg(golden):
     x, t = inputs(golden)
     weights = Weights(golden, "mpnn")

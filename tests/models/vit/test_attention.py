@@ -23,6 +23,7 @@ def operands():
     return [2.0 * jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("bfloat16", 3e-2)])
 def test_output_and_gradients_equal_those_of_jax(operands, dtype, tolerance):
     *qkv, g = (a.astype(dtype) for a in operands)

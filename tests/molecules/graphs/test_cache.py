@@ -114,6 +114,7 @@ prepare_graphs(shipped_smiles()[:1500], cache=sys.argv[1], shard_size=100)
 """
 
 
+@pytest.mark.slow
 def test_a_kill_costs_no_finished_shard(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)])
     try:

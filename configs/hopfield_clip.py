@@ -6,7 +6,8 @@
 
 Takes the arguments wells, molecules, size, encoder and pretrained as `configs/s2l.py` explains
 them, and has the same model, data and schedule: runs that differ in the config file alone compare
-the losses. Expect the table of `configs/s2l.py`, in about its time and memory.
+the losses. Expect the table of `configs/s2l.py`; it took 65 s of one CPU core and 1.6 GiB of memory
+on the built-in screen once that was prepared (size=small).
 """
 
 from molphenix_jax.tasks.align.config import config_from_arg

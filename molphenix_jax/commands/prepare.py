@@ -151,7 +151,7 @@ def _dry_run(arguments: argparse.Namespace, config) -> int:
     from molphenix_jax.simulated.screen import simulate_wells
     from molphenix_jax.storage import temporary_folder
     from molphenix_jax.tables.columns import WellsError
-    from molphenix_jax.wells.source import Sources
+    from molphenix_jax.wells.sources import Sources
 
     if arguments.layout == SIMULATED:
         if arguments.out and arguments.out.exists():
@@ -175,7 +175,7 @@ def _dry_run(arguments: argparse.Namespace, config) -> int:
 def _sources(arguments: argparse.Namespace):
     from molphenix_jax.tables.columns import WellsError
     from molphenix_jax.wells.layouts import LAYOUTS
-    from molphenix_jax.wells.source import Sources
+    from molphenix_jax.wells.sources import Sources
 
     if arguments.layout not in LAYOUTS:
         raise WellsError(

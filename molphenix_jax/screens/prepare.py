@@ -28,7 +28,7 @@ from molphenix_jax.screens.versions import (
 from molphenix_jax.simulated.screen import SimulationConfig, simulate_wells
 from molphenix_jax.storage import digest_file, digest_json, make_folder_once
 from molphenix_jax.tables.columns import WellsError
-from molphenix_jax.wells.source import Sources
+from molphenix_jax.wells.sources import Sources
 
 __all__ = [
     "PrepareConfig",
@@ -62,8 +62,9 @@ def prepare(
     """Prepares wells, or opens the result of an earlier call with the same inputs.
 
     Args:
-        path: Wells table, Parquet or CSV; several files as `Sources`; or the folder of a screen
-            that is prepared already, which keeps the parameters that it was prepared with.
+        path: Wells table, Parquet or CSV; several files as `Sources`, or by commas (see
+            `Sources.of`); or the folder of a screen that is prepared already, which keeps the
+            parameters that it was prepared with.
         config: Parameters.
         cache: Folder of prepared screens.
         name: Short name of the screen; empty takes the file's.
@@ -84,7 +85,7 @@ def prepare(
     """
     if isinstance(path, str | pathlib.Path) and (pathlib.Path(path) / HEADER).is_file():
         return _open_prepared(pathlib.Path(path), config, reference, say)
-    sources = Sources.of(path)
+    sources = Sources.of(path, config.columns)
     name = name or sources.tables[0].stem
     provenance = _provenance(sources, config, truth_path, reference)
     if reference:

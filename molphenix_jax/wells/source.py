@@ -6,7 +6,6 @@ that both have.
 """
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
@@ -55,46 +54,9 @@ from molphenix_jax.wells.features.choice import Features, find_features, why_no_
 from molphenix_jax.wells.features.plan import FeaturePlan, plan_features
 from molphenix_jax.wells.ingest import Ingest, stacked
 from molphenix_jax.wells.layouts import LAYOUTS, Layout
+from molphenix_jax.wells.sources import Sources
 
 FEATURE = "feature"  # the role of a column that profiles are made of
-
-
-@dataclasses.dataclass(frozen=True)
-class Sources:
-    """The files of one screen.
-
-    Attributes:
-        tables: wells tables, or their metadata.
-        embeddings: files that hold the embeddings of these wells; none if the tables do.
-        join: tables to put beside the metadata, one after the other.
-        layout: a key of `LAYOUTS`.
-    """
-
-    tables: tuple[pathlib.Path, ...]
-    embeddings: tuple[pathlib.Path, ...] = ()
-    join: tuple[pathlib.Path, ...] = ()
-    layout: str = "wells"
-
-    @classmethod
-    def of(cls, path: "str | os.PathLike[str] | Sources") -> "Sources":
-        """One table, or two as "metadata,embeddings"."""
-        if isinstance(path, Sources):
-            return path
-        name = os.fspath(path)
-        files = [pathlib.Path(name)]
-        if "," in name and not files[0].exists():
-            files = [pathlib.Path(part.strip()) for part in name.split(",")]
-        if len(files) > 2:
-            raise WellsError(f"{name}: give one table, or two as 'metadata,embeddings'")
-        return cls((files[0],), tuple(files[1:]))
-
-    @property
-    def files(self) -> tuple[pathlib.Path, ...]:
-        """All of them."""
-        return self.tables + self.embeddings + self.join
-
-    def __str__(self):
-        return ",".join(str(path) for path in self.tables + self.embeddings)
 
 
 @dataclasses.dataclass(frozen=True)

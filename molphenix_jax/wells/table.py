@@ -32,7 +32,8 @@ from molphenix_jax.wells.features.gaps import note_dropped, reject_gaps, varying
 from molphenix_jax.wells.features.plan import FeaturePlan
 from molphenix_jax.wells.granularity import gather_wells, row_codes, settle_names
 from molphenix_jax.wells.set_aside import set_aside
-from molphenix_jax.wells.source import RawWells, Sources, Unjoined, open_wells
+from molphenix_jax.wells.source import RawWells, Unjoined, open_wells
+from molphenix_jax.wells.sources import Sources
 
 __all__ = ["Wells", "WellsError", "read_wells", "scan_wells"]
 
@@ -93,7 +94,7 @@ def read_wells(
     """Reads a wells table into memory; arguments and errors are those of `scan_wells`."""
     with temporary_folder() as work:
         wells = scan_wells(
-            Sources.of(path),
+            Sources.of(path, columns),
             work,
             columns=columns,
             features=features,

@@ -53,7 +53,7 @@ from molphenix_jax.tables.files import open_file
 from molphenix_jax.tables.spool import Spool, SpooledRows
 from molphenix_jax.wells.conditions.columns import AUTO
 from molphenix_jax.wells.ingest import Ingest
-from molphenix_jax.wells.source import Sources
+from molphenix_jax.wells.sources import Sources
 from molphenix_jax.wells.table import Wells, scan_wells
 
 

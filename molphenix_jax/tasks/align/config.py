@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_collections
@@ -189,7 +189,13 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     return c
 
 
-def config_from_arg(arg: str | None, *, loss: str) -> Config:
+def config_from_arg(
+    arg: str | None,
+    *,
+    loss: str,
+    default: Callable[..., Config] = default_config,
+    more: Sequence[str] = (),
+) -> Config:
     """The config that a file in `configs/` stands for: the defaults with another loss.
 
     Args:
@@ -197,19 +203,26 @@ def config_from_arg(arg: str | None, *, loss: str) -> Config:
             `molecules`, `size`, `encoder` and `pretrained`, and with S2L also `preset` (see
             configs/s2l.py).
         loss: Name of the loss.
+        default: Makes the defaults.
+        more: Further arguments, texts that `default` takes.
 
     Raises:
         ConfigError: An argument that is unknown, of the wrong type or none of its choices.
         PretrainedError: The pretrained run cannot be read.
     """
-    presets = {"preset": ""} if loss == "s2l" else {}
-    args = parse_arg(
-        arg, wells=(), molecules=(), size="small", encoder="none", pretrained="", **presets
+    texts = dict.fromkeys(
+        ("encoder", "pretrained", *more, *(["preset"] if loss == "s2l" else [])), ""
     )
-    encoder = "mpnn" if args.pretrained else args.encoder
-    config = default_config(wells=",".join(args.wells), size=args.size, encoder=encoder)
+    args = parse_arg(arg, wells=(), molecules=(), size="small", **texts)
+    encoder = args.encoder or ("mpnn" if args.pretrained else "none")
+    config = default(
+        wells=",".join(args.wells),
+        size=args.size,
+        encoder=encoder,
+        **{name: args[name] for name in more},
+    )
     config.loss.name = loss
-    take_molecules(config, args.molecules)
+    _take_molecules(config, args.molecules)
     if args.pretrained:
         config.molecules.pretrained = args.pretrained
         config.model.encoder.update(encoder_fields_of(args.pretrained))
@@ -220,7 +233,7 @@ def config_from_arg(arg: str | None, *, loss: str) -> Config:
     return config
 
 
-def take_molecules(config: Config, names: Sequence[str]) -> None:
+def _take_molecules(config: Config, names: Sequence[str]) -> None:
     """Puts the argument `molecules` into the fields: blocks, and embeddings as name=FILE.
 
     Raises:

@@ -10,7 +10,7 @@ from molphenix_jax.images.files import MAX_IMAGE_MIB
 from molphenix_jax.models.resnet import RESNETS
 from molphenix_jax.phenomics import STANDARDISE
 from molphenix_jax.runtime.checks import Checks
-from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
+from molphenix_jax.runtime.config import Config, ConfigError, chosen
 from molphenix_jax.runtime.mesh import PLACEMENTS
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.screens.prepare import cache_folder
@@ -44,18 +44,31 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def default_config(*, wells: str = "", size: str = "small") -> Config:
+def default_config(
+    *,
+    wells: str = "",
+    size: str = "small",
+    encoder: str = "none",
+    layout: str = "",
+    images: str = "",
+    index: str = "",
+) -> Config:
     """The config of an image run.
 
     Args:
         wells: Wells table of the imaged wells, e.g. of `molphenix embed-images`.
         size: A key of `SIZES`.
+        encoder: Of molecules, see `align`.
+        layout: How images lie; empty takes gallery, or the built-in ones where a tiny run has no
+            files.
+        images: Folder, shard or .npz.
+        index: Table that lists the images.
 
     Raises:
-        ConfigError: An unknown size.
+        ConfigError: An unknown size, encoder or layout.
     """
     preset = SIZES[chosen("size", size, SIZES)]
-    c = align_config.default_config(wells=wells, size=size)
+    c = align_config.default_config(wells=wells, size=size, encoder=encoder)
     c.task = "align_images"
     c.loss.name = "cloome"
     c.data.averaging = "single"
@@ -72,9 +85,11 @@ def default_config(*, wells: str = "", size: str = "small") -> Config:
 
     c.images = i = ml_collections.ConfigDict()
     # As molphenix embed-images --layout, or simulated: the tiny built-in screen and its images.
-    i.layout = "gallery"
-    i.path = ""  # folder, shard or .npz
-    i.index = ""  # table that lists the images, where the layout has one
+    built_in = size == "tiny" and not (wells or images or index)
+    layout = layout or (SIMULATED if built_in else "gallery")
+    i.layout = chosen("layout", layout, (*LAYOUTS, SIMULATED))
+    i.path = images  # folder, shard or .npz
+    i.index = index  # table that lists the images, where the layout has one
     i.channels = ""  # comma-separated; empty takes all
     i.time_point = ""  # where fields have several, as --time-point; empty takes the first
     i.plane = ""  # focal plane, likewise
@@ -93,14 +108,9 @@ def config_from_arg(arg: str | None) -> Config:
     Raises:
         ConfigError: An argument that is unknown, of the wrong type or none of its choices.
     """
-    args = parse_arg(arg, wells=(), molecules=(), layout="", images="", index="", size="small")
-    config = default_config(wells=",".join(args.wells), size=args.size)
-    align_config.take_molecules(config, args.molecules)
-    built_in = args.size == "tiny" and not (args.wells or args.images or args.index)
-    layout = args.layout or (SIMULATED if built_in else "gallery")
-    chosen("layout", layout, (*LAYOUTS, SIMULATED))
-    config.images.update(layout=layout, path=args.images, index=args.index)
-    return config
+    return align_config.config_from_arg(
+        arg, loss="cloome", default=default_config, more=("layout", "images", "index")
+    )
 
 
 def check(checks: Checks) -> None:

@@ -91,7 +91,8 @@ _DESCRIPTIVE = {
     NAME: re.compile(
         r"(.*_)?(id|ids|uid|uuid|guid|barcode|cid|sid|accession|cas|seed)"
         rf"|((.*_)?({_THING})_?(no|nr|num|number|index|idx|code|label|key))|{_THING}"
-        r"|number_of_(analyzed|analysed)_fields|passage|(chembl|pubchem).*"
+        r"|number_of_(analyzed|analysed)_fields|passage|(chembl|pubchem).*|lot|fold|split|source"
+        r"|cluster|table_?number|(library|source|compound)_?plate|(target|moa)_?idx"
     ),
     # pycytominer and JUMP hold counts as metadata; they tell how toxic a compound is.
     CELLS: re.compile(
@@ -104,6 +105,7 @@ _DESCRIPTIVE = {
         r"(_?(h|hr|hrs|hours?|min|s|sec|d|days?))?|date|datetime|timestamp|temperature|humidity"
         r"|((transfer|dispensed?|well|final|source|sample|dmso|backfill|total|compound)_?)?"
         r"(volume|vol)(_(in_)?([nu]l|ml|l))?|pert_time"
+        r"|(scan|acquisition|imaging|plating|seeding|fixation)_?(order|time|timestamp|date|day)"
     ),
     KNOWN: re.compile(
         r"mol(ecular)?_?(w(eigh)?t|mass)|mw|exact_?mass|[cx]?_?log_?p|tpsa|hb[ad]|purity"
@@ -111,7 +113,7 @@ _DESCRIPTIVE = {
     ),
     RESULT: re.compile(
         r"mahalanobis|induction|dist_dmso|cluster_sim|p_?(val(ue)?|dmso)|q_?val(ue)?|map|viability"
-        r"|toxic(ity)?|active|activity|fdr|z_?prime|ssmd"
+        r"|toxic(ity)?|active|activity|(hit|phenotypic)_?(score|activity)|grit|m_ap|fdr|z_?prime|ssmd"
     ),
 }
 _IMAGE_NAME = re.compile(r"(?i)(file|path)_?name|(^|_)url(_|$)|image_?(file|path)|img_?path")

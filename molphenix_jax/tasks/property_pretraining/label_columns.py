@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.tables.columns import short
+from molphenix_jax.tables.dose_names import dose_name
 from molphenix_jax.tables.missing import MISSING
 from molphenix_jax.tables.numbers import Style, numbers_of, sample, style_of
 from molphenix_jax.wells.controls.words import truth_of
@@ -98,11 +99,13 @@ class ColumnNotes:
 
 def why_no_label(name: str, values: Float[np.ndarray, "n"]) -> str | None:
     """What speaks against a column of numbers: it numbers rows or folds, names or doses samples."""
-    why = why_no_feature(name)
-    if why in (ROWS, NAME, DOSES, METADATA) and not _TASK.fullmatch(name):
-        return why
     if _SPLIT.fullmatch(name):
         return SPLITS
+    why, dose = why_no_feature(name), dose_name(name)
+    if dose and dose.kind == "doubt" and dose.unit and not dose.stem and "only" not in dose.doubt:
+        why = None  # solubility_uM: a quantity in a molar unit may well be a label
+    if why in (ROWS, NAME, DOSES, METADATA) and not _TASK.fullmatch(name):
+        return why
     return ROWS if counts_up(values) else None
 
 

@@ -6,6 +6,7 @@ import pytest
 from rdkit import Chem
 
 from molphenix_jax.errors import InputError
+from molphenix_jax.tasks.property_pretraining import label_columns
 from molphenix_jax.tasks.property_pretraining.labels import (
     LabelsError,
     computed_labels,
@@ -307,3 +308,11 @@ def test_other_names_are_labels(tmp_path, name):
     pd.DataFrame({"smiles": SMILES, name: [0.5, 2.5, 1, 0]}).to_csv(path, index=False)
     (group,) = read_labels([str(path)]).groups
     assert group.columns == (name,)
+
+
+def test_a_quantity_in_a_molar_unit_may_be_a_label():
+    values = np.array([1.0, 5.0, 2.0])
+    for name in ("solubility_uM", "caco2_nM", "hit_score"):
+        assert label_columns.why_no_label(name, values) is None
+    for name in ("dose_uM", "uM", "fold", "lot"):
+        assert label_columns.why_no_label(name, values)

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 from molphenix_jax.parts import register
 
 if TYPE_CHECKING:
-    from molphenix_jax.retrieval import Model, load
+    from molphenix_jax.retrieval import Model, load, rank
 
     __version__: str
 
-__all__ = ["Model", "__version__", "load", "register"]
+__all__ = ["Model", "__version__", "load", "rank", "register"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
         import importlib.metadata
 
         return importlib.metadata.version("molphenix-jax")
-    if name in ("Model", "load"):
+    if name in ("Model", "load", "rank"):
         from molphenix_jax import retrieval
 
         return getattr(retrieval, name)

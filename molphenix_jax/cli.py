@@ -26,6 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
         export,
         index,
         prepare,
+        rank,
         refit,
         train,
     )
@@ -41,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
         compare,
         export,
         index,
+        rank,
         embed,
         embed_images,
         convert_openphenom,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import glob
 import pathlib
 
 from molphenix_jax.commands.arguments import need_other_output, positive
+from molphenix_jax.commands.reading import add_reading, named, need_columns, sources_of
 
 SIMULATED = "simulated"
 _EPILOG = """
@@ -38,26 +38,9 @@ def add_parser(commands) -> None:
         action="store_true",
         help="show each column's role, controls, conditions and counts, and write nothing",
     )
-    add("--layout", default="wells", help="wells, rxrx3_core, bray2017, pycytominer or simulated")
-    add("--embeddings", nargs="+", default=[], metavar="FILE", help="embeddings of these wells")
-    add("--join", nargs="+", default=[], metavar="FILE", help="tables to put beside the metadata")
-    add("--columns", type=_named, default={}, metavar="OURS=THEIRS,…", help="names of columns")
-    add("--concentration-unit", default="", metavar="UNIT", help="of doses that name none: nM, …")
+    add_reading(add, layouts="wells, rxrx3_core, bray2017, pycytominer or simulated")
     add("--features", default="", metavar="REGEX", help="feature columns (default: by rule)")
     add("--correction", default="tvn", choices=("none", "centerscale", "pca_cs", "tvn"))
-    add("--group_by", default="auto", choices=("auto", "plate", "batch"))
-    add(
-        "--conditions",
-        default="auto",
-        metavar="COLUMN,…",
-        help="columns that part wells which are no replicates (default auto: time, cell line)",
-    )
-    add(
-        "--controls",
-        default="auto",
-        metavar="KIND,…|COLUMN=VALUE+…",
-        help="negative controls (default auto: DMSO where there are several kinds)",
-    )
     add("--clip", type=float, default=10.0, help="limit in control SDs, 0 for none (default 10)")
     add("--n_null", type=positive, default=5000, help="random groups of the p-values (5000)")
     add(
@@ -65,7 +48,7 @@ def add_parser(commands) -> None:
         default="morgan,maccs,rdkit,physchem",
         help="molecule features (default %(default)s; morgan_chiral tells stereoisomers apart)",
     )
-    add("--molecule_embeddings", type=_named, default={}, metavar="NAME=FILE,…")
+    add("--molecule_embeddings", type=named, default={}, metavar="NAME=FILE,…")
     add("--seed", type=int, default=0, help="of the p-values (default 0)")
     add("--reference", type=pathlib.Path, metavar="DIR", help="prepared screen to match")
     add(
@@ -74,7 +57,7 @@ def add_parser(commands) -> None:
         metavar="A=B,…",
         help="spread the work out by Beam: runner=… (pip install 'molphenix-jax[beam]')",
     )
-    add("--set", type=_named, default={}, metavar="FIELD=VALUE,…", help="of the simulated screen")
+    add("--set", type=named, default={}, metavar="FIELD=VALUE,…", help="of the simulated screen")
     parser.set_defaults(run=_run, usage_error=parser.error)
 
 
@@ -85,15 +68,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from molphenix_jax.screens.store import open_screen
     from molphenix_jax.stages import load_beam
     from molphenix_jax.storage import scratch_folder
-    from molphenix_jax.tables.columns import ALIASES, WellsError
+    from molphenix_jax.tables.columns import WellsError
 
     if not (arguments.out or arguments.dry_run):
         arguments.usage_error("--out is needed, or --dry-run")
     blocks = tuple(filter(None, arguments.blocks.split(",")))
     if unknown := [block for block in blocks if block not in FINGERPRINTS]:
         raise WellsError(f"--blocks: {unknown[0]!r} is none of {', '.join(FINGERPRINTS)}")
-    if unknown := [name for name in arguments.columns if name not in ALIASES]:
-        raise WellsError(f"--columns: {unknown[0]!r} is none of {', '.join(ALIASES)}")
+    need_columns(arguments.columns)
     config = data.PrepareConfig(
         columns=arguments.columns,
         features=arguments.features,
@@ -109,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> int:
         concentration_unit=arguments.concentration_unit,
     )
     if arguments.layout != SIMULATED:
-        sources = _sources(arguments)
+        sources = sources_of(arguments, more=(SIMULATED,))
         embedded = arguments.molecule_embeddings.values()
         need_other_output(arguments.out, *sources.files, *embedded, arguments.reference)
     if beam_options := [f"--{o}" for o in arguments.beam_pipeline_options.split(",") if o]:
@@ -129,7 +111,11 @@ def _run(arguments: argparse.Namespace) -> int:
             raise WellsError("--set belongs to --layout=simulated")
         reference = open_screen(arguments.reference) if arguments.reference else None
         screen = data.prepare(
-            _sources(arguments), config, cache=arguments.out.parent, reference=reference, **common
+            sources_of(arguments, more=(SIMULATED,)),
+            config,
+            cache=arguments.out.parent,
+            reference=reference,
+            **common,
         )
     for note in screen.notes:
         say(f"- {note}")
@@ -165,35 +151,11 @@ def _dry_run(arguments: argparse.Namespace, config) -> int:
             show(dry_run(sources, config, say=say))
         return 0
     reference = open_screen(arguments.reference) if arguments.reference else None
-    sources = _sources(arguments)
+    sources = sources_of(arguments, more=(SIMULATED,))
     show(dry_run(sources, config, reference=reference, say=say))
     if arguments.out:
         say(what_would_be_done(arguments.out, sources, config, reference=reference))
     return 0
-
-
-def _sources(arguments: argparse.Namespace):
-    from molphenix_jax.tables.columns import WellsError
-    from molphenix_jax.wells.layouts import LAYOUTS
-    from molphenix_jax.wells.sources import Sources
-
-    if arguments.layout not in LAYOUTS:
-        raise WellsError(
-            f"--layout={arguments.layout}: choose one of {', '.join([*LAYOUTS, SIMULATED])}"
-        )
-    files = [path for pattern in arguments.files for path in _matching(pattern)]
-    embeddings = [path for pattern in arguments.embeddings for path in _matching(pattern)]
-    if not embeddings and LAYOUTS[arguments.layout].embeddings_last:
-        if len(files) < 2:
-            raise WellsError(
-                f"--layout={arguments.layout} needs {LAYOUTS[arguments.layout].what}: give "
-                "metadata files first and the file of embeddings last"
-            )
-        files, embeddings = files[:-1], files[-1:]
-    if not files:
-        raise WellsError("give at least one wells table, or --layout=simulated")
-    join = [path for pattern in arguments.join for path in _matching(pattern)]
-    return Sources(tuple(files), tuple(embeddings), tuple(join), arguments.layout)
 
 
 def _simulation(fields: dict[str, str]):
@@ -218,17 +180,3 @@ def _simulation(fields: dict[str, str]):
         return SimulationConfig(**{**known, **changes})
     except ValueError as error:
         raise WellsError(f"--set: {error}") from error
-
-
-def _matching(pattern: str) -> list[pathlib.Path]:
-    """The files of a pattern in order; a name that is none is left for the reader to miss."""
-    found = sorted(glob.glob(pattern))
-    return [pathlib.Path(path) for path in found or [pattern]]
-
-
-def _named(text: str) -> dict[str, str]:
-    """The entries of `name=value,name=value`."""
-    entries = [part.partition("=") for part in text.split(",") if part]
-    if bad := [name for name, equals, _ in entries if not equals]:
-        raise argparse.ArgumentTypeError(f"{bad[0]!r} is not NAME=VALUE")
-    return {name.strip(): value.strip() for name, _, value in entries}

@@ -2,6 +2,7 @@
 
 from molphenix_jax.phenomics.activity import (
     ReplicateDraw,
+    activity_against_controls,
     consistency_of,
     draw_replicates,
     null_statistics,
@@ -50,6 +51,7 @@ __all__ = [
     "ReplicateDraw",
     "Rows",
     "RowsOnDisk",
+    "activity_against_controls",
     "aggregate",
     "block_mean",
     "complete_features",

@@ -220,6 +220,53 @@ def consistency_of(
     return statistic, p_value
 
 
+def activity_against_controls(
+    x: Float[np.ndarray, "n d"],
+    perturbation: Int[np.ndarray, "n"],
+    controls: Float[np.ndarray, "c d"],
+    *,
+    n_null: int,
+    seed: int,
+) -> Float[np.ndarray, "p"]:
+    """Tests whether replicates agree more than as many control wells do.
+
+    The statistic is that of `replicate_consistency`, its null over groups of control wells: a file
+    that is looked up may hold one perturbation alone. A single replicate is held against the
+    controls by its distance from their centre, the origin. Of more replicates than 32, or than half
+    of the controls, as many are taken at random.
+
+    Args:
+        x: corrected wells.
+        perturbation: id of each well's perturbation, 0 to p - 1.
+        controls: corrected control wells, two or more.
+        n_null: groups of controls for each number of replicates.
+        seed: of the groups and the subsets.
+
+    Returns:
+        The p-value of each perturbation, (1 + #{null >= statistic}) / (1 + n_null).
+    """
+    counts, rng = np.bincount(perturbation), np.random.default_rng(seed)
+    most = max(1, min(MAX_REPLICATES, len(controls) // 2))
+    used = np.minimum(counts, most)
+    groups = _distinct(len(controls), n_null, int(used.max(initial=1)), rng)
+    null = {r: np.sort(values) for r, values in _null_of(controls, groups, used).items()}
+    null[1] = np.sort(np.linalg.norm(controls.astype(np.float64), axis=1))
+    shuffled = rng.permutation(len(perturbation))
+    order = shuffled[np.argsort(perturbation[shuffled], kind="stable")]
+    starts = np.cumsum(counts) - counts
+    p_value = np.full(len(counts), np.nan)
+    for i in np.flatnonzero(used):
+        r, own = int(used[i]), x[order[starts[i] : starts[i] + used[i]]]
+        if r == 1:
+            statistic = np.linalg.norm(own.astype(np.float64))
+        else:
+            units = _units(own)[None]
+            statistic = _mean_cosine(units.sum(axis=1), _square_sum(units), r)[0]
+        above = len(null[r]) - np.searchsorted(null[r], statistic, side="left")
+        p_value[i] = (1 + above) / (1 + len(null[r]))
+    return p_value
+
+
 def _distinct(n: int, n_rows: int, size: int, rng: np.random.Generator) -> Int[np.ndarray, "m r"]:
     """Rows of `size` different numbers below n, uniformly."""
     if n <= 4 * size * size:  # collisions would be frequent: shuffle and cut

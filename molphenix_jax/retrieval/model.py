@@ -14,16 +14,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import ArrayLike
 
-from molphenix_jax.molecules import standardise
+from molphenix_jax.molecules import FINGERPRINTS, standardise
+from molphenix_jax.phenomics import NullProfiles
 from molphenix_jax.retrieval.molecules import Featurised, MoleculeFeatures
 from molphenix_jax.retrieval.profiles import Profiles
 from molphenix_jax.trained.alignment import Alignment, read_alignment
 from molphenix_jax.trained.folder import ModelError, ModelFolder, find_model, read_config
+from molphenix_jax.trained.held_out import HeldOut
 from molphenix_jax.trained.sides import ImageSide, PhenomicSide
 from molphenix_jax.wells.conditions.values import listed_levels
+
+# Why a model has none.
+NO_HELD_OUT = "the model keeps no held-out profiles: it learned from all molecules, or is of before"
 
 
 def load(path: str | pathlib.Path, *, fold: int | None = None) -> "Model":
@@ -224,7 +229,7 @@ class Model:
         Raises:
             ModelError: Other features, NaN, or controls that are missing or too few.
         """
-        side = self._profile_side()
+        side = self.need_profiles()
         if corrected:
             x = self._profiles.array(profiles, corrected=True)
         else:
@@ -262,8 +267,32 @@ class Model:
         Raises:
             ModelError: As `embed_profiles`.
         """
-        self._profile_side()
+        self.need_profiles()
         return self._profiles.correct(wells, controls, groups)
+
+    def correct_within(
+        self,
+        x: Float[np.ndarray, "n d"],
+        group: np.ndarray,
+        is_control: Bool[np.ndarray, " n"],
+        condition: Int[np.ndarray, " n"],
+    ) -> tuple[Float[np.ndarray, "n d"], tuple[str, ...]]:
+        """Checked wells of one file, of several conditions, corrected as an unseen screen is.
+
+        Args:
+            x: Raw features in the order of `feature_names`, all finite.
+            group: Plate or batch of each well, each condition apart.
+            is_control: Which are negative controls.
+            condition: Number of the condition of each.
+
+        Returns:
+            Corrected wells, and a sentence for each group without statistics of its own.
+
+        Raises:
+            ModelError: The model takes images.
+        """
+        self.need_profiles()
+        return self._profiles.within(x, group, is_control, condition)
 
     def embed_images(self, images: ArrayLike) -> Float[np.ndarray, "n e"]:
         """z_x of images of a model that was trained on such.
@@ -279,9 +308,39 @@ class Model:
     @property
     def width(self) -> int:
         """Length of an embedding."""
-        return self._trained.molecular.model.dim * self._trained.about["trained"]["members"]
+        return self._trained.molecular.model.dim * self.members
 
-    def _profile_side(self) -> PhenomicSide:
+    @property
+    def members(self) -> int:
+        """Models of the ensemble, whose unit vectors lie side by side in an embedding."""
+        return self._trained.about["trained"]["members"]
+
+    @property
+    def null(self) -> NullProfiles:
+        """`null_profiles` with the group and the condition of each."""
+        return self._trained.null
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """Perturbations that it has not learned from; None where `NO_HELD_OUT`."""
+        return self._trained.held_out
+
+    @property
+    def needs_controls(self) -> bool:
+        """Whether wells are corrected by controls."""
+        return self._trained.correction.method != "none"
+
+    @property
+    def needs_embeddings(self) -> bool:
+        """Whether molecules need embeddings that are not computed here."""
+        return any(name not in FINGERPRINTS for name in self._trained.molecular.blocks)
+
+    def need_profiles(self) -> PhenomicSide:
+        """The side of profiles.
+
+        Raises:
+            ModelError: The model takes images.
+        """
         if isinstance(self._trained.phenomic, ImageSide):
             raise ModelError(f"{self._folder.path} was trained on images: use embed_images")
         return self._trained.phenomic

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from molphenix_jax.trained.alignment import Alignment
 from molphenix_jax.trained.folder import ModelError
@@ -85,6 +85,20 @@ class Profiles:
                     "needed to correct it"
                 )
         return fitted.extend(all_wells, group.tolist(), own).apply(x, group[: len(x)].tolist())
+
+    def within(
+        self,
+        x: Float[np.ndarray, "n d"],
+        group: np.ndarray,
+        own: Bool[np.ndarray, " n"],
+        pool: Int[np.ndarray, " n"],
+    ) -> tuple[Float[np.ndarray, "n d"], tuple[str, ...]]:
+        """See `Model.correct_within`."""
+        fitted = self._trained.correction
+        if fitted.method == "none":
+            return x.astype(np.float32), ()
+        extended = fitted.extend(x, group.tolist(), own, pool=pool)
+        return extended.apply(x, group.tolist()), extended.notes
 
     def column(self, wells: Any, given: Any, n: int, argument: str) -> np.ndarray:
         """A value for each row: a column of the table by its name, or as it is given.

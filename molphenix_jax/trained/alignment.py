@@ -4,6 +4,7 @@ Beside what every model folder holds:
 
     correction.npz      the batch correction of the training screen
     null_profiles.npz   corrected profiles of its control wells, a sample where there are many
+    held_out.npz        profiles of perturbations that it has not learned from, a sample of many
     splits.csv          its molecules by InChIKey and SMILES, and which of them trained the model
 """
 
@@ -30,12 +31,14 @@ from molphenix_jax.trained.folder import (
     with_tuples,
     write_model,
 )
+from molphenix_jax.trained.held_out import HeldOut
 from molphenix_jax.trained.scaling import InputScaling
 from molphenix_jax.trained.sides import ImageSide, MoleculeSide, PhenomicSide
 from molphenix_jax.wells.conditions.values import Conditions
 
 KIND = "alignment"
 CORRECTION_FILE, NULL_FILE, SPLITS_FILE = "correction.npz", "null_profiles.npz", "splits.csv"
+HELD_OUT_FILE = "held_out.npz"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,6 +55,7 @@ class Alignment:
         null: Control wells of the training screen.
         splits: Columns inchikey, smiles, split (train, validation, unseen_molecules), condition.
         about: The rest: `screen` (provenance, how doses were read), `featuriser`, `trained`.
+        held_out: Of molecules that it has not learned from; None in folders of before.
     """
 
     params: Any
@@ -63,6 +67,7 @@ class Alignment:
     null: NullProfiles
     splits: pd.DataFrame
     about: Mapping[str, Any]
+    held_out: HeldOut | None = None
 
 
 def write_alignment(folder: pathlib.Path, model: Alignment, *, config: Mapping[str, Any]) -> None:
@@ -92,6 +97,8 @@ def write_alignment(folder: pathlib.Path, model: Alignment, *, config: Mapping[s
     def fill(private: pathlib.Path) -> None:
         model.correction.save(private / CORRECTION_FILE)
         model.null.save(private / NULL_FILE)
+        if model.held_out is not None:
+            model.held_out.save(private / HELD_OUT_FILE)
         write_csv(private / SPLITS_FILE, model.splits)
 
     write_model(folder, kind=KIND, about=about, arrays=arrays, config=config, fill=fill)
@@ -116,7 +123,7 @@ def _alignment(found: ModelFolder) -> Alignment:
     about, arrays = dict(found.about), found.arrays
     network = _module(about.pop("network"))
     dose, encoder = about.pop("dose"), about.pop("encoder")
-    blocks = about.pop("blocks")
+    blocks, held_out = about.pop("blocks"), found.path / HELD_OUT_FILE
     if dose["kind"] not in CONCENTRATIONS:
         raise ModelError(
             f"{found.path} encodes concentrations by {dose['kind']!r}, which is not registered: "
@@ -141,6 +148,7 @@ def _alignment(found: ModelFolder) -> Alignment:
         feature_names=tuple(about.pop("feature_names")),
         correction=Correction.load(found.path / CORRECTION_FILE),
         null=NullProfiles.load(found.path / NULL_FILE),
+        held_out=HeldOut.load(held_out) if held_out.exists() else None,
         splits=read_csv(found.path / SPLITS_FILE, dtype=str, keep_default_na=False),
         about=about,
     )

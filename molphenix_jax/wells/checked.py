@@ -25,6 +25,7 @@ class Treatments:
     batch: np.ndarray
     site: np.ndarray
     smiles: np.ndarray
+    name: np.ndarray  # "" unless wells need no molecule
     concentration_um: Float[np.ndarray, "n"]
     is_control: Bool[np.ndarray, "n"]
     condition: Int[np.ndarray, "n"]  # number of each row's condition
@@ -46,6 +47,7 @@ class Treatments:
                 "row": numbers,
                 **text,
                 "smiles": pd.Categorical(self.smiles[kept]),
+                "name": pd.Categorical(self.name[kept]),
                 "concentration_um": self.concentration_um[kept],
                 "is_control": self.is_control[kept],
                 "condition": self.condition[kept],

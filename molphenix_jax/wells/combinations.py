@@ -47,7 +47,7 @@ def reject_combinations(rows: CheckedRows) -> None:
             holds & alone,
             name,
             given,
-            f"the only compound of the well: put it into {rows.found['smiles']!r}",
+            f"the only compound of the well: put it into {rows.found.get('smiles', 'smiles')!r}",
         )
     for name in rows.raw.table.column_names:
         if normal(name) in COMPOUND_NAMES and name not in rows.found.values():

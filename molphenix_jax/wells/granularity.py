@@ -22,7 +22,7 @@ def row_codes(*columns: np.ndarray) -> np.ndarray:
     """One integer per row, equal where all columns are."""
     code = np.zeros(len(columns[0]), np.int64)
     for column in columns:
-        inner, unique = pd.factorize(column)
+        inner, unique = pd.factorize(column, use_na_sentinel=False)
         code = pd.factorize(code * len(unique) + inner)[0]
     return code
 
@@ -134,8 +134,9 @@ def _reject_contradictions(
     rows: CheckedRows, wells: Treatments, known: np.ndarray, place: np.ndarray
 ) -> None:
     """Rejects all rows of a well that was treated in several ways."""
-    smiles = np.where(wells.is_control, "", wells.smiles)[known]
-    treatment = row_codes(smiles, wells.concentration_um[known], wells.is_control[known])
+    control = wells.is_control[known]
+    smiles, name = (np.where(control, "", text[known]) for text in (wells.smiles, wells.name))
+    treatment = row_codes(smiles, name, wells.concentration_um[known], control)
     of_pairs = np.unique(np.stack([place, treatment]), axis=1)[0]
     twice = np.flatnonzero(np.bincount(of_pairs) > 1)
     if not len(twice):
@@ -159,7 +160,8 @@ def _reject_contradictions(
 def _treatment(wells: Treatments, i: int) -> str:
     if wells.is_control[i]:
         return "control"
-    return f"{wells.smiles[i]} at {wells.concentration_um[i]:g} µM"
+    what = " ".join(filter(None, (wells.name[i], wells.smiles[i])))
+    return f"{what} at {wells.concentration_um[i]:g} µM"
 
 
 def _reject_repeats(

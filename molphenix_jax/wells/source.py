@@ -54,6 +54,7 @@ from molphenix_jax.wells.features.choice import Features, find_features, why_no_
 from molphenix_jax.wells.features.plan import FeaturePlan, plan_features
 from molphenix_jax.wells.ingest import Ingest, stacked
 from molphenix_jax.wells.layouts import LAYOUTS, Layout
+from molphenix_jax.wells.names import name_column
 from molphenix_jax.wells.sources import Sources
 
 FEATURE = "feature"  # the role of a column that profiles are made of
@@ -100,6 +101,7 @@ class RawWells:
         layout: see `LAYOUTS`.
         unjoined: rows that a joined table lacks, join by join.
         parts: columns that number the cells or images of a well.
+        named: wells need no molecule (see `names`).
         notes: what was joined, averaged or left out.
     """
 
@@ -120,6 +122,7 @@ class RawWells:
     layout: Layout
     unjoined: tuple[Unjoined, ...]
     parts: tuple[str, ...]
+    named: bool
     notes: tuple[str, ...]
 
 
@@ -131,6 +134,7 @@ def open_wells(
     features: str,
     feature_names: Sequence[str],
     conditions: str = AUTO,
+    named_by: str = "",
     beam_options: Sequence[str] = (),
 ) -> RawWells:
     """Reads a screen: metadata into memory, embeddings into part files in `work`.
@@ -142,6 +146,7 @@ def open_wells(
         features: regular expression for feature columns; "" finds them.
         feature_names: exactly these features, for a screen that has to match another one.
         conditions: see `conditions.condition_columns`.
+        named_by: see `scan_wells`.
         beam_options: of the stage that reads.
 
     Raises:
@@ -183,7 +188,11 @@ def open_wells(
     found, column_notes = find_columns(path, names, columns)
     notes += column_notes
     told_by = condition_columns(path, names, found, conditions)
-    if "smiles" not in found:
+    if named_by:
+        named, more = name_column(path, names, found, named_by)
+        found |= {"name": named} if named else {}
+        notes += more
+    elif "smiles" not in found:
         raise WellsError(
             f"{path}: no SMILES column{near('smiles', names)}; "
             "name it with columns={'smiles': ...}"
@@ -256,6 +265,7 @@ def open_wells(
         layout=layout,
         unjoined=tuple(unjoined),
         parts=tuple(name for name in names if numbers_parts(name)),
+        named=bool(named_by),
         notes=tuple(notes),
     )
 

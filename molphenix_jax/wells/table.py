@@ -8,7 +8,7 @@ import dataclasses
 import os
 import pathlib
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,7 @@ import pyarrow as pa
 
 from molphenix_jax.phenomics import Rows, complete_features
 from molphenix_jax.storage import temporary_folder
-from molphenix_jax.tables import columns as names
-from molphenix_jax.tables.columns import WellsError
+from molphenix_jax.tables.columns import WellsError, gene_wells
 from molphenix_jax.tables.spool import SpooledRows
 from molphenix_jax.wells.checked import UNKNOWN, CheckedRows, Treatments
 from molphenix_jax.wells.combinations import reject_combinations
@@ -25,23 +24,28 @@ from molphenix_jax.wells.conditions.columns import AUTO, condition_groups
 from molphenix_jax.wells.conditions.reading import read_conditions
 from molphenix_jax.wells.conditions.values import Conditions
 from molphenix_jax.wells.controls.exclusions import reject_excluded
-from molphenix_jax.wells.controls.reading import find_controls, say_per_plate
-from molphenix_jax.wells.doses.grid import one_grid
+from molphenix_jax.wells.controls.reading import say_per_plate
 from molphenix_jax.wells.doses.reading import Doses, read_doses
 from molphenix_jax.wells.features.gaps import note_dropped, reject_gaps, varying
 from molphenix_jax.wells.features.plan import FeaturePlan
 from molphenix_jax.wells.granularity import gather_wells, row_codes, settle_names
 from molphenix_jax.wells.set_aside import set_aside
-from molphenix_jax.wells.source import RawWells, Unjoined, open_wells
+from molphenix_jax.wells.source import RawWells, open_wells
 from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.treatments import (
+    Checker,
+    lost_rows,
+    reject_concentrations,
+    reject_lost,
+    reject_smiles,
+    treatments,
+)
 
 __all__ = ["Wells", "WellsError", "read_wells", "scan_wells"]
 
 GROUP_CONTROLS = 8  # control wells that make a plate a correction group of its own
-_TEXT = ("plate", "well", "batch", "group", "smiles")
+_TEXT = ("plate", "well", "batch", "group", "smiles", "name")
 GROUP_COVERAGE = 0.9  # share of treated wells that must lie on such plates
-
-Checker = Callable[[Sequence[str]], Sequence[str | None]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,8 +55,8 @@ class Wells:
     Attributes:
         path: the files as given.
         table: one row per well: row (1-based data row in its file), plate, well, batch, smiles (as
-            given), concentration_um (µM, 0 for controls), is_control, condition (its number in
-            `conditions`), group (what it is corrected within).
+            given), name ("" unless wells need no molecule), concentration_um (µM, 0 for controls),
+            is_control, condition (its number in `conditions`), group (what it is corrected within).
         beside: what else the files say of these wells: file, compound, and the users' columns.
         embedding: features of these wells, all finite, [n, d]: an array, or rows on disk.
         feature_names: column of each feature; feature_0, feature_1, … for a list column.
@@ -90,6 +94,7 @@ def read_wells(
     feature_names: Sequence[str] = (),
     conditions: str = AUTO,
     controls: str = AUTO,
+    named_by: str = "",
 ) -> Wells:
     """Reads a wells table into memory; arguments and errors are those of `scan_wells`."""
     with temporary_folder() as work:
@@ -104,6 +109,7 @@ def read_wells(
             feature_names=feature_names,
             conditions=conditions,
             controls=controls,
+            named_by=named_by,
         )
         text = {name: wells.table[name].astype("str") for name in _TEXT}
         return dataclasses.replace(
@@ -125,6 +131,7 @@ def scan_wells(
     feature_names: Sequence[str] = (),
     conditions: str = AUTO,
     controls: str = AUTO,
+    named_by: str = "",
     beam_options: Sequence[str] = (),
 ) -> Wells:
     """Reads a wells table and checks every row; the embeddings stay on disk, in `work`.
@@ -173,6 +180,9 @@ def scan_wells(
             time and cell line, none switches that off (see `wells.conditions`).
         controls: which wells are negative controls: auto, kinds such as dmso,untreated, or
             COLUMN=VALUE+VALUE (see `wells.controls`).
+        named_by: for wells that need no molecule: auto or a column by whose names those without
+            SMILES go (`wells.names`). Neither SMILES nor dose is asked for then, unknown doses are
+            NaN, and wells of genes count. "": every treated well has a molecule.
         beam_options: pipeline options of Beam.
 
     Returns:
@@ -192,12 +202,13 @@ def scan_wells(
         features=features,
         feature_names=feature_names,
         conditions=conditions,
+        named_by=named_by,
         beam_options=beam_options,
     )
     notes = list(raw.notes)
     rows = CheckedRows(raw)
     rows.reject(raw.without_embedding != "", "embedding", "", raw.without_embedding)
-    if n_genes := rows.leave_out(names.gene_wells(raw.table)):
+    if not raw.named and (n_genes := rows.leave_out(gene_wells(raw.table))):
         notes.append(f"{n_genes} rows left out: gene perturbations have no molecule")
     doses = read_doses(
         raw.path,
@@ -205,21 +216,17 @@ def scan_wells(
         column=columns.get("concentration_um"),
         unit=concentration_unit,
         default_um=raw.layout.default_um,
+        needed=not raw.named,
     )
     if doses.column:
         rows.found = {**rows.found, "concentration_um": doses.column}
     reject_excluded(rows, notes)
     reject_combinations(rows)
-    lost = _lost(rows, doses)
-    wells = _treatments(rows, doses, controls, notes)
-    for join, at in lost:
-        mask = np.zeros(len(rows.kept), bool)
-        mask[join.rows[at]] = True
-        value, reason = (np.full(len(mask), "", object) for _ in range(2))
-        value[join.rows], reason[join.rows] = join.value, join.reason
-        rows.reject(mask & ~wells.is_control, join.column, value, reason)
-    _reject_smiles(rows, wells, check_smiles)
-    _reject_concentrations(rows, wells, doses, notes)
+    lost = lost_rows(rows, doses)
+    wells = treatments(rows, doses, controls, notes)
+    reject_lost(rows, wells, lost)
+    reject_smiles(rows, wells, check_smiles)
+    reject_concentrations(rows, wells, doses, notes)
     found = read_conditions(rows, wells, raw.conditions, conditions, notes)
     settle_names(wells, notes)
     _distinguish_plates(wells, notes)
@@ -278,76 +285,6 @@ def _roles(raw: RawWells, doses: Doses, labels: np.ndarray) -> dict[str, str]:
         dropped = "a feature that is dropped: see the notes"
         roles |= {name: dropped for name in raw.plan.names if name not in kept}
     return roles
-
-
-def _treatments(rows: CheckedRows, doses: Doses, controls: str, notes: list[str]) -> Treatments:
-    """What was done to each well, defaults filled in; still with the rows that later fail."""
-    text = {field: rows.text(field) for field in ("plate", "well", "batch", "site", "smiles")}
-    for field, default in (("plate", UNKNOWN), ("well", UNKNOWN), ("batch", "0")):
-        if field not in rows.found:
-            notes.append(f"no {field} column: {field} is {default!r} for every well")
-    if "batch" not in rows.found:
-        text["batch"][:] = "0"
-    notes += doses.notes
-    is_control = find_controls(rows, text["smiles"], doses, controls, notes)
-    dose = doses.um if doses.column else np.full(len(rows.kept), rows.raw.layout.default_um)
-    return Treatments(
-        **text,
-        concentration_um=np.where(is_control, 0.0, dose),
-        is_control=is_control,
-        condition=np.zeros(len(dose), np.int64),
-        group=text["plate"],
-    )
-
-
-def _lost(rows: CheckedRows, doses: Doses) -> list[tuple[Unjoined, np.ndarray]]:
-    """Rows that lack SMILES or dose since a joined table has no row for them, join by join.
-
-    Their doses get that reason, so that nobody takes them for untreated wells.
-    """
-    lost, smiles = [], rows.text("smiles")
-    for join in rows.raw.unjoined:
-        at = np.zeros(len(join.rows), bool)
-        if rows.found["smiles"] in join.brought:
-            at |= smiles[join.rows] == ""
-        if doses.column in join.brought:
-            at |= np.isnan(doses.um[join.rows])
-        doses.reason[join.rows[at]] = join.reason[at]
-        lost.append((join, np.flatnonzero(at)))
-    return lost
-
-
-def _reject_smiles(rows: CheckedRows, wells: Treatments, check_smiles: Checker | None) -> None:
-    treated = ~wells.is_control
-    rows.reject(treated & (wells.smiles == ""), "smiles", "", "no SMILES on a treated well")
-    if check_smiles is None:
-        return
-    codes, unique = pd.factorize(np.where(treated & rows.kept, wells.smiles, ""))
-    reasons = dict.fromkeys(unique)
-    asked = [smiles for smiles in unique.tolist() if smiles]
-    reasons.update(zip(asked, check_smiles(asked), strict=True))
-    reason = np.array([reasons[smiles] or "" for smiles in unique], object)[codes]
-    rows.reject(reason != "", "smiles", wells.smiles, reason)
-
-
-def _reject_concentrations(
-    rows: CheckedRows, wells: Treatments, doses: Doses, notes: list[str]
-) -> None:
-    field, given = "concentration_um", doses.given
-    treated, dose = ~wells.is_control, wells.concentration_um
-    rows.reject(treated & (doses.reason != ""), field, given, doses.reason)
-    rows.reject(treated & np.isnan(dose), field, given, "no concentration")
-    rows.reject(treated & np.isinf(dose), field, given, "concentration is infinite")
-    rows.reject(treated & (dose < 0), field, given, "concentration is negative")
-    rows.reject(treated & (dose == 0), field, given, "concentration is 0 on a treated well")
-    moved, off = rows.raw.layout.on_grid(dose)
-    rows.reject(treated & off, field, given, "concentration is not one of this screen's doses")
-    if n_moved := int((treated & rows.kept & (moved != dose)).sum()):
-        notes.append(f"{n_moved} wells were moved to the nearest of the screen's doses")
-    dose[treated] = moved[treated]
-    usable = treated & rows.kept
-    dose[usable], more = one_grid(dose[usable], row_codes(wells.smiles[usable]))
-    notes += more
 
 
 def _groups(

@@ -16,6 +16,7 @@ from tests import tiny
 from tests.documented import parts
 from tests.images import screens
 from tests.models.vit.test_openphenom import weights
+from tests.retrieval.ranking import made
 from tests.retrieval.test_inputs import alignment
 from tests.tasks.property_pretraining import tiny_labels
 from tests.wells import test_layouts as layouts
@@ -43,6 +44,7 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     embedded = np.random.default_rng(0).normal(size=(len(smiles), 4)).astype(np.float32)
     pd.DataFrame({"smiles": smiles, "embedding": list(embedded)}).to_parquet(folder / "emb.parquet")
     parts.write(folder)
+    _library(folder, list(_features(wells)))
     _rxrx3_core(folder)
     _bray2017(folder)
     _pycytominer(wells, folder / "profiles")
@@ -79,6 +81,14 @@ def _features(wells: pd.DataFrame) -> pd.DataFrame:
     values = np.stack(wells["embedding"].to_list())
     names = [f"Cells_Texture_{i}" for i in range(values.shape[1])]
     return pd.DataFrame(values, columns=names, index=wells.index)
+
+
+def _library(folder: pathlib.Path, features: list[str]) -> None:
+    """A model that takes the features of the wells, and a library that it has embedded."""
+    run, table = made.write_run(folder / "made", features=features), made.molecules(20)
+    (run / "model").rename(folder / "trained_model")
+    model = made.load(folder / "trained_model")
+    made.write_index(folder / "library_index", model, made.embedded(model, table), table)
 
 
 def _rxrx3_core(folder: pathlib.Path) -> None:

@@ -32,6 +32,13 @@ EVERY_OPTION = """
         --embeddings=mine=mine.parquet --smiles-column=smiles --id-column=name --workers=1 \\
         --shard=1/2 --out=indexes/shards
     molphenix index library.csv --model=model_before --concentrations=1 --export=Flat --out=ix
+    molphenix rank my_wells.parquet --index=library_index --model=trained_model --out=every \\
+        --top=3 --doses=all --diverse --substructure=C --filter='mw<900' --name=compound \\
+        --rank-inactive --no-chance --layout=wells --columns=smiles=SMI \\
+        --concentration-unit=µM --group_by=plate --conditions=none --controls=role=ctl
+    molphenix rank --wells my_wells.parquet --molecules=molecules.csv --model=trained_model \\
+        --smiles-column=smiles --concentrations=1,10 --out=profiles
+    molphenix rank --embeddings=x --combine=+a --query=FILE --join=b --told=x=1 --fold=0 --help
     molphenix train --help
     molphenix --version
 """

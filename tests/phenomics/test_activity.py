@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from molphenix_jax.phenomics import activity, replicate_consistency
+from molphenix_jax.phenomics import activity, activity_against_controls, replicate_consistency
 
 
 def _cosine(a, b):
@@ -159,3 +159,37 @@ def test_bad_input_is_named():
         replicate_consistency(x, np.array([0, 0, 1, -1]), n_null=10, seed=0)
     with pytest.raises(ValueError, match="n_null"):
         replicate_consistency(x, np.zeros(4, int), n_null=0, seed=0)
+
+
+def test_replicates_against_control_wells():
+    """Perturbations without effect have uniform p-values, those with one have small ones."""
+    rng = np.random.default_rng(0)
+    controls = rng.normal(size=(400, 12))
+    effect = np.zeros((300, 12))
+    effect[200:, 0] = 3
+    of_well = np.repeat(np.arange(300), 3)
+    x = effect[of_well] + rng.normal(size=(900, 12))
+    p_value = activity_against_controls(x, of_well, controls, n_null=1000, seed=0)
+    assert (p_value[200:] <= 0.05).mean() > 0.8
+    for level in (0.05, 0.2, 0.5):
+        assert (p_value[:200] <= level).mean() == pytest.approx(level, abs=0.07)
+    again = activity_against_controls(x, of_well, controls, n_null=1000, seed=0)
+    np.testing.assert_array_equal(p_value, again)
+
+
+def test_a_single_replicate_is_told_by_its_distance_from_the_controls():
+    controls = np.random.default_rng(0).normal(size=(99, 5))
+    x = np.stack([np.zeros(5), np.full(5, 9.0), controls[4]])
+    p_value = activity_against_controls(x, np.arange(3), controls, n_null=100, seed=0)
+    longer = (np.linalg.norm(controls, axis=1) >= np.linalg.norm(controls[4])).sum()
+    np.testing.assert_allclose(p_value, [1.0, 0.01, (1 + longer) / 100])
+
+
+def test_more_replicates_than_half_of_the_controls_are_tested_on_a_part():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 5)) + 4
+    few = activity_against_controls(
+        x, np.zeros(40, int), rng.normal(size=(6, 5)), n_null=99, seed=0
+    )
+    assert few.shape == (1,)
+    assert few[0] <= 0.05

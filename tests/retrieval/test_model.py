@@ -107,6 +107,30 @@ def test_it_tells_what_it_was_trained_on(whole, model):
     assert len(model.feature_names) == model.null_profiles.shape[1]
 
 
+def test_it_keeps_perturbations_that_it_has_not_learned_from(whole, model):
+    """The unseen molecules' profiles, as the run had them; a copy reads back; a damage is named."""
+    _, before, _ = whole
+    held = model.held_out
+    assert held is not None
+    assert set(held.smiles) == set(before["test"])
+    assert not model.has_trained_on(held.smiles).any()
+    known = zip(before["smiles"], before["dose"], strict=True)
+    place = {(smiles, f"{dose:.3g}"): i for i, (smiles, dose) in enumerate(known)}
+    rows = [place[s, f"{d:.3g}"] for s, d in zip(held.smiles, held.concentration_um, strict=True)]
+    np.testing.assert_array_equal(held.profile, before["profile"][rows])
+    assert (held.replicates > 0).all()
+    assert ((held.activity_p > 0) & (held.activity_p <= 1)).all()
+
+
+def test_a_model_of_before_these_were_kept_is_read(whole, tmp_path):
+    shutil.copytree(whole[0] / "model", tmp_path / "model")
+    about = json.loads((tmp_path / "model" / "model.json").read_text())
+    (tmp_path / "model" / "held_out.npz").unlink()
+    del about["files"]["held_out.npz"], about["digest"]
+    (tmp_path / "model" / "model.json").write_text(json.dumps(signed(about)))
+    assert molphenix_jax.load(tmp_path / "model").held_out is None
+
+
 def test_a_new_process_with_the_model_folder_alone(whole, cache, tmp_path):
     """Nothing but the folder, under another name; no screen, no cache, no config."""
     shutil.copytree(whole[0] / "model", tmp_path / "elsewhere")

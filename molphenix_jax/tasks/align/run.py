@@ -22,6 +22,7 @@ from molphenix_jax.screens.screen import Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.screens.ties import describe_ties, row_digests
 from molphenix_jax.tasks.align.config import loss_options
+from molphenix_jax.tasks.align.held_out import held_out_of
 from molphenix_jax.tasks.align.tables import (
     Feed,
     Pairs,
@@ -400,6 +401,7 @@ class AlignRun(Run):
             self.screen.archive.null,
             splits,
             about,
+            held_out_of(self.screen, self.split),
         )
 
     def _rows_of(self, screen: Screen) -> Callable[[Int[np.ndarray, " k"]], MoleculeRows]:

@@ -185,7 +185,7 @@ class ImageAlignRun(AlignRun):
         images = {name: i[name] for name in ("core", "downsample", "standardise", "channels")}
         images["shape"] = list(self.stack.shape[1:])
         found = super().trained(params, splits=splits, about={**about, "images": images})
-        return dataclasses.replace(found, phenomic=self.image_side)
+        return dataclasses.replace(found, phenomic=self.image_side, held_out=None)
 
     def embed_queries(
         self,

@@ -112,7 +112,7 @@ def find_controls(
     label = np.full(len(smiles), "the structure of DMSO", object)
     found.add(is_dmso & ~asked, structure, is_dmso, label)
     found.add((found.kind == CONTROL) & (structure != ""), structure, structure != "", label)
-    if doses.column and not by_column:
+    if doses.column and not by_column and not rows.raw.named:
         # An empty SMILES alone says nothing.
         bare = (
             translated(smiles, lambda text: text.casefold() in NOTHING, bool)
@@ -172,7 +172,7 @@ def _ask_words(rows: CheckedRows, found: _Evidence, decided: Bool[np.ndarray, "n
     by_normal = {normal(name): name for name in reversed(rows.raw.table.column_names)}
     columns = [by_normal[plain] for plain in (*ROLES, *COMPOUND_NAMES) if plain in by_normal]
     # Some write DMSO where a structure belongs.
-    for name in (*columns, rows.found["smiles"]):
+    for name in (*columns, *filter(None, [rows.found.get("smiles")])):
         if name == rows.found.get("is_control"):
             continue
         given = as_text(rows.raw.table.column(name))

@@ -94,6 +94,7 @@ def read_doses(
     column: str | None = None,
     unit: str = "",
     default_um: float = 10.0,
+    needed: bool = True,
 ) -> Doses:
     """Reads the concentrations of all rows.
 
@@ -104,6 +105,8 @@ def read_doses(
         unit: of numbers whose cell names none, in place of what the column's name and a unit column
             say; "" asks these.
         default_um: concentration in µM where the table has no column.
+        needed: whether doses have to be told; else a column of them without any number, or doses
+            in names, are no mistake.
 
     Raises:
         WellsError: a column looks like a dose and is none that can be read; columns disagree; the
@@ -133,9 +136,10 @@ def read_doses(
     if not read:
         if doubted:
             raise WellsError(doubtful(path, table, doubted[0], names[doubted[0]]))
-        if worded:
-            raise WellsError(without_numbers(path, table, worded[0], default_um))
-        refuse_doses_in_names(path, table, default_um)
+        if needed:
+            if worded:
+                raise WellsError(without_numbers(path, table, worded[0], default_um))
+            refuse_doses_in_names(path, table, default_um)
         return _default(table.num_rows, default_um, "no column is one")
     read.sort(key=_Column.order)
     return _result(read, [*doubted, *worded], path)

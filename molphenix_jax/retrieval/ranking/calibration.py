@@ -1,0 +1,187 @@
+"""How likely a list holds the true molecule: counted on molecules that the model never saw.
+
+The model folder keeps held-out profiles with their molecules. Each is ranked against the library at
+hand as a query is, with its own molecule put among the others; how often that comes into the list
+is the chance, so that it is of this library, this length and these filters. It presumes that the
+true molecule is in the library (and passes the filters). What a profile looks like moves the chance
+only if that predicts left-out molecules better than the plain share does.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from molphenix_jax.retrieval.index import Index
+from molphenix_jax.retrieval.model import NO_HELD_OUT, Model
+from molphenix_jax.retrieval.ranking.selecting import Listed, Wanted, select
+from molphenix_jax.wells.conditions.values import Conditions, level_key
+
+INACTIVE_P = 0.05  # above it a profile looks like control wells
+_FEWEST_MOLECULES = 10
+_FOLDS, _SEED = 5, 0
+_STRENGTH = 3.0  # of the ridge on standardised covariates, where each molecule counts once
+_TIE = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chances:
+    """What was counted, and what it says of a query.
+
+    Attributes:
+        found: Whether the list of each held-out profile held its molecule.
+        molecule: Key of each one's molecule.
+        says: The chance that was given to each without its molecule.
+        described: All of it in words.
+    """
+
+    found: Bool[np.ndarray, " h"]
+    molecule: np.ndarray
+    says: Float[np.ndarray, " h"]
+    described: str
+    _fitted: Any
+
+    def of(
+        self, profiles: Float[np.ndarray, "q d"], lists: Sequence[Listed]
+    ) -> Float[np.ndarray, " q"]:
+        """The chance of each query by its profile and its list."""
+        if self._fitted is None or not len(profiles):
+            return np.full(len(profiles), float(self.says.mean()))
+        return self._fitted.predict_proba(covariates(profiles, lists))[:, 1]
+
+    def reliability(self, edges: tuple[float, ...] = (0, 0.05, 0.1, 0.2, 0.4, 1)) -> pd.DataFrame:
+        """Says against holds: profiles, molecules, says, holds, by what was said."""
+        bins = pd.cut(self.says, list(edges), include_lowest=True)
+        frame = pd.DataFrame({"says": self.says, "holds": self.found, "molecule": self.molecule})
+        table = frame.groupby(bins, observed=True).agg(
+            profiles=("says", "size"),
+            molecules=("molecule", "nunique"),
+            says=("says", "mean"),
+            holds=("holds", "mean"),
+        )
+        return table.reset_index(drop=True)
+
+
+def covariates(
+    profiles: Float[np.ndarray, "q d"], lists: Sequence[Listed]
+) -> Float[np.ndarray, "q 2"]:
+    """What a chance may depend on: how far a profile is from the controls, how steep its list."""
+    length = np.linalg.norm(profiles.astype(np.float64), axis=1)
+    drop = [each.score[0] - each.score[-1] if len(each.score) else 0.0 for each in lists]
+    return np.stack([np.log(np.maximum(length, 1e-12)), drop], axis=1)
+
+
+def measure_chances(
+    model: Model, index: Index, wanted: Wanted, *, skip: bool = False
+) -> tuple[Chances | None, str]:
+    """Counts how often the lists of held-out profiles hold their molecule.
+
+    Returns:
+        The chances, or why there are none.
+    """
+    held = model.held_out
+    if skip:
+        return None, "it was not asked for"
+    if held is None:
+        return None, NO_HELD_OUT
+    if model.needs_embeddings:
+        return None, "the model takes embeddings of molecules that only their file has"
+    known = _comparable(model, index) & ~(np.nan_to_num(held.activity_p) > INACTIVE_P)
+    molecule = held.inchikey[known]
+    if (n := len(np.unique(molecule))) < _FEWEST_MOLECULES:
+        return None, f"{n} held-out molecules are active, at least {_FEWEST_MOLECULES} are needed"
+    z = model.embed_profiles(held.profile[known], corrected=True)
+    own = _own_score(model, index, z, held.smiles[known])
+    lists = select(index, z, wanted)
+    worst = np.array(
+        [each.score[-1] if len(each.score) == wanted.top else -np.inf for each in lists]
+    )
+    found = own >= worst - _TIE
+    fitted, says, better = fit_curve(covariates(held.profile[known], lists), found, molecule)
+    described = (
+        f"{int(found.sum())} of {len(found)} held-out profiles ({n} molecules) had their molecule "
+        f"among the {wanted.top} of {len(index):,}, "
+    )
+    if better:
+        described += "more often far from the controls and where a list's first lead its last"
+    else:
+        described += "and nothing tells which"
+    return Chances(found, molecule, says, described, fitted if better else None), ""
+
+
+def _comparable(model: Model, index: Index) -> Bool[np.ndarray, " h"]:
+    """Which held-out profiles are of the condition that the library was told."""
+    held, told = model.held_out, index.about["conditions"]
+    assert held is not None
+    conditions = Conditions.of_json(model.about["screen"]["conditions"])
+    fits = []
+    for values in conditions.values:
+        own = dict(zip(conditions.columns, values, strict=True))
+        fits.append(all(level_key(own[k]) == level_key(str(v)) for k, v in told.items()))
+    return np.array(fits, bool)[held.condition]
+
+
+def _own_score(
+    model: Model, index: Index, z: Float[np.ndarray, "h e"], smiles: np.ndarray
+) -> Float[np.ndarray, " h"]:
+    """The cosine of each profile with its own molecule, at the best dose of the library."""
+    unique, at = np.unique(smiles, return_inverse=True)
+    best = np.full(len(z), -np.inf)
+    for dose in index.doses_um:
+        with warnings.catch_warnings():  # of doses off the grid: the index has said it
+            warnings.simplefilter("ignore")
+            z_m = model.embed_molecules(
+                unique.tolist(), concentration_um=dose, conditions=index.about["conditions"]
+            )
+        best = np.maximum(best, np.einsum("he,he->h", z, z_m[at]))
+    return best
+
+
+def fit_curve(
+    x: Float[np.ndarray, "h k"], found: Bool[np.ndarray, " h"], molecule: np.ndarray
+) -> tuple[Any, Float[np.ndarray, " h"], bool]:
+    """A logistic curve of how often lists held the molecule.
+
+    Args:
+        x: What the chance may depend on.
+        found: Whether the list of each held-out profile held its molecule.
+        molecule: Of each.
+
+    Returns:
+        The curve over all, None where it is of no use; the chance of each, fitted without its
+        molecule and fold; and whether the curve predicts those better than the plain share.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # Profiles of one molecule tell little more than one of them.
+    weight = 1 / pd.Series(molecule).map(pd.Series(molecule).value_counts()).to_numpy(np.float64)
+
+    def curve(rows: Bool[np.ndarray, " h"]) -> Any:
+        made = make_pipeline(StandardScaler(), LogisticRegression(C=1 / _STRENGTH))
+        return made.fit(x[rows], found[rows], logisticregression__sample_weight=weight[rows])
+
+    plain, told = np.zeros(len(found)), np.zeros(len(found))
+    names = np.unique(molecule)
+    fold_of = np.random.default_rng(_SEED).permutation(len(names)) % _FOLDS
+    fold = fold_of[np.searchsorted(names, molecule)]
+    for k in range(_FOLDS):
+        rest, left = fold != k, fold == k
+        # One hit and one miss more, so that no chance is 0 or 1.
+        plain[left] = (weight[rest] @ found[rest] + 1) / (weight[rest].sum() + 2)
+        told[left] = plain[left]
+        if len(np.unique(found[rest])) == 2:
+            told[left] = curve(rest).predict_proba(x[left])[:, 1]
+    if len(np.unique(found)) < 2 or _log_loss(told, found) >= _log_loss(plain, found):
+        return None, plain, False
+    return curve(np.ones(len(found), bool)), told, True
+
+
+def _log_loss(says: Float[np.ndarray, " h"], found: Bool[np.ndarray, " h"]) -> float:
+    says = np.clip(says, 1e-6, 1 - 1e-6)
+    return -float(np.log(np.where(found, says, 1 - says)).mean())

@@ -1,4 +1,4 @@
-"""Pictures of a finished run, as matplotlib figures; the caller saves them.
+"""Pictures of a finished run, as matplotlib figures, one a panel; the caller saves them.
 
 Colours are those of Okabe and Ito, which people with any colour vision can tell apart; lines differ
 in dash and marker as well. Figures are made without pyplot, so nothing global is touched.
@@ -22,14 +22,20 @@ _COLOURS = {
     rows.ORACLE: "#000000",
 }
 _OTHERS = ("#D55E00", "#56B4E9", "#8C6D31")
-_DASHES = {rows.CHANCE: (0, (4, 3)), rows.ORACLE: (0, (1, 1.5))}
+_DASHES = {
+    "ridge": (0, (6, 2)),
+    "knn": (0, (6, 2, 1, 2)),
+    "physchem": (0, (3, 1.5)),
+    rows.CHANCE: (0, (4, 3)),
+    rows.ORACLE: (0, (1, 1.5)),
+}
 _MARKERS = {rows.MODEL: "o", "ridge": "s", "knn": "^", "physchem": "D"}
 _PANEL = (4.2, 3.2)
 
 
 def training_figure(
     metrics: Mapping[str, Sequence[Mapping]], *, loss_key: str, recall_key: str
-) -> Figure:
+) -> list[Figure]:
     """Training loss and validation recall over the steps, a thin line for each fold.
 
     Args:
@@ -40,7 +46,7 @@ def training_figure(
     Raises:
         ValueError: if no row holds a field; the message names those there are.
     """
-    figure, panels = _panels(2, shared=False)
+    figures, panels = _panels(2)
     for axes, key, label, factor in (
         (panels[0], loss_key, "training loss", 1.0),
         (panels[1], recall_key, "validation top-1% recall, %", 100.0),
@@ -71,16 +77,16 @@ def training_figure(
     if len(metrics) > 1:
         panels[0].legend(frameon=False)
     panels[1].set_ylim(bottom=0)
-    return figure
+    return figures
 
 
-def recall_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") -> Figure:
+def recall_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") -> list[Figure]:
     """Recall of each model with its 95% interval; chance is the dashed line.
 
     The oracle is a number in the corner: on the scale of an upper bound the others would vanish.
     """
     settings = rows.headline(evaluation, split)
-    figure, panels = _panels(len(settings))
+    figures, panels = _panels(len(settings))
     right = 0.0
     for axes, setting in zip(panels, settings, strict=True):
         found = rows.at(evaluation["results"], setting)
@@ -111,15 +117,16 @@ def recall_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") 
         )
         axes.set_xlabel(f"{rows.METRICS[metric]} recall, % (chance {chance:.1f}{oracle})")
         axes.set_title(f"{setting.label}\n{found[0]['n_queries']} queries", fontsize=10)
-    panels[0].set_xlim(0, 1.15 * right)
-    panels[0].invert_yaxis()
-    return figure
+    for axes in panels:
+        axes.set_xlim(0, 1.15 * right)
+        axes.invert_yaxis()
+    return figures
 
 
-def rank_figure(evaluation: Mapping, split: str) -> Figure:
+def rank_figure(evaluation: Mapping, split: str) -> list[Figure]:
     """Share of queries whose own candidate is within the top K%, for every K."""
     settings = rows.headline(evaluation, split)
-    figure, panels = _panels(len(settings))
+    figures, panels = _panels(len(settings))
     for axes, setting in zip(panels, settings, strict=True):
         for row in rows.at(evaluation["rank_curves"], setting):
             model = row["model"]
@@ -136,13 +143,13 @@ def rank_figure(evaluation: Mapping, split: str) -> Figure:
         axes.set_ylim(0, 100)
         axes.xaxis.set_major_formatter(_PLAIN)
         axes.set_xlabel("top K% of the gallery")
+        axes.set_ylabel("queries found, %")
         axes.set_title(setting.label, fontsize=10)
-    panels[0].set_ylabel("queries found, %")
-    _legend_below(figure, panels[0])
-    return figure
+    _legends_below(figures, panels)
+    return figures
 
 
-def dose_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") -> Figure:
+def dose_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") -> list[Figure]:
     """Recall at each concentration; the band is the 95% interval of the model.
 
     Intervals of the others would only hide each other, and are in ``evaluation.json``. The oracle
@@ -156,7 +163,7 @@ def dose_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") ->
     settings = [setting for setting, of in found.items() if of]
     if not settings:
         raise ValueError(f"no rows by concentration for split {split!r}")
-    figure, panels = _panels(len(settings))
+    figures, panels = _panels(len(settings))
     for axes, setting in zip(panels, settings, strict=True):
         models = dict.fromkeys(row["model"] for row in found[setting])
         for model in models:
@@ -181,30 +188,39 @@ def dose_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") ->
                 axes.fill_between(dose, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(_PLAIN)
-        axes.set_ylim(bottom=0)
         axes.set_xlabel("concentration, µM")
+        axes.set_ylabel(f"{rows.METRICS[metric]} recall, %")
         axes.set_title(setting.label, fontsize=10)
-    panels[0].set_ylabel(f"{rows.METRICS[metric]} recall, %")
-    _legend_below(figure, panels[0])
-    return figure
+    top = max(axes.get_ylim()[1] for axes in panels)
+    for axes in panels:
+        axes.set_ylim(0, top)
+    _legends_below(figures, panels)
+    return figures
 
 
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 
-def _panels(number: int, *, shared: bool = True) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(number * _PANEL[0], _PANEL[1]), layout="constrained")
-    panels = figure.subplots(1, number, squeeze=False, sharex=shared, sharey=shared)[0]
+def _panels(number: int) -> tuple[list[Figure], list[Axes]]:
+    # A figure each: a narrow page puts them below one another, at a size that can be read.
+    figures = [Figure(figsize=_PANEL, layout="constrained") for _ in range(number)]
+    panels = [figure.subplots() for figure in figures]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
-    return figure, list(panels)
+    return figures, panels
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=9
-    )
+def _legends_below(figures: Sequence[Figure], panels: Sequence[Axes]) -> None:
+    for figure, axes in zip(figures, panels, strict=True):
+        handles, names = axes.get_legend_handles_labels()
+        figure.legend(
+            handles,
+            names,
+            loc="outside lower center",
+            ncols=min(3, len(names)),
+            frameon=False,
+            fontsize=9,
+        )
 
 
 def _colours(models: Sequence[str]) -> list[str]:

@@ -65,13 +65,13 @@ def write_property_report(
     folder = pathlib.Path(workdir) / "report"
     cells = [_cells(row) for row in evaluation["results"]]
     write_csv(folder / "results.csv", pd.DataFrame(cells, columns=list(_COLUMNS), dtype=object))
-    picture(folder, "training.png", _training(metrics), "")
     body = [f"<h1>{html.escape(title)}</h1>"]
     body.append("<p class='note'>Molecules of scaffolds that training did not see.</p>")
     if evaluation.get("comparisons"):
-        picture(folder, "targets.png", _bars(evaluation), "")
         items = "".join(f"<li>{html.escape(s)}</li>" for s in _sentences(evaluation))
-        body.append(f"<ul>{items}</ul><img src='targets.png' alt='Targets with 95% intervals'>")
+        body.append(f"<ul>{items}</ul>")
+        caption = "Each target with its 95% interval."
+        body.append(picture(folder, "targets.png", _bars(evaluation), caption))
     rows = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row)) + "</tr>"
         for row in evaluation["results"]
@@ -82,7 +82,8 @@ def write_property_report(
         f"<p>Not computed: {html.escape(row['target'])}, {html.escape(row['reason'])}.</p>"
         for row in evaluation.get("not_computed", ())
     ]
-    body.append("<h2>Training</h2><img src='training.png' alt='Loss and validation'>")
+    body.append("<h2>Training</h2>")
+    body.append(picture(folder, "training.png", _training(metrics), "Loss and validation."))
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"

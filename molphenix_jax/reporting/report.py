@@ -8,10 +8,29 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from molphenix_jax.reporting import curves, rows
-from molphenix_jax.reporting.page import html_page, picture
+from molphenix_jax.reporting.page import (
+    definitions,
+    html_page,
+    html_table,
+    picture,
+    sentences,
+)
 from molphenix_jax.storage import write_csv, write_text
 
 _HEADLINE = ("setting", "model", "queries", "gallery", *rows.METRICS.values(), "median rank")
+_WORDS = (
+    ("profile", "mean of a perturbation's wells after correction by the controls of their plates"),
+    ("perturbation", "a molecule at a dose, under one condition"),
+    ("query, gallery", "a profile that looks for its own perturbation; those it chooses among"),
+    ("top-1%, top-5%", "share of queries whose own is among the best 1% or 5% of the gallery"),
+    ("median rank", "of the own perturbation, in % of the gallery; chance is about 50"),
+    ("active, p", "replicates agree more than controls do, by the p-value p of that agreement"),
+    ("unseen molecules", "of other scaffolds than the training's: what the method is for"),
+    ("unseen images", "new wells of molecules that the training has seen"),
+    ("interval", "95%, over molecules: another draw of molecules may give any value within"),
+    ("knn, ridge, physchem", "profiles of the nearest training molecules; linear regressions"),
+    ("chance, oracle", "a guess; the true effects, known of simulated screens alone"),
+)
 _FULL = (
     *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
     *(f"{metric}{end}" for metric in rows.METRICS for end in ("", "_low", "_high")),
@@ -27,6 +46,9 @@ def write_report(
     *,
     title: str = "MolPhenix run",
     notes: Sequence[str] = (),
+    about: Sequence[tuple[str, str]] = (),
+    advice: Sequence[str] = (),
+    molecules: str = "",
     loss_key: str = "loss",
     recall_key: str = "validation_top_1pct",
 ) -> pathlib.Path:
@@ -38,31 +60,41 @@ def write_report(
         metrics: rows of ``metrics.jsonl`` by the name of the fold; one entry for a single run.
         title: heading of the page.
         notes: how the screen was read, sentence by sentence.
+        about: what the screen and the run are, names with values.
+        advice: what to do next, sentence by sentence.
+        molecules: section of `molecules_section`; it follows the unseen molecules.
         loss_key: field of the training loss in the metrics.
         recall_key: field of the validation top-1% recall in the metrics, a share in [0, 1].
 
     Returns:
-        Path of ``report/index.html``. Beside it: PNGs, ``results.csv`` and ``results.md``.
+        Path of ``report/index.html``, which has all that it shows. Beside it: PNGs, ``results.csv``
+        and ``results.md``.
     """
     folder = pathlib.Path(workdir) / "report"
     write_csv(folder / "results.csv", results_table(evaluation))
     write_text(folder / "results.md", results_markdown(evaluation, title=title))
 
     body = [f"<h1>{html.escape(title)}</h1>"]
+    if about:
+        body.append(f"<h2>The screen</h2>{definitions(about)}")
+    if notes:
+        body.append(f"<details><summary>How it was read</summary>{sentences(notes)}</details>")
+    if advice:
+        body.append(f"<h2>What to do next</h2>{sentences(advice)}")
+    body.append(f"<details><summary>Words of this page</summary>{definitions(_WORDS)}</details>")
     if not evaluation["results"]:
         body.append("<p>No results: see below for what could not be computed.</p>")
     for number, split in enumerate(rows.splits(evaluation)):
         body.append(_split_section(folder, f"{number}_{_slug(split)}", evaluation, split))
+        if split == "unseen_molecules":
+            body.append(molecules)
     body.append(_conditions_section(evaluation))
     body.append(_training_section(folder, metrics, loss_key, recall_key))
     body.append(_missing_section(evaluation))
-    if notes:
-        items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-        body.append(f"<h2>How the screen was read</h2><ul>{items}</ul>")
     body.append("<h2>All results</h2>")
-    body.append('<p>Also as <a href="results.csv">CSV</a> and <a href="results.md">Markdown</a>.')
-    body.append("Recalls and chances are shares in [0, 1].</p>")
-    body.append(f'<div class="scroll">{_html_table(_FULL, _full_rows(evaluation))}</div>')
+    body.append("<p>Recalls and chances are shares in [0, 1]. Beside this page lie results.csv and")
+    body.append("results.md with the same numbers.</p><details><summary>Every row</summary>")
+    body.append(html_table(_FULL, _full_rows(evaluation), text_columns=6) + "</details>")
     index = folder / "index.html"
     write_text(index, html_page(title, body))
     return index
@@ -101,22 +133,27 @@ def results_markdown(evaluation: Mapping, *, title: str) -> str:
 
 
 def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: str) -> str:
+    found = _headline_rows(evaluation, split)
     parts = [
         f"<h2>{html.escape(rows.split_title(split))}</h2>",
         '<p class="note">Profile to molecule, % of queries [95% interval over molecules], '
         "median rank in % of the gallery; ties count against the model; best in bold.</p>",
-        _html_table(_HEADLINE, _headline_rows(evaluation, split), bold=True),
+        html_table(
+            _HEADLINE,
+            [cells for cells, _ in found],
+            text_columns=2,
+            best=[best for _, best in found],
+        ),
     ]
-    sentences = rows.verdicts(evaluation, split)
-    if sentences:
-        items = "".join(f"<li>{html.escape(s)}</li>" for s in sentences)
-        parts.append(f"<p>Top-1% recall, paired by molecule:</p><ul>{items}</ul>")
+    if verdicts := rows.verdicts(evaluation, split):
+        parts.append(f"<p>Top-1% recall, paired by molecule:</p>{sentences(verdicts)}")
     parts.append(
         picture(
             folder,
             f"recall_{slug}.png",
             curves.recall_figure(evaluation, split),
             "Top-1% recall with 95% intervals; the dashed line is chance.",
+            [_said(evaluation["results"], s, "top_1pct") for s in rows.headline(evaluation, split)],
         )
     )
     if any(row["split"] == split for row in evaluation.get("rank_curves", ())):
@@ -126,6 +163,10 @@ def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: 
                 f"ranks_{slug}.png",
                 curves.rank_figure(evaluation, split),
                 "Share of queries whose own candidate is among the top K%.",
+                [
+                    f"Rising curves; at 5%: {_said(evaluation['results'], s, 'top_5pct')}"
+                    for s in rows.headline(evaluation, split)
+                ],
             )
         )
     if any(row["split"] == split for row in evaluation.get("by_concentration", ())):
@@ -134,7 +175,9 @@ def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: 
                 folder,
                 f"dose_{slug}.png",
                 curves.dose_figure(evaluation, split),
-                "Top-1% recall of the queries of each concentration, same gallery.",
+                "Top-1% recall of the queries of each concentration, same gallery; the band is the "
+                "model's 95% interval.",
+                _dose_alts(evaluation, split),
             )
         )
     return "\n".join(parts)
@@ -151,7 +194,7 @@ def _conditions_section(evaluation: Mapping) -> str:
         [str(row[column]) for column in columns[:4]] + [str(row["active"][psi]) for psi in psis]
         for row in counts
     ]
-    parts = ["<h2>Conditions</h2>", _html_table(columns, table, n_text=1)]
+    parts = ["<h2>Conditions</h2>", html_table(columns, table, text_columns=1)]
     found = [
         row for row in evaluation.get("by_condition", ()) if row["split"] == "unseen_molecules"
     ]
@@ -170,7 +213,9 @@ def _conditions_section(evaluation: Mapping) -> str:
     ]
     if table:
         parts.append("<p>Unseen molecules, the queries of each condition:</p>")
-        parts.append(_html_table(columns, sorted(table, key=lambda cells: cells[:2]), n_text=3))
+        parts.append(
+            html_table(columns, sorted(table, key=lambda cells: cells[:2]), text_columns=3)
+        )
     return "\n".join(parts)
 
 
@@ -184,8 +229,11 @@ def _training_section(
         # A run without validation still deserves its report, and the reader the reason.
         parts.append(f'<p class="note">No training curves: {html.escape(str(error))}.</p>')
     else:
-        caption = f"{len(metrics)} run(s)."
-        parts.append(picture(folder, "training.png", figure, caption))
+        n = len(metrics)
+        caption = f"Loss and validation recall of {f'{n} folds' if n > 1 else 'the run'}."
+        parts.append(
+            picture(folder, "training.png", figure, caption, _training_alts(metrics, recall_key))
+        )
     return "\n".join(parts)
 
 
@@ -193,8 +241,42 @@ def _missing_section(evaluation: Mapping) -> str:
     missing = evaluation.get("not_computed", ())
     if not missing:
         return ""
-    items = "".join(f"<li>{html.escape(rows.missing_line(m))}</li>" for m in missing)
-    return f"<h2>Not computed</h2><ul>{items}</ul>"
+    return f"<h2>Not computed</h2>{sentences([rows.missing_line(m) for m in missing])}"
+
+
+def _said(found: Sequence[Mapping], setting: rows.Setting, metric: str) -> str:
+    """The values of a picture in words."""
+    values = ", ".join(
+        f"{row['model']} {rows.share(row[metric])}" for row in rows.at(found, setting)
+    )
+    return f"{rows.METRICS[metric]} recall in %, {setting.label}: {values}"
+
+
+def _dose_alts(evaluation: Mapping, split: str) -> list[str]:
+    """What each panel of `dose_figure` shows of the model, in words."""
+    said = []
+    for setting in rows.headline(evaluation, split):
+        found = [
+            row
+            for row in rows.at(evaluation["by_concentration"], setting)
+            if row["model"] == rows.MODEL
+        ]
+        found.sort(key=lambda row: row["concentration_um"])
+        values = ", ".join(
+            f"{row['concentration_um']:g} µM {rows.share(row['top_1pct'])}" for row in found
+        )
+        if rows.at(evaluation["by_concentration"], setting):
+            said.append(f"top-1% recall in % by dose, {setting.label}, {rows.MODEL}: {values}")
+    return said
+
+
+def _training_alts(metrics: Mapping[str, Sequence[Mapping]], recall_key: str) -> list[str]:
+    best = [
+        max((row[recall_key] for row in found if recall_key in row), default=float("nan"))
+        for found in metrics.values()
+    ]
+    values = ", ".join(rows.share(value) for value in best)
+    return ["Training loss over the updates", f"Validation recall, best of each run in %: {values}"]
 
 
 def _headline_rows(evaluation: Mapping, split: str) -> list[tuple[list[str], set[str]]]:
@@ -232,27 +314,6 @@ def _plain(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _html_table(
-    columns: Sequence[str], content: Sequence, *, bold: bool = False, n_text: int = 0
-) -> str:
-    n_text = n_text or (2 if bold else 6)
-    kinds = ["" if i < n_text else ' class="number"' for i in range(len(columns))]
-    head = "".join(f"<th{k}>{html.escape(c)}</th>" for c, k in zip(columns, kinds, strict=True))
-    lines = [f"<table><thead><tr>{head}</tr></thead><tbody>"]
-    for item in content:
-        cells, best = item if bold else (item, set())
-        shown = "".join(
-            f"<td{kind}><b>{html.escape(cell)}</b></td>"
-            if column in best
-            else f"<td{kind}>{html.escape(cell)}</td>"
-            for column, kind, cell in zip(columns, kinds, cells, strict=True)
-        )
-        first = ' class="first"' if bold and cells[0] else ""
-        lines.append(f"<tr{first}>{shown}</tr>")
-    lines.append("</tbody></table>")
-    return "\n".join(lines)
 
 
 def _slug(split: str) -> str:

@@ -1,15 +1,18 @@
 """Every row reaches the reader, nothing is taken for markup, words match the numbers."""
 
+import base64
 import html.parser
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from molphenix_jax.reporting import curves, report, rows, table, write_property_report
 from molphenix_jax.storage import read_csv
 
 pytestmark = pytest.mark.slow
 
+INLINE = "data:image/png;base64,"
 MODELS = ("oracle", "chance", "physchem", "knn", "ridge", "molphenix")
 
 
@@ -92,16 +95,18 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.images, self.words = [], [], []
+        self.open, self.images, self.words, self.scopes = [], [], [], []
         self.feed(text)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         if tag == "img":
-            self.images.append(dict(attrs)["src"])
+            self.images.append(dict(attrs))
         elif tag != "meta":
             self.open.append(tag)
+        if tag == "th":
+            self.scopes.append(dict(attrs)["scope"])
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -116,10 +121,14 @@ def test_the_page_has_every_row_and_its_pictures(tmp_path, n_folds):
     index = report.write_report(tmp_path, evaluation, make_metrics(n_folds))
     page = Page(index.read_text(encoding="utf-8"))
     assert index == tmp_path / "report" / "index.html"
-    assert set(page.images) == {file.name for file in index.parent.glob("*.png")}
-    assert {name.split("_")[0] for name in page.images} == {
-        *("recall", "ranks", "dose", "training.png")
-    }
+    shown = {base64.b64decode(each["src"].removeprefix(INLINE)) for each in page.images}
+    assert shown == {file.read_bytes() for file in index.parent.glob("*.png")}
+    # A picture for each of three settings, of three kinds and two splits, and two of the training.
+    assert len(page.images) == 3 * 3 * 2 + 2
+    assert set(page.scopes) == {"col", "row"}
+    first = page.images[0]["alt"]
+    assert first.startswith("top-1% recall in %, active p ≤ 0.01, active gallery: molphenix 7.")
+    assert "chance 1.0, oracle 90." in first
     for model in MODELS:
         # Once in each headline setting of two splits, and once for each row of the full table.
         assert page.words.count(model) == 2 * 3 + 2 * 10
@@ -139,7 +148,7 @@ def test_names_are_never_markup(tmp_path):
     assert "<script" not in text
     page = Page(text)
     assert nasty in page.words
-    assert sorted(file.parent for file in tmp_path.rglob("*.png")) == [index.parent] * 4
+    assert {file.parent for file in tmp_path.rglob("*.png")} == {index.parent}
     lines = (index.parent / "results.md").read_text(encoding="utf-8").splitlines()
     assert all(line.replace("\\|", "").count("|") == 8 for line in lines if line.startswith("| "))
     assert nasty in table.to_text(evaluation, width=400)
@@ -287,10 +296,10 @@ def test_a_run_without_curves_or_results_still_has_a_page(tmp_path):
 
 
 def test_training_curves_draw_each_fold():
-    figure = curves.training_figure(
+    figures = curves.training_figure(
         make_metrics(4), loss_key="loss", recall_key="validation_top_1pct"
     )
-    loss, recall = figure.axes
+    loss, recall = (figure.axes[0] for figure in figures)
     assert [len(axes.lines) for axes in (loss, recall)] == [4, 4]
     np.testing.assert_allclose(loss.lines[2].get_ydata()[:2], [5 / 3, 5 / 4])
     np.testing.assert_allclose(recall.lines[0].get_ydata(), [0, 5, 10, 15])
@@ -298,8 +307,8 @@ def test_training_curves_draw_each_fold():
 
 def test_recall_bars_show_value_interval_and_chance():
     evaluation = make_evaluation()
-    figure = curves.recall_figure(evaluation, "unseen_molecules")
-    axes = figure.axes[0]
+    figures = curves.recall_figure(evaluation, "unseen_molecules")
+    axes = figures[0].axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["molphenix", "ridge", "knn", "physchem"]
     setting = rows.headline(evaluation, "unseen_molecules")[0]
@@ -316,12 +325,19 @@ def test_dose_and_rank_figures_draw_every_model():
     evaluation = make_evaluation()
     doses = curves.dose_figure(evaluation, "unseen_molecules")
     curve = curves.rank_figure(evaluation, "unseen_molecules")
-    labels = [text.get_text() for text in curve.legends[0].get_texts()]
+    labels = [text.get_text() for text in curve[0].legends[0].get_texts()]
     assert labels == ["molphenix", "ridge", "knn", "physchem", "chance", "oracle"]
-    assert [len(axes.lines) for axes in curve.axes] == [6, 6, 6]
+    assert [len(figure.axes[0].lines) for figure in curve] == [6, 6, 6]
+    # Told apart without colour.
+    assert len({str(line._dash_pattern) for line in curve[0].axes[0].lines}) == 6
+    for figure in (*curve, *doses):  # no name is cut off
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        box = figure.legends[0].get_window_extent(canvas.get_renderer())
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width
     # The oracle would squeeze the others.
-    assert [len(axes.lines) for axes in doses.axes] == [5, 5, 5]
-    np.testing.assert_allclose(doses.axes[0].lines[0].get_xdata(), [0.1, 1, 10])
+    assert [len(figure.axes[0].lines) for figure in doses] == [5, 5, 5]
+    np.testing.assert_allclose(doses[0].axes[0].lines[0].get_xdata(), [0.1, 1, 10])
     with pytest.raises(ValueError, match="no rows by concentration"):
         curves.dose_figure({**evaluation, "by_concentration": []}, "unseen_molecules")
 

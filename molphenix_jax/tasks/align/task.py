@@ -10,12 +10,14 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 from jaxtyping import Int
 
 from molphenix_jax import storage
 from molphenix_jax.evaluation import Ranks, evaluation_record, pool
 from molphenix_jax.evaluation.kept import ranks_frame
 from molphenix_jax.molecules import encoder_versions
+from molphenix_jax.molecules.drawing import draw
 from molphenix_jax.runtime.checkpointing import saved_steps
 from molphenix_jax.runtime.config import Config, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
@@ -41,6 +43,12 @@ from molphenix_jax.screens.splits import (
 )
 from molphenix_jax.screens.store import open_screen
 from molphenix_jax.screens.versions import Trained, need_same
+from molphenix_jax.tasks.align.answers import (
+    molecule_table,
+    next_steps,
+    screen_facts,
+    with_neighbours,
+)
 from molphenix_jax.tasks.align.config import distinct_names, listed, named_files, simulation_config
 from molphenix_jax.tasks.align.encoder import EncoderAlignRun
 from molphenix_jax.tasks.align.evaluation import (
@@ -202,12 +210,17 @@ class AlignTask:
             for folder in folders
             if (folder / METRICS_FILE).exists()
         }
+        rejected = len(self.screen.archive.rejected)
+        facts = screen_facts(self.screen, self.config, rejected=rejected)
         page = reporting.write_report(
             out,
             record,
             metrics,
             title=f"{self.config.loss.name} on {self.screen.name}",
             notes=self.screen.notes,
+            about=[*facts, ("trained again by", anew_command(workdir))],
+            advice=next_steps(self.screen, self.config, record, rejected=rejected),
+            molecules=self._molecules(results, out),
         )
         with storage.new_file(out / RANKS_FILE) as private:
             ranks_frame(results).to_parquet(private, index=False)
@@ -223,6 +236,23 @@ class AlignTask:
             record = measured["evaluation"] if not record["results"] else record
         say(reporting.to_text(record, width=max(console.width, TABLE_WIDTH)).rstrip())
         say(f"all splits, pictures and numbers: {page}")
+
+    def _molecules(self, results: Sequence[Ranks], out: pathlib.Path) -> str:
+        """Writes `report/molecules.csv`; gives the section of the best and worst molecules."""
+        from molphenix_jax import reporting
+
+        psi, table = self.config.eval.psi[0], molecule_table(self.screen, results)
+        if not len(table):
+            return ""
+        storage.write_csv(out / "report" / "molecules.csv", table.drop(columns="perturbation"))
+        splits = [self.split(fold) for fold in range(self.n_folds)]
+        best, worst = (
+            with_neighbours(part, self.screen, splits)
+            for part in reporting.best_and_worst(table, psi)
+        )
+        smiles = pd.concat([best, worst])[["smiles", "nearest_smiles"]].to_numpy().ravel().tolist()
+        pictures = dict(zip(smiles, draw(smiles), strict=True))
+        return reporting.molecules_section(best, worst, pictures, psi, len(table))
 
 
 def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> AlignTask:

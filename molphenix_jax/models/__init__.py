@@ -7,10 +7,12 @@ from molphenix_jax.models.concentration import (
 )
 from molphenix_jax.models.molphenix import (
     Embeddings,
+    EncodedMolPhenix,
     MolPhenix,
     TowerConfig,
     joint_embedding,
     normalise,
+    row_norm,
 )
 
 __all__ = [
@@ -18,8 +20,10 @@ __all__ = [
     "ConcentrationEncoding",
     "ConcentrationSpec",
     "Embeddings",
+    "EncodedMolPhenix",
     "MolPhenix",
     "TowerConfig",
     "joint_embedding",
     "normalise",
+    "row_norm",
 ]

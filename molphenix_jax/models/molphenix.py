@@ -40,6 +40,12 @@ def normalise(z: Float[Array, "n d"]) -> Float[Array, "n d"]:
     return z * jax.lax.rsqrt(jnp.sum(z * z, axis=-1, keepdims=True) + 1e-12)
 
 
+def row_norm(x: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
+    """Rows at mean 0 and variance 1: an embedding at the scale of the blocks beside it."""
+    x = x - x.mean(axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
+
+
 class MolPhenix(nn.Module):
     """Two residual heads, and the learnable scale and bias of the logits scale·cos + bias.
 
@@ -119,6 +125,26 @@ class MolPhenix(nn.Module):
             scale,
             self.bias,
         )
+
+
+class EncodedMolPhenix(MolPhenix):
+    """The two-tower model whose molecule features begin with the input of a trained encoder.
+
+    Attributes:
+        encoder: From [n, raw_width] to [n, k], called with `train=`.
+        raw_width: Columns that are the encoder's input; the others are those of `MolPhenix`.
+    """
+
+    encoder: Any = None
+    raw_width: int = 0
+
+    def embed_molecules(
+        self, molecules: Float[Array, "n k"], *, train: bool = False
+    ) -> Float[Array, "n d"]:
+        """The encoder's input beside molecule features [n, k] to unit vectors z_m [n, dim]."""
+        encoded = self.encoder(molecules[:, : self.raw_width], train=train)
+        beside = [row_norm(encoded.astype(jnp.float32)), molecules[:, self.raw_width :]]
+        return super().embed_molecules(jnp.concatenate(beside, axis=1), train=train)
 
 
 def joint_embedding(z: Float[Array, "members n d"]) -> Float[Array, "n members*d"]:

@@ -12,6 +12,7 @@ from molphenix_jax.molecules.fingerprints import (
     featurise,
     featurise_blocks,
     tanimoto,
+    trained_encoders,
 )
 from molphenix_jax.molecules.shipped import shipped_smiles
 from molphenix_jax.molecules.standard import check_smiles, describe_changes, standardise
@@ -35,4 +36,5 @@ __all__ = [
     "shipped_smiles",
     "standardise",
     "tanimoto",
+    "trained_encoders",
 ]

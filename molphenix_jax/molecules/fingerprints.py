@@ -124,7 +124,7 @@ _BITS = {
 
 @dataclasses.dataclass(frozen=True)
 class MoleculeEncoderSpec:
-    """A feature block as a function.
+    """A feature block as a function; with a network, an encoder that is trained with the heads.
 
     Attributes:
         encode: n standardised SMILES to [n, width] finite numbers; a row depends on its own
@@ -133,15 +133,24 @@ class MoleculeEncoderSpec:
         bits: Whether `encode` gives 0 and 1 as uint8, which are stored packed.
         version: Raised when the same molecules would get other numbers; "" of the blocks here,
             whose version is `FEATURISER_VERSION`.
+        network: Makes the Flax module that reads the numbers of `encode` (atoms or tokens as codes,
+            say) as float32 [n, width], called with `train=`, and gives [n, k]. The contrastive loss
+            trains it; None of blocks that are taken as they are.
     """
 
     encode: Callable[[Sequence[str]], Any]
     width: int
     bits: bool = False
     version: str = "1"
+    network: Callable[[], Any] | None = None
 
 
 FINGERPRINTS: Parts[MoleculeEncoderSpec] = define("molecule_encoder", of_type(MoleculeEncoderSpec))
+
+
+def trained_encoders() -> tuple[str, ...]:
+    """Names of the registered encoders that are trained with the heads."""
+    return tuple(name for name, spec in FINGERPRINTS.items() if spec.network is not None)
 
 
 def encoder_versions(blocks: Sequence[str]) -> dict[str, str]:

@@ -60,7 +60,7 @@ class Model:
         about, side = self._trained.about, self._trained.molecular
         fitted, screen = about["trained"], about["screen"]
         doses = ", ".join(f"{dose:.3g}" for dose in self.doses_um)
-        inputs = [*side.blocks, *(["graphs"] if side.encoder else [])]
+        inputs = [*side.taken, *(["graphs"] if side.encoder else [])]
         told = [listed_levels(name, levels) for name, levels in self.conditions.items()]
         of = fitted.get("refit_of")
         lines = [

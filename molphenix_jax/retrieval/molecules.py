@@ -128,12 +128,12 @@ class MoleculeFeatures:
 
     @property
     def _computed(self) -> list[str]:
-        return [name for name in self._side.blocks if name in FINGERPRINTS]
+        return [name for name in self._side.taken if name in FINGERPRINTS]
 
     @property
     def outside(self) -> dict[str, int]:
         """Blocks that are not computed here, but given with the molecules: name and width."""
-        blocks = self._side.blocks
+        blocks = self._side.taken
         return {name: self._widths[name] for name in blocks if name not in FINGERPRINTS}
 
     def told(self, conditions: Mapping[str, Any]) -> Float[np.ndarray, "1 c"]:

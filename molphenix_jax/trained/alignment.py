@@ -17,10 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from molphenix_jax.models import ConcentrationEncoding, MolPhenix, TowerConfig
+from molphenix_jax.models import (
+    ConcentrationEncoding,
+    EncodedMolPhenix,
+    MolPhenix,
+    TowerConfig,
+)
 from molphenix_jax.models.concentration import CONCENTRATIONS
 from molphenix_jax.models.mpnn import MPNNConfig
 from molphenix_jax.models.resnet import ImageMolPhenix, ResNetConfig
+from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.phenomics import CORRECTION_VERSION, Correction, NullProfiles
 from molphenix_jax.storage import read_csv, write_csv
 from molphenix_jax.trained.folder import (
@@ -84,7 +90,7 @@ def write_alignment(folder: pathlib.Path, model: Alignment, *, config: Mapping[s
         arrays["profile"] = _of(phenomic.scaling)
     about = {
         "phenomics": "images" if isinstance(phenomic, ImageSide) else "profiles",
-        "network": _network(side.model),
+        "network": _network(side),
         "encoder": dataclasses.asdict(side.encoder) if side.encoder else None,
         "blocks": dict(model.block_widths),
         "dose": dataclasses.asdict(side.dose),
@@ -121,7 +127,9 @@ def read_alignment(folder: pathlib.Path) -> tuple[ModelFolder, Alignment]:
 
 def _alignment(found: ModelFolder) -> Alignment:
     about, arrays = dict(found.about), found.arrays
-    network = _module(about.pop("network"))
+    told = about.pop("network")
+    raw = told.get("molecule_encoder", "")
+    network = _module(told, found.path)
     dose, encoder = about.pop("dose"), about.pop("encoder")
     blocks, held_out = about.pop("blocks"), found.path / HELD_OUT_FILE
     if dose["kind"] not in CONCENTRATIONS:
@@ -138,11 +146,13 @@ def _alignment(found: ModelFolder) -> Alignment:
         phenomic=phenomic,
         molecular=MoleculeSide(
             network,
-            tuple(sorted(blocks)),
+            tuple(sorted(blocks.keys() - {raw})),
             InputScaling(**arrays["molecule"]),
             ConcentrationEncoding(**{**dose, "grid_log10": tuple(dose["grid_log10"])}),
             Conditions.of_json(about.pop("conditions")),
             MPNNConfig(**with_tuples(encoder)) if encoder else None,
+            raw,
+            blocks[raw] if raw else 0,
         ),
         block_widths=blocks,
         feature_names=tuple(about.pop("feature_names")),
@@ -158,8 +168,9 @@ def _of(scaling: InputScaling) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in scaling._asdict().items()}
 
 
-def _network(model: MolPhenix) -> dict[str, Any]:
+def _network(side: MoleculeSide) -> dict[str, Any]:
     """What makes the module again, as JSON types."""
+    model = side.model
     told: dict[str, Any] = {
         "phenomics": dataclasses.asdict(model.phenomics),
         "molecules": dataclasses.asdict(model.molecules),
@@ -168,10 +179,12 @@ def _network(model: MolPhenix) -> dict[str, Any]:
     }
     if isinstance(model, ImageMolPhenix):
         told["images"] = dataclasses.asdict(model.images)
+    if side.raw:
+        told |= {"molecule_encoder": side.raw, "raw_width": side.raw_width}
     return told
 
 
-def _module(told: Mapping[str, Any]) -> MolPhenix:
+def _module(told: Mapping[str, Any], folder: pathlib.Path) -> MolPhenix:
     fields: dict[str, Any] = {
         "phenomics": TowerConfig(**told["phenomics"]),
         "molecules": TowerConfig(**told["molecules"]),
@@ -180,4 +193,13 @@ def _module(told: Mapping[str, Any]) -> MolPhenix:
     }
     if "images" in told:
         return ImageMolPhenix(**fields, images=ResNetConfig(**with_tuples(told["images"])))
-    return MolPhenix(**fields)
+    if "molecule_encoder" not in told:
+        return MolPhenix(**fields)
+    name = told["molecule_encoder"]
+    network = FINGERPRINTS[name].network if name in FINGERPRINTS else None
+    if network is None:
+        raise ModelError(
+            f"{folder} has the molecule encoder {name!r}, which is not registered: import the "
+            "plugin that registers it first"
+        )
+    return EncodedMolPhenix(**fields, encoder=network(), raw_width=told["raw_width"])

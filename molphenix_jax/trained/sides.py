@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from molphenix_jax.models import ConcentrationEncoding, joint_embedding
+from molphenix_jax.models import ConcentrationEncoding, joint_embedding, row_norm
 from molphenix_jax.models.mpnn import MPNNConfig
 from molphenix_jax.trained.scaling import InputScaling
 from molphenix_jax.wells.conditions.values import Conditions
@@ -119,6 +119,9 @@ class MoleculeSide:
         conditions: Those of the training screen.
         encoder: Sizes of the molecule encoder that was trained with the heads, if any; its weights
             are the parameters under `encoder`.
+        raw: Name of the block that the network's own encoder reads, unscaled, if it has one
+            (`EncodedMolPhenix`).
+        raw_width: Its columns.
     """
 
     model: Any
@@ -127,12 +130,20 @@ class MoleculeSide:
     dose: ConcentrationEncoding
     conditions: Conditions
     encoder: MPNNConfig | None = None
+    raw: str = ""
+    raw_width: int = 0
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """Names of all blocks that it takes."""
+        return (*self.blocks, *([self.raw] if self.raw else []))
 
     @property
     def width(self) -> int:
-        """Columns of the tower's input, apart from what the encoder adds."""
+        """Columns of the network's input, apart from what an MPNN encoder adds."""
         told = self.conditions.encoded(self.conditions).shape[1]
-        return (self.scaling.width if self.blocks else 0) + self.dose.width + told
+        scaled = self.scaling.width if self.blocks else 0
+        return self.raw_width + scaled + self.dose.width + told
 
     def inputs(
         self,
@@ -140,13 +151,11 @@ class MoleculeSide:
         concentration_um: Float[Array, " n"],
         told: Float[Array, "n c"],
     ) -> Float[Array, "n k"]:
-        """Scaled blocks, the concentration encoding and that of the condition, side by side."""
-        dose = self.dose(concentration_um)
-        if not self.blocks:
-            return jnp.concatenate([dose, told], axis=1)
+        """The raw block, scaled blocks, the encodings of concentration and condition, in a row."""
         columns = [jnp.asarray(blocks[name], jnp.float32) for name in self.blocks]
-        scaled = self.scaling(jnp.concatenate(columns, axis=1))
-        return jnp.concatenate([scaled, dose, told], axis=1)
+        scaled = [self.scaling(jnp.concatenate(columns, axis=1))] if columns else []
+        raw = [jnp.asarray(blocks[self.raw], jnp.float32)] if self.raw else []
+        return jnp.concatenate([*raw, *scaled, self.dose(concentration_um), told], axis=1)
 
     def embed(
         self, params: Any, rows_of: Callable[[Int[np.ndarray, " k"]], MoleculeRows], n: int
@@ -186,12 +195,6 @@ class MoleculeSide:
 def _of_members(model: Any, method: str, axes: tuple[int, int | None]) -> Any:
     """A method of the model, for parameters [members, …] and inputs of all or of each."""
     return jax.vmap(lambda params, x: model.apply(params, x, method=method), axes)
-
-
-def row_norm(x: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
-    """Rows at mean 0 and variance 1: an embedding at the scale of the blocks beside it."""
-    x = x - x.mean(axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
 
 
 def in_chunks(

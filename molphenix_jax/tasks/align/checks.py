@@ -8,7 +8,7 @@ from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.mesh import PLACEMENTS
 from molphenix_jax.screens.sampling import AVERAGING
-from molphenix_jax.tasks.align.config import ENCODERS, listed, loss_options, simulation_config
+from molphenix_jax.tasks.align.config import encoders, listed, loss_options, simulation_config
 from molphenix_jax.tasks.molecule_encoder import check_encoder
 
 # Bytes of a trained parameter: itself, its gradient and two moments, in float32.
@@ -86,10 +86,15 @@ def _molecules(checks: Checks) -> None:
             bool(name and file) and name not in FINGERPRINTS,
             f"molecules.embeddings={entry!r}: give name=FILE, with a name that is no block's",
         )
-    checks.choice("molecules.encoder", ENCODERS)
+    checks.choice("molecules.encoder", encoders())
+    checks.that(
+        m.encoder not in listed(m.blocks),
+        f"molecules.blocks: {m.encoder} is the input of molecules.encoder={m.encoder}; name it "
+        "there alone",
+    )
     checks.that(
         m.encoder == "mpnn" or not m.pretrained,
-        "molecules.pretrained is set but molecules.encoder=none; take s2l.py:encoder=mpnn",
+        f"molecules.pretrained is set but molecules.encoder={m.encoder}; take s2l.py:encoder=mpnn",
     )
     checks.within("molecules.max_atoms", 1, 1024)
     if m.encoder == "mpnn":

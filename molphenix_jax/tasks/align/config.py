@@ -10,7 +10,7 @@ import ml_collections
 from molphenix_jax.errors import InputError
 from molphenix_jax.losses import LOSSES, S2L_PRESETS
 from molphenix_jax.models.mpnn import mup_lr_rules
-from molphenix_jax.molecules import FINGERPRINTS
+from molphenix_jax.molecules import FINGERPRINTS, trained_encoders
 from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
 from molphenix_jax.runtime.optimizer import train_fields
 from molphenix_jax.screens.builders import HEADER
@@ -46,7 +46,11 @@ _PREPARING = (
     *("data.group_by", "data.conditions", "data.clip", "data.n_null"),
 )
 
-ENCODERS = ("none", "mpnn")
+
+def encoders() -> tuple[str, ...]:
+    """What trains beside the blocks: none, mpnn, or a registered encoder with a network."""
+    return ("none", "mpnn", *trained_encoders())
+
 
 # Heads as (width, residual blocks, principal components of the input; 0 takes the input as it is).
 # "paper" has 38.7M parameters at 1,024 features of profiles and 4,263 bits (docs/method.md §4).
@@ -92,13 +96,14 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     Args:
         wells: Wells file; empty takes the built-in simulated screen.
         size: Preset of the head sizes, a key of `SIZES`.
-        encoder: none, or mpnn for a molecule encoder that learns beside the blocks.
+        encoder: none, or mpnn or a registered one for a molecule encoder that learns beside the
+            blocks.
 
     Raises:
         ConfigError: An unknown size or encoder.
     """
     preset = SIZES[chosen("size", size, SIZES)]
-    chosen("encoder", encoder, ENCODERS)
+    chosen("encoder", encoder, encoders())
     c = ml_collections.ConfigDict()
     c.task = "align"
     c.seed = 0
@@ -144,7 +149,8 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     c.molecules = m = ml_collections.ConfigDict()
     m.blocks = "morgan,maccs,rdkit,physchem"  # also morgan_chiral, which tells stereoisomers apart
     m.embeddings = ""  # precomputed blocks as name=FILE,name=FILE
-    m.encoder = encoder  # none | mpnn: trained with the heads, its embedding beside the blocks
+    # Trained with the heads, its embedding beside the blocks: none | mpnn | one of your own.
+    m.encoder = encoder
     m.pretrained = ""  # run that the encoder's weights are taken from
     m.max_atoms = 128  # of a molecule that the encoder takes
 
@@ -178,6 +184,9 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
         c.train.members = 1
         c.train.lr_rules = mup_lr_rules(h.encoder.width, prefix="/encoder")
 
+    if encoder in trained_encoders():  # whose parameters may have any names
+        c.train.decay_rules = (*c.train.decay_rules, ("/encoder/", False))
+
     c.eval = e = ml_collections.ConfigDict()
     e.unseen_screens = ""  # wells files, separated by commas
     e.heldout_concentrations = ()  # µM; no training pair has these doses
@@ -210,7 +219,7 @@ def config_from_arg(
         ConfigError: An argument that is unknown, of the wrong type or none of its choices.
         PretrainedError: The pretrained run cannot be read.
     """
-    texts = dict.fromkeys(
+    texts: dict[str, str] = dict.fromkeys(
         ("encoder", "pretrained", *more, *(["preset"] if loss == "s2l" else [])), ""
     )
     args = parse_arg(arg, wells=(), molecules=(), size="small", **texts)
@@ -297,6 +306,12 @@ def simulation_config(c: Config) -> SimulationConfig:
         return SimulationConfig(**fields)
     except InputError as error:
         raise ConfigError(f"data.simulated.{error}") from error
+
+
+def input_blocks(c: Config) -> tuple[str, ...]:
+    """The blocks that are computed for a run: those it names, and the input of its encoder."""
+    own = [c.molecules.encoder] if c.molecules.encoder in trained_encoders() else []
+    return (*listed(c.molecules.blocks), *own)
 
 
 def loss_options(c: Config) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from molphenix_jax.models import Embeddings
+from molphenix_jax.models import Embeddings, row_norm
 from molphenix_jax.models.mpnn import MoleculeEncoder
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config
@@ -30,7 +30,7 @@ from molphenix_jax.tasks.molecule_encoder import (
     take_weights,
 )
 from molphenix_jax.trained.graph_embedder import GraphEmbedder
-from molphenix_jax.trained.sides import MoleculeRows, row_norm
+from molphenix_jax.trained.sides import MoleculeRows
 
 _EMBED_BATCH = 256
 

@@ -14,7 +14,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from molphenix_jax import losses
 from molphenix_jax.evaluation import rank_of_positive, recall_at
-from molphenix_jax.models import ConcentrationEncoding, Embeddings, MolPhenix, TowerConfig
+from molphenix_jax.models import (
+    ConcentrationEncoding,
+    Embeddings,
+    EncodedMolPhenix,
+    MolPhenix,
+    TowerConfig,
+)
+from molphenix_jax.molecules import FINGERPRINTS, trained_encoders
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.run import Run
 from molphenix_jax.screens.sampling import Batch, Sampler, undersample
@@ -64,6 +71,8 @@ class AlignRun(Run):
         self.config, self.screen, self.split, self.mesh = config, screen, split, mesh
         seen = undersample(screen.p_value[split.train], psi=d.psi, undefined=d.undefined_p)
         self.blocks = tuple(sorted(screen.block_names))
+        encoder = config.molecules.encoder
+        self.raw = encoder if encoder in trained_encoders() else ""
         self.active, self.inactive = split.train[seen], split.train[~seen]
         # The pairs that training may visit at all; the baselines learn from the same.
         self.visited = split.train if d.keep_inactive > 0 else self.active
@@ -127,7 +136,20 @@ class AlignRun(Run):
         )
 
     def _make_model(self) -> MolPhenix:
-        return self._network(MolPhenix)
+        if not self.raw:
+            return self._network(MolPhenix)
+        network = FINGERPRINTS[self.raw].network
+        assert network is not None, "of every trained encoder"
+        return self._network(EncodedMolPhenix, encoder=network(), raw_width=self._raw_width)
+
+    @property
+    def _scaled(self) -> tuple[str, ...]:
+        """The blocks that are scaled, and not a trained encoder's own."""
+        return tuple(name for name in self.blocks if name != self.raw)
+
+    @property
+    def _raw_width(self) -> int:
+        return self.feed.rows(self.raw, np.zeros(1, int)).shape[1] if self.raw else 0
 
     def _network(self, kind: type[MolPhenix], **more: Any) -> MolPhenix:
         """The two-tower model of the config; `more` is what a kind of its own takes beside."""
@@ -149,7 +171,13 @@ class AlignRun(Run):
         self.assets = assets
         self.phenomic_side = PhenomicSide(self.model, assets.profile)
         self.molecule_side = MoleculeSide(
-            self.model, self.blocks, assets.molecule, self.encoding, self.screen.conditions
+            self.model,
+            self._scaled,
+            assets.molecule,
+            self.encoding,
+            self.screen.conditions,
+            raw=self.raw,
+            raw_width=self._raw_width,
         )
 
     def _describe(self) -> tuple[str, ...]:
@@ -215,10 +243,10 @@ class AlignRun(Run):
         return Assets(
             fit_scaling([profile], components=h.phenomics.components, whiten=h.phenomics.whiten),
             fit_scaling(
-                [self.feed.rows(name, molecules) for name in self.blocks]
+                [self.feed.rows(name, molecules) for name in self._scaled]
                 # With an encoder there may be none; a checkpoint needs an array.
                 or [np.zeros((len(molecules), 1), np.float32)],
-                components=h.molecules.components if self.blocks else 0,
+                components=h.molecules.components if self._scaled else 0,
                 whiten=h.molecules.whiten,
             ),
             np.asarray(self.encoding.grid_log10, np.float32),

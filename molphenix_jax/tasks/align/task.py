@@ -49,7 +49,13 @@ from molphenix_jax.tasks.align.answers import (
     screen_facts,
     with_neighbours,
 )
-from molphenix_jax.tasks.align.config import distinct_names, listed, named_files, simulation_config
+from molphenix_jax.tasks.align.config import (
+    distinct_names,
+    input_blocks,
+    listed,
+    named_files,
+    simulation_config,
+)
 from molphenix_jax.tasks.align.encoder import EncoderAlignRun
 from molphenix_jax.tasks.align.evaluation import (
     BaselineInputs,
@@ -274,7 +280,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         controls=d.controls,
         clip=d.clip,
         n_null=d.n_null,
-        blocks=listed(config.molecules.blocks),
+        blocks=input_blocks(config),
         embeddings=named_files(config.molecules.embeddings),
         seed=d.split_seed,
         concentration_unit=d.concentration_unit,

@@ -1,0 +1,123 @@
+"""A molecule encoder of one's own, trained with the heads: what it reads, learns and keeps."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import molphenix_jax
+from molphenix_jax import tasks
+from molphenix_jax.evaluate import load_params
+from molphenix_jax.molecules import MoleculeEncoderSpec
+from molphenix_jax.parts import forget
+from molphenix_jax.runtime import mesh as meshes
+from molphenix_jax.runtime.config import ConfigError
+from molphenix_jax.runtime.progress import console
+from molphenix_jax.tasks.align.config import config_from_arg, default_config
+from molphenix_jax.trained.folder import ModelError
+from tests import tiny
+
+pytestmark = pytest.mark.slow
+LENGTH = 40
+
+
+def codes(smiles):
+    return [[ord(letter) % 64 for letter in text[:LENGTH].ljust(LENGTH)] for text in smiles]
+
+
+class Letters(nn.Module):
+    """Letters to vectors, their mean to the embedding."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        letters = nn.Embed(64, 8, name="letters")(x.astype(jnp.int32))
+        return nn.Dropout(0.1)(nn.Dense(6)(letters.mean(axis=1)), deterministic=not train)
+
+
+SPEC = MoleculeEncoderSpec(codes, width=LENGTH, network=Letters)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    molphenix_jax.register("molecule_encoder", "letters", SPEC)
+    yield
+    forget([("molecule_encoder", "letters")])
+
+
+def config_of(cache, **changes):
+    config = tiny.config(cache, **{"molecules__blocks": "maccs", **changes})
+    named = default_config(encoder="letters")
+    config.molecules.encoder, config.train.decay_rules = "letters", named.train.decay_rules
+    return config
+
+
+@pytest.fixture(scope="module")
+def whole(cache, tmp_path_factory):
+    """A run of two members, and its parameters."""
+    workdir = tmp_path_factory.mktemp("letters") / "run"
+    config = config_of(cache, train__members=2)
+    tiny.train_here(config, workdir)
+    task, _ = tiny.make(config, workdir)
+    with console.capture():
+        run = task.run(0, workdir)
+        _, params = load_params(run, config, meshes.make_mesh(1), workdir, checkpoint=None)
+    return workdir, run, params
+
+
+def test_it_learns_with_the_heads(whole):
+    _, run, params = whole
+    encoder = params["params"]["encoder"]
+    assert encoder["letters"]["embedding"].shape == (2, 64, 8)
+    start = jax.vmap(run.init)(jax.random.split(jax.random.key(0), 2))["params"]["encoder"]
+    used = np.unique(codes(run.screen.molecules["smiles"]))
+    never = np.setdiff1d(np.arange(64), used)
+    assert len(never) > 10
+    gradient = jax.grad(lambda p: run.loss(p, run.batch(0), run.tables, jax.random.key(1))[0])
+    own = gradient(jax.tree.map(lambda a: a[0], params))["params"]["encoder"]["letters"]
+    assert np.abs(own["embedding"][used]).max() > 0
+    assert not np.asarray(own["embedding"][never]).any()
+    assert start["Dense_0"]["kernel"].shape == encoder["Dense_0"]["kernel"].shape
+
+
+def test_its_input_is_neither_scaled_nor_a_block_beside(whole):
+    _, run, _ = whole
+    assert run.molecule_side.blocks == ("maccs",)
+    assert run.molecule_side.taken == ("maccs", "letters")
+    raw = run.feed.rows("letters", np.arange(5))
+    np.testing.assert_array_equal(raw, codes(run.screen.molecules["smiles"][:5]))
+    assert run.assets.molecule.mean.shape[-1] == 167
+
+
+def test_the_model_folder_embeds_as_the_run_and_needs_the_plugin(whole):
+    workdir, run, params = whole
+    model = molphenix_jax.load(workdir)
+    ids = np.arange(20)
+    smiles = run.screen.molecules["smiles"].to_numpy(str)[run.screen.molecule[ids]]
+    z = model.embed_molecules(smiles, concentration_um=run.screen.concentration_um[ids])
+    np.testing.assert_allclose(z, run.embed_perturbations(params, run.screen, ids), atol=2e-6)
+    assert "maccs, letters" in repr(model)
+    alone = model.embed_molecules(smiles[:1], concentration_um=run.screen.concentration_um[:1])
+    np.testing.assert_allclose(alone, z[:1], atol=2e-6)
+    forget([("molecule_encoder", "letters")])
+    try:
+        with pytest.raises(ModelError, match="encoder 'letters', which is not registered"):
+            molphenix_jax.load(workdir)
+        other = MoleculeEncoderSpec(codes, width=LENGTH, version="2", network=Letters)
+        molphenix_jax.register("molecule_encoder", "letters", other)
+        with pytest.raises(ModelError, match="letters 1.*letters 2"):
+            molphenix_jax.load(workdir).embed_molecules(smiles[:1], concentration_um=1.0)
+    finally:
+        forget([("molecule_encoder", "letters")])
+        molphenix_jax.register("molecule_encoder", "letters", SPEC)
+
+
+def test_configs_know_it_and_refuse_what_makes_no_sense(cache):
+    config = config_from_arg("encoder=letters,size=tiny", loss="siglip")
+    assert config.molecules.encoder == "letters"
+    with pytest.raises(ConfigError, match="'words' is unknown; choose one of none, mpnn, letters"):
+        config_from_arg("encoder=words", loss="siglip")
+    with pytest.raises(ConfigError, match="letters is the input of molecules.encoder=letters"):
+        tasks.validate(config_of(cache, molecules__blocks="letters"))
+    with pytest.raises(ConfigError, match="pretrained is set but molecules.encoder=letters"):
+        tasks.validate(config_of(cache, molecules__pretrained="runs/molgps"))

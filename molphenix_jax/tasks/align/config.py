@@ -228,7 +228,7 @@ def config_from_arg(
         wells=",".join(args.wells),
         size=args.size,
         encoder=encoder,
-        **{name: args[name] for name in more},
+        **{str(name): args[name] for name in more},
     )
     config.loss.name = loss
     _take_molecules(config, args.molecules)

@@ -19,6 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
     from molphenix_jax import __version__, plugins
     from molphenix_jax.commands import (
         bench,
+        cache,
         compare,
         convert_openphenom,
         embed,
@@ -46,6 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
         embed,
         embed_images,
         convert_openphenom,
+        cache,
         bench,
     ):
         command.add_parser(commands)

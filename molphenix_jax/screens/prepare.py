@@ -6,12 +6,9 @@ parameters, the versions. A changed input is another key, so nothing stale is ev
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import platformdirs
 
 from molphenix_jax.molecules import FEATURISER_VERSION, encoder_versions
 from molphenix_jax.screens.builders import FORMAT_VERSION, HEADER
@@ -32,18 +29,10 @@ from molphenix_jax.wells.sources import Sources
 
 __all__ = [
     "PrepareConfig",
-    "cache_folder",
     "prepare",
     "prepare_simulated",
     "what_would_be_done",
 ]
-
-
-def cache_folder(configured: str) -> pathlib.Path:
-    """The configured folder, or $MOLPHENIX_CACHE, or the user's cache folder."""
-    return pathlib.Path(
-        configured or os.environ.get("MOLPHENIX_CACHE") or platformdirs.user_cache_dir("molphenix")
-    )
 
 
 def prepare(

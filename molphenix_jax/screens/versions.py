@@ -27,7 +27,8 @@ from molphenix_jax.screens.screen import ScreenError
 # 5: names normalised, joins by meaning, rows of one well averaged over gaps.
 # 6: wells with a second compound are combinations; text with numbers; averaged counts of cells.
 # 7: names that join those of other wells are combinations.
-# 8: words for controls in the SMILES column; wells called DMSO that hold a drug; durations.
+# 8: words for controls in the SMILES column; wells called DMSO that hold a drug; durations; files
+# named together are told apart by what they hold.
 READING_VERSION = 8
 
 

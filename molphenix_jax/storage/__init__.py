@@ -9,7 +9,7 @@
 Every other room writes through this one. What lies in a private folder needs no such care.
 """
 
-from molphenix_jax.storage.caches import make_file_once, make_folder_once
+from molphenix_jax.storage.caches import cache_folder, cached, make_file_once, make_folder_once
 from molphenix_jax.storage.digests import (
     digest,
     digest_file,
@@ -38,6 +38,8 @@ from molphenix_jax.storage.locks import claim, waiting_lock
 
 __all__ = [
     "StorageError",
+    "cache_folder",
+    "cached",
     "claim",
     "digest",
     "digest_file",

@@ -6,11 +6,33 @@ cache's own name.
 """
 
 import contextlib
+import os
 import pathlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+
+import platformdirs
 
 from molphenix_jax.storage.files import new_file, new_folder, remove
 from molphenix_jax.storage.locks import waiting_lock
+
+# How every entry of the cache folder is called: what it is, and a digest; no other file is ours.
+_ENTRY = re.compile(r"[^.].*-[0-9a-f]{16}(\.parquet|\.npz)?|simulated-images-\d+")
+
+
+def cache_folder(configured: str) -> pathlib.Path:
+    """The configured folder, or $MOLPHENIX_CACHE, or the user's cache folder."""
+    return pathlib.Path(
+        configured or os.environ.get("MOLPHENIX_CACHE") or platformdirs.user_cache_dir("molphenix")
+    )
+
+
+def cached(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """What lies in a cache folder under names that caches have, in order of their names."""
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if _ENTRY.fullmatch(path.name):
+                yield path
 
 
 def make_folder_once(

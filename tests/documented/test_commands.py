@@ -42,6 +42,7 @@ EVERY_OPTION = """
     molphenix rank --embeddings=x --combine=+a --query=FILE --join=b --told=x=1 --fold=0 --help
     molphenix train --help
     molphenix --version
+    molphenix cache --folder=nothing --clear --older-than=1
 """
 TEXTS = [*collect.texts(), collect.Text("every option", EVERY_OPTION)]
 # Of ml_collections, which loads config files so.

@@ -17,10 +17,10 @@ from molphenix_jax.models import Embeddings, row_norm
 from molphenix_jax.models.mpnn import MoleculeEncoder
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config
-from molphenix_jax.screens.prepare import cache_folder
 from molphenix_jax.screens.sampling import Batch
 from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.screens.splits import Split
+from molphenix_jax.storage import cache_folder
 from molphenix_jax.tasks.align.run import AlignRun, Assets
 from molphenix_jax.tasks.align.tables import Pairs, gather
 from molphenix_jax.tasks.molecule_encoder import (

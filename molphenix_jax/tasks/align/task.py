@@ -26,7 +26,6 @@ from molphenix_jax.runtime.workdir import EVALUATION_FILE, RANKS_FILE, fold_fold
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.screens.prepare import (
     PrepareConfig,
-    cache_folder,
     prepare,
     prepare_simulated,
 )
@@ -285,7 +284,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Alig
         seed=d.split_seed,
         concentration_unit=d.concentration_unit,
     )
-    cache, trained = cache_folder(d.cache), _trained(workdir)
+    cache, trained = storage.cache_folder(d.cache), _trained(workdir)
     if d.refit_of and trained is None:
         trained = _trained(pathlib.Path(d.refit_of))
     if d.wells and (pathlib.Path(d.wells) / HEADER).is_file():
@@ -320,7 +319,7 @@ def _task(
     """The task on a screen, with the unseen screens prepared as that one was."""
     _describe(screen)
     d = config.data
-    cache = cache_folder(d.cache)
+    cache = storage.cache_folder(d.cache)
     unseen, paths = {}, list(dict.fromkeys(listed(config.eval.unseen_screens)))
     names: list[str] = []
     for path in paths:

@@ -13,8 +13,8 @@ from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.config import Config, ConfigError, chosen
 from molphenix_jax.runtime.mesh import PLACEMENTS
 from molphenix_jax.screens.builders import HEADER
-from molphenix_jax.screens.prepare import cache_folder
 from molphenix_jax.simulated.images import SIMULATED, simulate_images
+from molphenix_jax.storage import cache_folder
 from molphenix_jax.tasks.align import checks as checks_of_alignment
 from molphenix_jax.tasks.align import config as align_config
 

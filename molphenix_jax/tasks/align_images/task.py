@@ -13,8 +13,8 @@ from molphenix_jax.images.fields import Take, write_rejected
 from molphenix_jax.phenomics import CropConfig
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.screens.prepare import cache_folder
 from molphenix_jax.screens.splits import Split
+from molphenix_jax.storage import cache_folder
 from molphenix_jax.tasks import align
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.align_images.config import with_files

@@ -17,7 +17,6 @@ from molphenix_jax.runtime.config import Config, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder
-from molphenix_jax.screens.prepare import cache_folder
 from molphenix_jax.simulated.images import simulate_images
 from molphenix_jax.tasks import TaskSpec
 from molphenix_jax.tasks.mae_pretraining.config import PATHS, check, default_config
@@ -163,7 +162,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> MAET
     """
     if config.data.simulated:
         config = config.copy_and_resolve_references()
-        config.data.images = str(simulate_images(cache_folder("")).images)
+        config.data.images = str(simulate_images(storage.cache_folder("")).images)
     d = config.data
     images = read_images(d.images, metadata=d.metadata, columns=d.columns.to_dict(), crop=d.crop)
     n, channels, height, width = images.pixels.shape

@@ -27,7 +27,6 @@ from molphenix_jax.runtime.config import Config, plain
 from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import EVALUATION_FILE
-from molphenix_jax.screens.prepare import cache_folder
 from molphenix_jax.screens.splits import SPLITS_FILE, fold_of, molecule_groups, need_same_split
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import (
@@ -169,7 +168,7 @@ class PropertyTask:
             x = self.blocks.get(block)
             if x is None:
                 smiles = self.labels.molecules["smiles"].tolist()
-                x = features_of(smiles, block, cache=cache_folder(self.config.data.cache))
+                x = features_of(smiles, block, cache=storage.cache_folder(self.config.data.cache))
             say(f"baseline {name} of {g.columns[k]}")
             found[name] = predict_property(
                 name,
@@ -234,7 +233,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Prop
         LabelsError: Label tables that cannot be used.
     """
     d = config.data
-    cache = cache_folder(d.cache)
+    cache = storage.cache_folder(d.cache)
     need_same_featuriser(workdir, features=bool(not d.labels or config.model.head_blocks))
     if d.labels:
         say(f"reading {d.labels}")

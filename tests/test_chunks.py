@@ -38,6 +38,8 @@ ELSEWHERE = {
     "molecules.parallel.CHUNK": "molecules/standard/test_form.py",
     "molecules.graphs.cache.SHARD_SIZE": "molecules/graphs/test_cache.py",
     "molecules.graphs.cache._READ_AT_ONCE": "molecules/graphs/test_cache.py",
+    "retrieval.ranking.domain._CHUNK": "retrieval/ranking/test_finding.py",
+    "tasks.align.answers._CHUNK": "tasks/align/test_answers.py",
     "runtime.step.ROOM_BYTES": "test_dispatch.py",
     "tasks.align_images.run._CHUNK": "tasks/align_images/test_align_images.py",
     "retrieval.molecules.GRAPHS_AT_ONCE": "tasks/align/test_encoder.py",

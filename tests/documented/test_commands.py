@@ -38,7 +38,7 @@ EVERY_OPTION = """
         --rank-inactive --no-chance --layout=wells --columns=smiles=SMI \\
         --concentration-unit=µM --group_by=plate --conditions=none --controls=role=ctl
     molphenix rank --wells my_wells.parquet --molecules=molecules.csv --model=trained_model \\
-        --smiles-column=smiles --concentrations=1,10 --out=profiles
+        --smiles-column=smiles --concentrations=1,10 --out=resembling
     molphenix rank --embeddings=x --combine=+a --query=FILE --join=b --told=x=1 --fold=0 --help
     molphenix train --help
     molphenix --version

@@ -11,7 +11,7 @@ import pytest
 from molphenix_jax.evaluation import rank_of_positive, recall_at
 from molphenix_jax.molecules import standardise
 from molphenix_jax.screens.prepare import prepare, prepare_simulated
-from molphenix_jax.screens.screen import Screen, ScreenError
+from molphenix_jax.screens.screen import PackedBlock, Screen, ScreenError
 from molphenix_jax.simulated.screen import TINY
 from tests import tiny
 
@@ -55,8 +55,9 @@ def same(a: Screen, b: Screen) -> None:
         elif field.name == "blocks":
             assert set(ours) == set(theirs)
             for name, block in ours.items():
-                assert block.dtype == theirs[name].dtype
-                np.testing.assert_array_equal(block, theirs[name])
+                assert isinstance(block, PackedBlock)
+                assert block.width == theirs[name].width
+                np.testing.assert_array_equal(block.packed, theirs[name].packed)
         elif field.name == "molecules":
             pd.testing.assert_frame_equal(ours, theirs, check_dtype=False)
         elif isinstance(ours, np.ndarray):
@@ -248,4 +249,4 @@ def test_a_damaged_cache_folder_is_named(kept, path, tmp_path, name, damage):
 
 
 def _everything(prepared: Screen) -> tuple:
-    return prepared.in_memory(), prepared.archive.rejected
+    return prepared.in_memory(), prepared.archive.rejected, prepared.archive.correction

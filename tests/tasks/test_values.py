@@ -116,9 +116,9 @@ def test_the_memory_is_what_the_process_may_use(monkeypatch):
 
 
 def test_a_training_that_fits_no_device_ends_before_it_begins(tmp_path, monkeypatch):
-    config = tiny.config(tmp_path / "cache", train__members=3)
+    config = tiny.config(tmp_path / "cache", train__members=30)
     monkeypatch.setattr(train.meshes, "memory_per_device", lambda mesh: 10**5)
-    with pytest.raises(InputError, match=r"training [\d,]+ parameters × 3 members .* 97.7 KiB"):
+    with pytest.raises(InputError, match=r"training [\d,]+ parameters × 30 members .* 97.7 KiB"):
         train.train_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
 

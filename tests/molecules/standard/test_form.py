@@ -127,6 +127,7 @@ def test_each_distinct_item_is_computed_once():
 def test_chunks_are_put_together_in_order(monkeypatch):
     monkeypatch.setattr(parallel, "PARALLEL_FROM", 10)
     monkeypatch.setattr(parallel, "CHUNK", 7)
+    monkeypatch.setattr(parallel, "n_workers", lambda: 2)
     seen = []
 
     def negative(chunk):

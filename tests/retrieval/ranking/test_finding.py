@@ -8,7 +8,14 @@ import pytest
 
 import molphenix_jax
 from molphenix_jax.errors import InputError
-from molphenix_jax.retrieval.ranking import Asked, Wanted, find_hits, parse_terms, read_terms
+from molphenix_jax.retrieval.ranking import (
+    Asked,
+    Wanted,
+    domain,
+    find_hits,
+    parse_terms,
+    read_terms,
+)
 from molphenix_jax.retrieval.ranking.combining import CombinationError
 from molphenix_jax.retrieval.ranking.queries import Reading, read_queries
 from molphenix_jax.wells.sources import Sources
@@ -94,7 +101,8 @@ def test_the_inactive_abstain_and_say_so(world):
     assert "looks inactive" in hits.queries.set_index("query")["note"]["nothing"]
 
 
-def test_training_molecules_are_flagged(world):
+def test_training_molecules_are_flagged(world, monkeypatch):
+    monkeypatch.setattr(domain, "_CHUNK", 4)
     model, index, _, queries, _ = world
     hits = find_hits(queries, index, model, wanted=Wanted(top=N))
     asked = hits.queries.set_index("query")

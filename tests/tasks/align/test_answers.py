@@ -8,6 +8,7 @@ import pytest
 
 from molphenix_jax.evaluation import Candidates, Ranks, evaluate
 from molphenix_jax.molecules import featurise, tanimoto
+from molphenix_jax.tasks.align import answers
 from molphenix_jax.tasks.align.answers import molecule_table, next_steps, with_neighbours
 from molphenix_jax.tasks.align.config import default_config
 
@@ -54,7 +55,10 @@ def fold(screen, molecules) -> tuple[Ranks, types.SimpleNamespace]:
     return ranks, split
 
 
-def test_each_unseen_perturbation_has_its_rank_and_its_nearest_molecule_of_training(screen):
+def test_each_unseen_perturbation_has_its_rank_and_its_nearest_molecule_of_training(
+    screen, monkeypatch
+):
+    monkeypatch.setattr(answers, "_CHUNK", 2)
     ranks, splits = zip(*(fold(screen, [0, 2]), fold(screen, [1])), strict=True)
     table = with_neighbours(molecule_table(screen, ranks), screen, splits)
     assert table["perturbation"].tolist() == [0, 1, 4, 5, 2, 3]

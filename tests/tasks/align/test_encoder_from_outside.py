@@ -40,22 +40,22 @@ SPEC = MoleculeEncoderSpec(codes, width=LENGTH, network=Letters)
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    molphenix_jax.register("molecule_encoder", "letters", SPEC)
+    molphenix_jax.register("molecule_encoder", "spelled", SPEC)
     yield
-    forget([("molecule_encoder", "letters")])
+    forget([("molecule_encoder", "spelled")])
 
 
 def config_of(cache, **changes):
     config = tiny.config(cache, **{"molecules__blocks": "maccs", **changes})
-    named = default_config(encoder="letters")
-    config.molecules.encoder, config.train.decay_rules = "letters", named.train.decay_rules
+    named = default_config(encoder="spelled")
+    config.molecules.encoder, config.train.decay_rules = "spelled", named.train.decay_rules
     return config
 
 
 @pytest.fixture(scope="module")
 def whole(cache, tmp_path_factory):
     """A run of two members, and its parameters."""
-    workdir = tmp_path_factory.mktemp("letters") / "run"
+    workdir = tmp_path_factory.mktemp("spelled") / "run"
     config = config_of(cache, train__members=2)
     tiny.train_here(config, workdir)
     task, _ = tiny.make(config, workdir)
@@ -83,8 +83,8 @@ def test_it_learns_with_the_heads(whole):
 def test_its_input_is_neither_scaled_nor_a_block_beside(whole):
     _, run, _ = whole
     assert run.molecule_side.blocks == ("maccs",)
-    assert run.molecule_side.taken == ("maccs", "letters")
-    raw = run.feed.rows("letters", np.arange(5))
+    assert run.molecule_side.taken == ("maccs", "spelled")
+    raw = run.feed.rows("spelled", np.arange(5))
     np.testing.assert_array_equal(raw, codes(run.screen.molecules["smiles"][:5]))
     assert run.assets.molecule.mean.shape[-1] == 167
 
@@ -96,28 +96,28 @@ def test_the_model_folder_embeds_as_the_run_and_needs_the_plugin(whole):
     smiles = run.screen.molecules["smiles"].to_numpy(str)[run.screen.molecule[ids]]
     z = model.embed_molecules(smiles, concentration_um=run.screen.concentration_um[ids])
     np.testing.assert_allclose(z, run.embed_perturbations(params, run.screen, ids), atol=2e-6)
-    assert "maccs, letters" in repr(model)
+    assert "maccs, spelled" in repr(model)
     alone = model.embed_molecules(smiles[:1], concentration_um=run.screen.concentration_um[:1])
     np.testing.assert_allclose(alone, z[:1], atol=2e-6)
-    forget([("molecule_encoder", "letters")])
+    forget([("molecule_encoder", "spelled")])
     try:
-        with pytest.raises(ModelError, match="encoder 'letters', which is not registered"):
+        with pytest.raises(ModelError, match="encoder 'spelled', which is not registered"):
             molphenix_jax.load(workdir)
         other = MoleculeEncoderSpec(codes, width=LENGTH, version="2", network=Letters)
-        molphenix_jax.register("molecule_encoder", "letters", other)
-        with pytest.raises(ModelError, match="letters 1.*letters 2"):
+        molphenix_jax.register("molecule_encoder", "spelled", other)
+        with pytest.raises(ModelError, match="spelled 1.*spelled 2"):
             molphenix_jax.load(workdir).embed_molecules(smiles[:1], concentration_um=1.0)
     finally:
-        forget([("molecule_encoder", "letters")])
-        molphenix_jax.register("molecule_encoder", "letters", SPEC)
+        forget([("molecule_encoder", "spelled")])
+        molphenix_jax.register("molecule_encoder", "spelled", SPEC)
 
 
 def test_configs_know_it_and_refuse_what_makes_no_sense(cache):
-    config = config_from_arg("encoder=letters,size=tiny", loss="siglip")
-    assert config.molecules.encoder == "letters"
-    with pytest.raises(ConfigError, match="'words' is unknown; choose one of none, mpnn, letters"):
+    config = config_from_arg("encoder=spelled,size=tiny", loss="siglip")
+    assert config.molecules.encoder == "spelled"
+    with pytest.raises(ConfigError, match="'words' is unknown; choose one of none, mpnn, spelled"):
         config_from_arg("encoder=words", loss="siglip")
-    with pytest.raises(ConfigError, match="letters is the input of molecules.encoder=letters"):
-        tasks.validate(config_of(cache, molecules__blocks="letters"))
-    with pytest.raises(ConfigError, match="pretrained is set but molecules.encoder=letters"):
+    with pytest.raises(ConfigError, match="spelled is the input of molecules.encoder=spelled"):
+        tasks.validate(config_of(cache, molecules__blocks="spelled"))
+    with pytest.raises(ConfigError, match="pretrained is set but molecules.encoder=spelled"):
         tasks.validate(config_of(cache, molecules__pretrained="runs/molgps"))

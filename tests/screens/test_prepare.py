@@ -47,11 +47,10 @@ def kept(cache, tmp_path_factory) -> pathlib.Path:
 def same(a: Screen, b: Screen) -> None:
     for field in dataclasses.fields(Screen):
         ours, theirs = getattr(a, field.name), getattr(b, field.name)
-        if field.name == "correction":
-            np.testing.assert_array_equal(ours.rotation, theirs.rotation)
-        elif field.name == "null":
-            np.testing.assert_array_equal(ours.profile, theirs.profile)
-            np.testing.assert_array_equal(ours.group, theirs.group)
+        if field.name == "archive":
+            np.testing.assert_array_equal(ours.correction.rotation, theirs.correction.rotation)
+            np.testing.assert_array_equal(ours.null.profile, theirs.null.profile)
+            np.testing.assert_array_equal(ours.null.group, theirs.null.group)
         elif field.name == "blocks":
             assert set(ours) == set(theirs)
             for name, block in ours.items():

@@ -23,7 +23,7 @@ def add_parser(commands) -> None:
 
 def _add_loss(benches) -> None:
     loss = benches.add_parser("loss", help="time and memory of every loss and execution")
-    loss.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the rows here")
+    _add_json(loss)
     loss.add_argument(
         "--batches",
         type=_sizes,
@@ -65,19 +65,15 @@ def _loss(arguments: argparse.Namespace) -> int:
 
 def _add_molecules(benches) -> None:
     molecules = benches.add_parser("molecules", help="featurising and training on molecular graphs")
-    molecules.add_argument(
-        "--json", type=pathlib.Path, metavar="FILE", help="also write the rows here"
-    )
-    for name, default, help_text in (
+    _add_json(molecules)
+    _add_numbers(
+        molecules,
         ("molecules", 512, "molecules, of the built-in ones"),
         ("batch", 64, "molecules in a batch"),
         ("width", 48, "channels of an atom in our network and graphium's"),
         ("depth", 4, "their layers"),
         ("repeats", 5, "timed runs each"),
-    ):
-        molecules.add_argument(
-            f"--{name}", type=positive, default=default, help=f"{help_text} (default {default})"
-        )
+    )
     molecules.add_argument(
         "--other-python",
         type=pathlib.Path,
@@ -117,7 +113,7 @@ def _losses(text: str) -> tuple[str, ...]:
 
 def _add_step(benches) -> None:
     step = benches.add_parser("step", help="a training step, beside the same model in PyTorch")
-    step.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the rows here")
+    _add_json(step)
     step.add_argument("--batches", type=_sizes, default=(512,), help="of pairs (default 512)")
     step.add_argument("--size", default="paper", help="of the heads: paper (default) or small")
     step.add_argument(
@@ -149,7 +145,7 @@ def _step(arguments: argparse.Namespace) -> int:
 
 def _add_scale(benches) -> None:
     scale = benches.add_parser("scale", help="a screen of the paper's size: prepare and train")
-    scale.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the rows here")
+    _add_json(scale)
     scale.add_argument(
         "--folder",
         type=pathlib.Path,
@@ -195,19 +191,15 @@ def _scale(arguments: argparse.Namespace) -> int:
 
 def _add_search(benches) -> None:
     search = benches.add_parser("search", help="exact search in a library, beside FAISS's")
-    search.add_argument(
-        "--json", type=pathlib.Path, metavar="FILE", help="also write the rows here"
-    )
-    for name, default, help_text in (
+    _add_json(search)
+    _add_numbers(
+        search,
         ("queries", 1000, "profiles"),
         ("rows", 1_000_000, "vectors of the library, 4 bytes for each number of the width"),
         ("width", 512, "of a vector"),
         ("top", 100, "found for each"),
         ("repeats", 3, "timed runs each"),
-    ):
-        search.add_argument(
-            f"--{name}", type=positive, default=default, help=f"{help_text} (default {default})"
-        )
+    )
     search.add_argument(
         "--approximate",
         action="append",
@@ -231,6 +223,18 @@ def _search(arguments: argparse.Namespace) -> int:
     )
     measure.report("search", search.run(setting), json=arguments.json)
     return 0
+
+
+def _add_json(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the rows here")
+
+
+def _add_numbers(bench: argparse.ArgumentParser, *options: tuple[str, int, str]) -> None:
+    """Options that are whole numbers from 1 on: name, default, what is counted."""
+    for name, default, what in options:
+        bench.add_argument(
+            f"--{name}", type=positive, default=default, help=f"{what} (default {default})"
+        )
 
 
 def _sizes(text: str) -> tuple[int, ...]:

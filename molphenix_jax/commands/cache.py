@@ -37,24 +37,25 @@ def _run(arguments: argparse.Namespace) -> int:
     import rich.table
 
     from molphenix_jax import storage
+    from molphenix_jax.memory import in_words
     from molphenix_jax.runtime.progress import console, say
 
     folder = storage.cache_folder(arguments.folder)
     shown = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     shown.add_column("in the cache")
-    shown.add_column("MiB", justify="right")
+    shown.add_column("size", justify="right")
     shown.add_column("days old", justify="right")
     chosen: list[tuple[pathlib.Path, int]] = []
     for path in storage.cached(folder):
         days = (time.time() - path.stat().st_mtime) / 86_400
         if arguments.older_than is None or days >= arguments.older_than:
             chosen.append((path, _bytes_of(path)))
-            size = f"{chosen[-1][1] / 2**20:,.1f}"
+            size = in_words(chosen[-1][1])
             shown.add_row(rich.markup.escape(path.name), size, f"{days:.1f}")
     if chosen:
         console.print(shown)
-    total = sum(size for _, size in chosen) / 2**20
-    say(f"{folder}: {len(chosen):,} entries, {total:,.1f} MiB")
+    total = in_words(sum(size for _, size in chosen))
+    say(f"{folder}: {len(chosen):,} entries, {total}")
     if not arguments.clear:
         return 0
     left = []

@@ -149,6 +149,7 @@ def _settings(arguments: argparse.Namespace, add: bool):
 
 
 def _build(job) -> None:
+    from molphenix_jax.memory import in_words
     from molphenix_jax.runtime.progress import Progress, say
 
     for note in job.notes:
@@ -159,8 +160,8 @@ def _build(job) -> None:
     if job.n_done < job.rows:
         need = job.need()
         say(
-            f"{need.rows:,} rows will take {_size(need.disk)} of disk, {_size(need.memory)} of "
-            f"memory and about {_time(need.seconds)}"
+            f"{need.rows:,} rows will take {in_words(need.disk)} of disk, "
+            f"{in_words(need.memory)} of memory and about {_time(need.seconds)}"
         )
         with Progress("index: ", total=job.rows, done=job.n_done, unit="row") as progress:
             for done in job.run():
@@ -212,11 +213,6 @@ def _pairs(option: str, given: Sequence[str], example: str) -> dict[str, str]:
             raise LibraryError(f"{option}={word}: give NAME=VALUE, as {example}")
         found[name.strip()] = value.strip()
     return found
-
-
-def _size(n_bytes: float) -> str:
-    gib = n_bytes / 2**30
-    return f"{gib:.1f} GiB" if gib >= 1 else f"{n_bytes / 2**20:.0f} MiB"
 
 
 def _time(seconds: float) -> str:

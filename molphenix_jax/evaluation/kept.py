@@ -58,10 +58,11 @@ def paired_ranks(frames: Mapping[str, pd.DataFrame], *, model: str) -> tuple[Ran
     for name, frame in frames.items():
         if model not in frame:
             raise PairingError(f"{name} has no ranks of {model}")
-    same = set.intersection(*(set(_asked(frame)) for frame in frames.values()))
+    asked = [_asked(frame) for frame in frames.values()]
+    same = set.intersection(*map(set, asked))
     joined: pd.DataFrame | None = None
     for number, frame in enumerate(frames.values()):
-        own = frame.loc[_asked(frame).isin(same) & frame[model].notna(), [*keys, model]]
+        own = frame.loc[asked[number].isin(same) & frame[model].notna(), [*keys, model]]
         own = own.rename(columns={model: number})
         own = own.astype({key: str for key in _SETTING if key != "psi"})
         joined = own if joined is None else joined.merge(own, on=keys, how="inner")

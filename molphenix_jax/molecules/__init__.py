@@ -11,6 +11,7 @@ from molphenix_jax.molecules.fingerprints import (
     encoder_versions,
     featurise,
     featurise_blocks,
+    nearest_by_tanimoto,
     tanimoto,
     trained_encoders,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "match_substructures",
     "shipped_smiles",
     "standardise",
+    "nearest_by_tanimoto",
     "tanimoto",
     "trained_encoders",
 ]

@@ -9,12 +9,12 @@ import contextlib
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import rdkit
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from rdkit import Chem, rdBase
 from rdkit.Chem import (
     Descriptors,
@@ -253,6 +253,28 @@ def tanimoto(
     both = a_float @ b_float.T
     either = a_float.sum(1)[:, None] + b_float.sum(1)[None, :] - both
     return both / np.maximum(either, 1.0)
+
+
+def nearest_by_tanimoto(
+    bits: UInt8[np.ndarray, "n k"], others: Iterable[UInt8[np.ndarray, "_ k"]]
+) -> tuple[Float32[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """The most similar of others for each fingerprint, the first of equal ones.
+
+    Args:
+        bits: of n molecules.
+        others: in blocks, so that memory is that of one.
+
+    Returns:
+        Its similarity and its number among all others; 0 and 0 where there are none.
+    """
+    best, at, start = np.zeros(len(bits), np.float32), np.zeros(len(bits), np.int64), 0
+    for block in others:
+        similar = tanimoto(bits, block)
+        column = similar.argmax(axis=1)
+        value = similar[np.arange(len(bits)), column]
+        at = np.where(value > best, start + column, at)
+        best, start = np.maximum(best, value), start + len(block)
+    return best, at
 
 
 def _encoded(smiles: Sequence[str], block: str) -> np.ndarray:

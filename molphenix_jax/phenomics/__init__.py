@@ -3,8 +3,10 @@
 from molphenix_jax.phenomics.activity import (
     ReplicateDraw,
     activity_against_controls,
+    activity_within_conditions,
     consistency_of,
     draw_replicates,
+    mean_pairwise_cosine,
     null_statistics,
     replicate_consistency,
 )
@@ -52,6 +54,7 @@ __all__ = [
     "Rows",
     "RowsOnDisk",
     "activity_against_controls",
+    "activity_within_conditions",
     "aggregate",
     "block_mean",
     "complete_features",
@@ -64,6 +67,7 @@ __all__ = [
     "fit_correction",
     "intensity_features",
     "judge_wells",
+    "mean_pairwise_cosine",
     "null_statistics",
     "replicate_consistency",
 ]

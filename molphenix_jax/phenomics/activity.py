@@ -9,6 +9,7 @@ would make everything look active.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -257,14 +258,53 @@ def activity_against_controls(
     p_value = np.full(len(counts), np.nan)
     for i in np.flatnonzero(used):
         r, own = int(used[i]), x[order[starts[i] : starts[i] + used[i]]]
-        if r == 1:
-            statistic = np.linalg.norm(own.astype(np.float64))
-        else:
-            units = _units(own)[None]
-            statistic = _mean_cosine(units.sum(axis=1), _square_sum(units), r)[0]
+        statistic = np.linalg.norm(own.astype(np.float64)) if r == 1 else mean_pairwise_cosine(own)
         above = len(null[r]) - np.searchsorted(null[r], statistic, side="left")
         p_value[i] = (1 + above) / (1 + len(null[r]))
     return p_value
+
+
+def activity_within_conditions(
+    x: Float[np.ndarray, "n d"],
+    perturbation: Int[np.ndarray, "n"],
+    condition: Int[np.ndarray, "p"],
+    controls_of: Callable[[int], Float[np.ndarray, "c d"]],
+    *,
+    n_null: int = 1000,
+    seed: int = 0,
+) -> Float[np.ndarray, "p"]:
+    """`activity_against_controls` of the perturbations of each condition, against its own controls.
+
+    Args:
+        x: corrected wells.
+        perturbation: id of each well's perturbation, 0 to p - 1.
+        condition: number of the condition of each perturbation.
+        controls_of: corrected control wells of a condition.
+        n_null: groups of controls for each number of replicates.
+        seed: of the groups and the subsets, in each condition anew.
+
+    Returns:
+        The p-value of each perturbation; NaN where its condition has fewer than two controls.
+    """
+    p_value = np.full(len(condition), np.nan)
+    for c in np.unique(condition):
+        controls = controls_of(int(c))
+        if len(controls) < 2:
+            continue
+        members = np.flatnonzero(condition == c)
+        number = np.full(len(condition), -1)
+        number[members] = np.arange(len(members))
+        at = number[perturbation] >= 0
+        p_value[members] = activity_against_controls(
+            x[at], number[perturbation[at]], controls, n_null=n_null, seed=seed
+        )
+    return p_value
+
+
+def mean_pairwise_cosine(x: Float[np.ndarray, "r d"]) -> float:
+    """Of two or more replicates: how much they agree."""
+    units = _units(x)[None]
+    return float(_mean_cosine(units.sum(axis=1), _square_sum(units), len(x))[0])
 
 
 def _distinct(n: int, n_rows: int, size: int, rng: np.random.Generator) -> Int[np.ndarray, "m r"]:

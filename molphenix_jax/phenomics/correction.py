@@ -15,9 +15,8 @@ import dataclasses
 import os
 import pathlib
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,7 @@ from numpy.typing import ArrayLike
 from molphenix_jax.phenomics.coral import CORAL_RIDGE, Axes, write_npy
 from molphenix_jax.phenomics.group_stage import MIN_TO_CENTER, Grouped, fit_groups, rows_of
 from molphenix_jax.phenomics.whitening import centers_and_scales, whitening
+from molphenix_jax.storage import read_npz
 from molphenix_jax.tables.rows import Rows, RowsOnDisk, chunked
 
 # Bump it when a corrected profile or a p-value changes; see screens.versions for what follows.
@@ -201,15 +201,13 @@ class Correction:
         Raises:
             ValueError: the file is no saved correction.
         """
+        fields: dict[str, Any] = read_npz(path, what="a saved correction")
         names = {f.name for f in dataclasses.fields(cls)}
-        try:
-            # Opened here: np.load leaves the file open if it is no archive.
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                # Version 1 had one centre and scale for all conditions.
-                one = "stage" not in archive.files
-                fields = {name: archive[name] for name in names - ({"stage"} if one else set())}
-        except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{os.fspath(path)}: not a saved correction") from error
+        # Version 1 had one centre and scale for all conditions.
+        one = "stage" not in fields
+        if missing := names - fields.keys() - {"stage"}:
+            raise ValueError(f"{os.fspath(path)}: not a saved correction (lacks {sorted(missing)})")
+        fields = {name: fields[name] for name in names & fields.keys()}
         if one:
             fields |= {name: fields[name][None] for name in ("center", "scale")}
             fields["stage"] = np.zeros(len(fields["groups"]), np.int64)

@@ -3,10 +3,11 @@
 import dataclasses
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from molphenix_jax.storage import read_npz
 
 MOST_NULL_PROFILES = 4096
 
@@ -43,11 +44,7 @@ class NullProfiles:
             OSError: The file cannot be read.
             ValueError: It holds something else.
         """
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                found = cls(arrays["profile"], arrays["group"], arrays["condition"])
-        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: no null profiles ({error})") from error
+        found = cls(**read_npz(path, ("profile", "group", "condition"), what="saved null profiles"))
         if not len(found.profile) == len(found.group) == len(found.condition):
             raise ValueError(f"{path}: {len(found.profile)} profiles, {len(found.group)} groups")
         return found

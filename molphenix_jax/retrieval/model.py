@@ -125,10 +125,14 @@ class Model:
 
         Its profile is no evidence that the model generalises. False where it cannot be read.
         """
+        return self.has_trained_on_keys(standardise(list(smiles))["inchikey"].tolist())
+
+    def has_trained_on_keys(self, inchikey: Sequence[str | None]) -> Bool[np.ndarray, " n"]:
+        """`has_trained_on` of molecules whose InChIKeys are known; False without a key."""
         table = self._trained.splits
         seen = set(table.loc[table["split"] == "train", "inchikey"].str[:14])
-        keys = standardise(list(smiles))["inchikey"]
-        return np.array([isinstance(key, str) and key[:14] in seen for key in keys], bool)
+        known = (isinstance(key, str) and key != "" and key[:14] in seen for key in inchikey)
+        return np.fromiter(known, bool)
 
     def embed_molecules(
         self,
@@ -159,12 +163,7 @@ class Model:
         if invalid not in ("raise", "nan"):
             raise ModelError(f"invalid={invalid!r}: raise or nan")
         dose = _concentrations(concentration_um, len(texts))
-        if n_off := int(self.off_grid(dose).sum()):
-            warnings.warn(
-                f"{n_off} of {len(dose)} concentrations are none that the model was trained at "
-                f"({', '.join(f'{d:.3g}' for d in self.doses_um)} µM): they count as the nearest",
-                stacklevel=2,
-            )
+        self.warn_of_doses(dose)
         found = self._molecules.of(texts, embeddings or {}, invalid=invalid)
         told = self._molecules.told(conditions or {})
         z = np.full((len(texts), self.width), np.nan, np.float32)
@@ -200,6 +199,16 @@ class Model:
         """Which concentrations the model was not trained at, and takes for the nearest one."""
         dose = np.asarray(concentrations_um, np.float64)
         return np.asarray(self._trained.molecular.dose.off_grid(dose), bool)
+
+    def warn_of_doses(self, concentrations_um: Float[np.ndarray, " k"]) -> None:
+        """Warns where some are none that the model was trained at."""
+        if n_off := int(self.off_grid(concentrations_um).sum()):
+            warnings.warn(
+                f"{n_off} of {len(concentrations_um)} concentrations are none that the model was "
+                f"trained at ({', '.join(f'{d:.3g}' for d in self.doses_um)} µM): they count as "
+                "the nearest",
+                stacklevel=3,
+            )
 
     def embed_profiles(
         self,

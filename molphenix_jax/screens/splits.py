@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from molphenix_jax.errors import InputError
-from molphenix_jax.molecules import cluster_butina, tanimoto
+from molphenix_jax.molecules import cluster_butina, nearest_by_tanimoto
 from molphenix_jax.screens.screen import Screen, unpacked_rows
 from molphenix_jax.storage import read_csv
 
@@ -241,10 +241,10 @@ def leakage_report(screen: Screen, split: Split) -> dict[str, float | int]:
             report["n_test_molecules_compared"] = LEAKAGE_MOLECULES
         block = screen.blocks["morgan"]
         bits = unpacked_rows(block, compared)
-        nearest = np.zeros(len(compared), np.float32)
-        for start in range(0, len(train), LEAKAGE_CHUNK):
-            others = unpacked_rows(block, train[start : start + LEAKAGE_CHUNK])
-            nearest = np.maximum(nearest, tanimoto(bits, others).max(axis=1))
+        starts = range(0, len(train), LEAKAGE_CHUNK)
+        nearest, _ = nearest_by_tanimoto(
+            bits, (unpacked_rows(block, train[start : start + LEAKAGE_CHUNK]) for start in starts)
+        )
         report["median_nearest_train_tanimoto"] = round(float(np.median(nearest)), 4)
         report["max_nearest_train_tanimoto"] = round(float(nearest.max()), 4)
     return report

@@ -17,7 +17,9 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -294,6 +296,23 @@ def write_npz(path: pathlib.Path, **arrays: Any) -> None:
     """
     with new_file(path) as private, private.open("wb") as file:
         np.savez(file, **arrays)
+
+
+def read_npz(
+    path: str | os.PathLike[str], names: Collection[str] | None = None, *, what: str
+) -> dict[str, np.ndarray]:
+    """Arrays of a NumPy archive, by name; None takes all.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no archive, is damaged, or lacks an array; says that it is not `what`.
+    """
+    try:
+        # Opened here: np.load leaves the file open if it is no archive.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in (arrays.files if names is None else names)}
+    except (LookupError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{os.fspath(path)}: not {what} ({error})") from error
 
 
 def remove_leftovers(folder: pathlib.Path, *, of: str | None = None) -> None:

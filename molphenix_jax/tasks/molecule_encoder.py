@@ -2,8 +2,6 @@
 
 import contextlib
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +36,7 @@ from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.config import Config, ConfigError, chosen
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir import read_json
-from molphenix_jax.storage import digest_texts, make_file_once, write_json
+from molphenix_jax.storage import digest_texts, make_file_once, read_npz, write_json
 from molphenix_jax.tasks.stored import anew_command, stored_config
 from molphenix_jax.trained.folder import MODEL_FILE, MODEL_FOLDER
 from molphenix_jax.trained.molecule_encoder import LoadedMoleculeEncoder, load_molecule_encoder
@@ -129,9 +127,9 @@ def features_of(smiles: Sequence[str], block: str, *, cache: pathlib.Path) -> np
 
     make_file_once(path, compute, doing="computed", say=say)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            values, width = arrays["values"], int(arrays["width"])
-    except (ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_npz(path, ("values", "width"), what="saved features")
+        values, width = arrays["values"], int(arrays["width"])
+    except ValueError as error:
         raise PretrainedError(
             f"{path}: these cached features are damaged; delete that file, it is made again"
         ) from error

@@ -3,10 +3,11 @@
 import dataclasses
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from molphenix_jax.storage import read_npz
 
 MOST_HELD_OUT = 500
 
@@ -53,12 +54,9 @@ class HeldOut:
             OSError: The file cannot be read.
             ValueError: It holds something else.
         """
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                found = cls(**{field.name: arrays[field.name] for field in dataclasses.fields(cls)})
-        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: no held-out perturbations ({error})") from error
-        lengths = {len(getattr(found, field.name)) for field in dataclasses.fields(cls)}
+        names = [field.name for field in dataclasses.fields(cls)]
+        arrays = read_npz(path, names, what="saved held-out perturbations")
+        lengths = {len(array) for array in arrays.values()}
         if len(lengths) > 1:
             raise ValueError(f"{path}: arrays of {sorted(lengths)} perturbations")
-        return found
+        return cls(**arrays)

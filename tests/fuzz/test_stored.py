@@ -196,14 +196,17 @@ def tried(folder: pathlib.Path, original: pathlib.Path, content: Callable, rng, 
         return attempt("damaged", lambda: content(folder))
 
 
+def need_all_of(was: dict, found: dict) -> None:
+    differs = [name for name in was if not same(was[name], found.get(name))]
+    assert not differs, differs
+
+
 @seeds(30)
 def test_a_prepared_screen_is_what_was_stored_or_refused(seed, tmp_path, screen, attempt):
     rng = np.random.default_rng(seed)
     found = tried(tmp_path / "copy", screen, content_of_screen, rng, seed, attempt)
     if found is not None:
-        was = content_of_screen(screen)
-        differs = [name for name in was if not same(was[name], found.get(name))]
-        assert not differs, differs
+        need_all_of(content_of_screen(screen), found)
 
 
 @seeds(10)
@@ -211,9 +214,7 @@ def test_a_model_folder_is_what_was_stored_or_refused(seed, tmp_path, model, att
     rng = np.random.default_rng(seed)
     found = tried(tmp_path / "copy", model, content_of_model, rng, seed, attempt)
     if found is not None:
-        was = content_of_model(model)
-        differs = [name for name in was if not same(was[name], found.get(name))]
-        assert not differs, differs
+        need_all_of(content_of_model(model), found)
 
 
 # What orbax abandons when a checkpoint is damaged complains when its garbage goes: here, not later.

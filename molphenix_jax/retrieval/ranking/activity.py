@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from molphenix_jax.retrieval.model import NO_HELD_OUT, Model
+from molphenix_jax.retrieval.ranking.calibration import fold_of_molecules
 from molphenix_jax.retrieval.ranking.null import NullEmbeddings
 from molphenix_jax.retrieval.ranking.queries import null_wells
 from molphenix_jax.wells.conditions.values import Conditions
@@ -19,7 +20,6 @@ from molphenix_jax.wells.conditions.values import Conditions
 ACTIVE_P = 0.01  # of replicate consistency, as in evaluation
 _FEWEST = 5  # held-out molecules of either kind
 _REPLICATES = 4  # wells behind each control profile
-_FOLDS, _SEED = 5, 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,17 +71,16 @@ def activity_rule(model: Model) -> tuple[ActivityRule | None, str]:
         )
     cosine = _of_held_out(model)[known]
     cut, right = best_cut(cosine, active), np.zeros(len(cosine), bool)
-    names = np.unique(molecule)
-    fold_of = np.random.default_rng(_SEED).permutation(len(names)) % _FOLDS
-    fold = fold_of[np.searchsorted(names, molecule)]
+    fold = fold_of_molecules(molecule)
     for k in np.unique(fold):
         left, rest = fold == k, fold != k
         right[left] = (cosine[left] < best_cut(cosine[rest], active[rest])) == active[left]
     balanced = float(np.mean([right[active].mean(), right[~active].mean()]))
+    n_molecules = len(np.unique(molecule))
     described = (
         f"active below a cosine of {cut:.2f} to the centre of control profiles, which tells "
         f"{right[active].mean():.0%} of {active.sum()} active and {right[~active].mean():.0%} of "
-        f"{(~active).sum()} inactive held-out perturbations right ({len(names)} molecules)"
+        f"{(~active).sum()} inactive held-out perturbations right ({n_molecules} molecules)"
     )
     return ActivityRule(cut, balanced, described, model), ""
 
@@ -93,7 +92,7 @@ def _of_held_out(model: Model) -> Float[np.ndarray, " h"]:
     cosine = np.zeros(len(held))
     for c in np.unique(held.condition):
         at = np.flatnonzero(held.condition == c)
-        levels = dict(zip(conditions.columns, conditions.values[c], strict=True))
+        levels = conditions.told(c)
         z_m = model.embed_molecules(
             held.smiles[at].tolist(),
             concentration_um=held.concentration_um[at],

@@ -8,18 +8,17 @@ only if that predicts left-out molecules better than the plain share does.
 """
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from molphenix_jax.retrieval.index import Index
 from molphenix_jax.retrieval.model import NO_HELD_OUT, Model
 from molphenix_jax.retrieval.ranking.selecting import Listed, Wanted, select
-from molphenix_jax.wells.conditions.values import Conditions, level_key
+from molphenix_jax.wells.conditions.values import Conditions, differing
 
 INACTIVE_P = 0.05  # above it a profile looks like control wells
 _FEWEST_MOLECULES = 10
@@ -118,10 +117,7 @@ def _comparable(model: Model, index: Index) -> Bool[np.ndarray, " h"]:
     held, told = model.held_out, index.about["conditions"]
     assert held is not None
     conditions = Conditions.of_json(model.about["screen"]["conditions"])
-    fits = []
-    for values in conditions.values:
-        own = dict(zip(conditions.columns, values, strict=True))
-        fits.append(all(level_key(own[k]) == level_key(str(v)) for k, v in told.items()))
+    fits = [not differing(conditions.told(c), told) for c in range(len(conditions))]
     return np.array(fits, bool)[held.condition]
 
 
@@ -130,15 +126,19 @@ def _own_score(
 ) -> Float[np.ndarray, " h"]:
     """The cosine of each profile with its own molecule, at the best dose of the library."""
     unique, at = np.unique(smiles, return_inverse=True)
-    best = np.full(len(z), -np.inf)
-    for dose in index.doses_um:
-        with warnings.catch_warnings():  # of doses off the grid: the index has said it
-            warnings.simplefilter("ignore")
-            z_m = model.embed_molecules(
-                unique.tolist(), concentration_um=dose, conditions=index.about["conditions"]
-            )
-        best = np.maximum(best, np.einsum("he,he->h", z, z_m[at]))
-    return best
+    z_m = model.embed_features(
+        model.featuriser.of(unique.tolist(), {}, invalid="raise"),
+        concentrations_um=index.doses_um.tolist(),
+        conditions=index.about["conditions"],
+    )
+    return np.einsum("he,hke->hk", z, z_m[at]).max(axis=1)
+
+
+def fold_of_molecules(molecule: np.ndarray) -> Int[np.ndarray, " h"]:
+    """One of five folds for each row, the same for all rows of a molecule."""
+    names = np.unique(molecule)
+    fold = np.random.default_rng(_SEED).permutation(len(names)) % _FOLDS
+    return fold[np.searchsorted(names, molecule)]
 
 
 def fit_curve(
@@ -167,9 +167,7 @@ def fit_curve(
         return made.fit(x[rows], found[rows], logisticregression__sample_weight=weight[rows])
 
     plain, told = np.zeros(len(found)), np.zeros(len(found))
-    names = np.unique(molecule)
-    fold_of = np.random.default_rng(_SEED).permutation(len(names)) % _FOLDS
-    fold = fold_of[np.searchsorted(names, molecule)]
+    fold = fold_of_molecules(molecule)
     for k in range(_FOLDS):
         rest, left = fold != k, fold == k
         # One hit and one miss more, so that no chance is 0 or 1.

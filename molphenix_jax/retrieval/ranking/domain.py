@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from molphenix_jax.molecules import featurise, tanimoto
+from molphenix_jax.molecules import featurise, nearest_by_tanimoto
 from molphenix_jax.retrieval.model import Model
 
 # From this Tanimoto similarity on (Morgan radius 2, 2,048 bits) to the nearest training molecule a
@@ -44,25 +44,17 @@ class Domain:
         table = model.molecules
         train = table.loc[table["split"] == "train"].drop_duplicates("inchikey")
         self._smiles = train["smiles"].to_numpy(object)
-        self._keys = {str(key)[:14] for key in train["inchikey"]}
+        self._model = model
 
     @functools.cached_property
     def _bits(self) -> np.ndarray:
         return featurise(self._smiles.tolist(), _FINGERPRINT)
 
-    def has_trained_on(self, inchikey: Sequence[str]) -> Bool[np.ndarray, " n"]:
-        """Which keys, their stereo ignored, are those of training molecules."""
-        return np.array([bool(key) and key[:14] in self._keys for key in inchikey], bool)
-
     def nearest(self, smiles: Sequence[str], inchikey: Sequence[str]) -> Nearest:
         """Of n standardised molecules."""
-        best, at = np.zeros(len(smiles)), np.zeros(len(smiles), np.int64)
-        bits = featurise(smiles, _FINGERPRINT)
-        for start in range(0, len(self._smiles), _CHUNK):
-            similar = tanimoto(bits, self._bits[start : start + _CHUNK])
-            column = similar.argmax(axis=1)
-            value = similar[np.arange(len(smiles)), column]
-            at = np.where(value > best, start + column, at)
-            best = np.maximum(best, value)
+        starts = range(0, len(self._smiles), _CHUNK)
+        best, at = nearest_by_tanimoto(
+            featurise(smiles, _FINGERPRINT), (self._bits[i : i + _CHUNK] for i in starts)
+        )
         known = self._smiles[at] if len(self._smiles) else np.full(len(smiles), "", object)
-        return Nearest(known, best, self.has_trained_on(inchikey))
+        return Nearest(known, best.astype(np.float64), self._model.has_trained_on_keys(inchikey))

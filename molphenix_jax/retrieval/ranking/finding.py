@@ -22,7 +22,7 @@ from molphenix_jax.retrieval.ranking.domain import Domain
 from molphenix_jax.retrieval.ranking.null import NullEmbeddings, empirical_p
 from molphenix_jax.retrieval.ranking.queries import Queries, null_wells
 from molphenix_jax.retrieval.ranking.selecting import Listed, Wanted, select
-from molphenix_jax.wells.conditions.values import level_key, level_label
+from molphenix_jax.wells.conditions.values import differing, level_label
 
 _PROPERTIES = ("mw", "logp", "tpsa", "hbd", "hba")
 
@@ -81,8 +81,7 @@ def find_hits(
     z_joined = np.concatenate(
         [combined(z[q.places][:, None], q.weights, model.members) for q in joined]
     )
-    domain = Domain(model)
-    table = _query_table(queries, joined, index, domain)
+    table = _query_table(queries, joined, index, model)
     listed_for = np.flatnonzero(~table["abstained"] | asked.rank_inactive).tolist()
     lists = dict(zip(listed_for, select(index, z_joined[listed_for], wanted), strict=True))
     nulls = _Nulls(model, queries, joined)
@@ -90,7 +89,7 @@ def find_hits(
         _hits_of(joined[i], z_joined[i], found, index, model, nulls) for i, found in lists.items()
     ]
     hits = pd.concat(parts, ignore_index=True) if parts else _hits_of_none()
-    _add_molecules(hits, index, domain)
+    _add_molecules(hits, index, Domain(model))
     chances, why = measure_chances(model, index, wanted, skip=not asked.chances)
     _add_chances(table, chances, joined, lists, queries)
     return Hits(
@@ -112,11 +111,11 @@ def _joined(queries: Queries, combinations: Mapping[str, Sequence[Term]]) -> lis
 
 
 def _query_table(
-    queries: Queries, joined: Sequence[_Query], index: Index, domain: Domain
+    queries: Queries, joined: Sequence[_Query], index: Index, model: Model
 ) -> pd.DataFrame:
     """A row for each query as it is asked, and whether it abstains."""
     told = index.about["conditions"]
-    trained = domain.has_trained_on(queries.table["inchikey"].tolist())
+    trained = model.has_trained_on_keys(queries.table["inchikey"].tolist())
     rows = []
     for query in joined:
         of = queries.table.iloc[query.places]
@@ -160,13 +159,11 @@ def _query_table(
 
 def _other(levels: Mapping[str, str], told: Mapping[str, Any]) -> str:
     """Says where a query's condition is not the one that the library was told; "" where it is."""
-    for name, value in told.items():
-        own = levels.get(name)
-        if own is not None and level_key(own) != level_key(str(value)):
-            return (
-                f"measured at {level_label(name, own)}, while the library is that of "
-                f"{level_label(name, str(value))}"
-            )
+    for name in differing(levels, told):
+        return (
+            f"measured at {level_label(name, levels[name])}, while the library is that of "
+            f"{level_label(name, str(told[name]))}"
+        )
     return ""
 
 

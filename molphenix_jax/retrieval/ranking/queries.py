@@ -14,12 +14,12 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from molphenix_jax.molecules import standardise
-from molphenix_jax.phenomics import activity_against_controls, aggregate
+from molphenix_jax.phenomics import activity_within_conditions, aggregate
 from molphenix_jax.retrieval.model import Model
 from molphenix_jax.tables.columns import WellsError, short
 from molphenix_jax.wells.checked import UNKNOWN
 from molphenix_jax.wells.conditions.columns import AUTO, condition_groups
-from molphenix_jax.wells.conditions.values import Conditions, level_key
+from molphenix_jax.wells.conditions.values import Conditions, differing
 from molphenix_jax.wells.names import AUTO as AUTO_NAME
 from molphenix_jax.wells.sources import Sources
 from molphenix_jax.wells.table import Wells, read_wells
@@ -27,7 +27,6 @@ from molphenix_jax.wells.table import Wells, read_wells
 N_STRONGEST = 10  # features of a query that are told
 _FEWEST = 2  # controls that a plate is centred on
 _OWN_CONTROLS = 24  # of a file, from which on they are the null of its replicates
-_N_NULL, _SEED = 1000, 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +97,17 @@ def read_queries(sources: Sources, model: Model, reading: Reading) -> Queries:
     treated = np.flatnonzero(~is_control)
     of_well, table = _perturbations(wells, treated, by_name=reading.name != AUTO_NAME, notes=notes)
     condition = pool[treated][table.pop("first").to_numpy()]
-    levels = tuple(
-        dict(zip(wells.conditions.columns, wells.conditions.values[c], strict=True))
-        for c in condition
+    levels = tuple(wells.conditions.told(c) for c in condition)
+    own, own_condition = corrected[is_control], pool[is_control]
+
+    def controls_of(c: int) -> np.ndarray:
+        """Of the file; of the model's screen where the file has few of a condition."""
+        null = own[own_condition == c]
+        return null if len(null) >= _OWN_CONTROLS else null_wells(model, wells.conditions.told(c))
+
+    table["activity_p"] = activity_within_conditions(
+        corrected[treated], of_well, condition, controls_of
     )
-    own = _Controls(corrected[is_control], pool[is_control])
-    table["activity_p"] = _activity(corrected[treated], of_well, condition, own, model, wells)
     z = _in_sds(x, group, is_control)[treated]
     return Queries(
         table=table,
@@ -239,44 +243,6 @@ def _labels(table: pd.DataFrame) -> list[str]:
     return list(labels)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Controls:
-    """Corrected control wells of the file, and the condition of each."""
-
-    profiles: Float[np.ndarray, "c d"]
-    condition: Int[np.ndarray, " c"]
-
-
-def _activity(
-    x: Float[np.ndarray, "t d"],
-    of_well: Int[np.ndarray, " t"],
-    condition: Int[np.ndarray, " q"],
-    own: _Controls,
-    model: Model,
-    wells: Wells,
-) -> Float[np.ndarray, " q"]:
-    """How likely wells without any effect would look as active; against the file's own controls.
-
-    Against those of the model's screen where the file has few of a condition.
-    """
-    p_value = np.full(len(condition), np.nan)
-    for c in np.unique(condition):
-        null = own.profiles[own.condition == c]
-        if len(null) < _OWN_CONTROLS:
-            levels = dict(zip(wells.conditions.columns, wells.conditions.values[c], strict=True))
-            null = null_wells(model, levels)
-        if len(null) < 2:
-            continue
-        members = np.flatnonzero(condition == c)
-        number = np.full(len(condition), -1)
-        number[members] = np.arange(len(members))
-        at = number[of_well] >= 0
-        p_value[members] = activity_against_controls(
-            x[at], number[of_well[at]], null, n_null=_N_NULL, seed=_SEED
-        )
-    return p_value
-
-
 def null_wells(model: Model, levels: Mapping[str, Any]) -> Float[np.ndarray, "c d"]:
     """Control wells of the model's screen under a condition; all where it knows none such."""
     null = model.null
@@ -284,17 +250,9 @@ def null_wells(model: Model, levels: Mapping[str, Any]) -> Float[np.ndarray, "c 
     if not told:
         return null.profile
     trained = Conditions.of_json(told)
-    same = [
-        all(_same(levels, trained, c, j) for j in range(len(trained.columns)))
-        for c in range(len(trained))
-    ]
+    same = [not differing(trained.told(c), levels) for c in range(len(trained))]
     rows = np.array(same, bool)[null.condition] if len(null.profile) else np.zeros(0, bool)
     return null.profile[rows] if rows.sum() >= _FEWEST else null.profile
-
-
-def _same(levels: Mapping[str, Any], trained: Conditions, c: int, j: int) -> bool:
-    name = trained.columns[j]
-    return name not in levels or level_key(str(levels[name])) == level_key(trained.values[c][j])
 
 
 def _in_sds(

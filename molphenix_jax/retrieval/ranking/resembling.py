@@ -67,19 +67,16 @@ def resemble(
         ModelError: A dose or condition cannot be used, or no molecule can.
     """
     doses = np.sort(np.asarray(doses_um, np.float64))
+    features = model.featuriser
+    features.need_same_featuriser()
+    features.need_outside({}, remedy="embeddings={'NAME': array}")
+    features.told(conditions)
+    model.warn_of_doses(doses)
     forms = standardise(molecules.smiles)
     why = np.array([text or "" for text in molecules.why(forms["error"].tolist())], object)
-    z_m = np.stack(
-        [
-            model.embed_molecules(
-                molecules.smiles, concentration_um=dose, conditions=conditions, invalid="nan"
-            )
-            for dose in doses
-        ],
-        axis=1,
-    )
-    without = np.isnan(z_m).any(axis=(1, 2))
-    why[without & (why == "")] = "the model cannot take it: its graph is too large"
+    readable = np.flatnonzero(why == "")
+    found = features.of_standard(forms["smiles"].iloc[readable].tolist(), {})
+    why[readable[list(found.errors)]] = "the model cannot take it: its graph is too large"
     usable, lost = np.flatnonzero(why == ""), np.flatnonzero(why != "")
     rejected = pd.DataFrame(
         {
@@ -93,7 +90,8 @@ def resemble(
             f"none of {len(why)} molecules can be used; the first, row {molecules.row[0]}, "
             f"{molecules.smiles[0]!r}: {why[0]}"
         )
-    known, z_m = forms.iloc[usable].reset_index(drop=True), z_m[usable]
+    known = forms.iloc[usable].reset_index(drop=True)
+    z_m = model.embed_features(found, concentrations_um=doses.tolist(), conditions=conditions)
     standard = known["smiles"].tolist()
     z_x = model.embed_profiles(queries.profiles, corrected=True)
     names = np.array(names_of(molecules), object)[usable]

@@ -8,7 +8,8 @@ import pandas as pd
 from jaxtyping import Int
 
 from molphenix_jax.evaluation import Ranks
-from molphenix_jax.molecules import tanimoto
+from molphenix_jax.molecules import nearest_by_tanimoto
+from molphenix_jax.phenomics import mean_pairwise_cosine
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.screens.screen import Screen, unpacked_rows
 from molphenix_jax.screens.splits import Split
@@ -102,24 +103,19 @@ def _nearest(
     block: Any, molecules: Int[np.ndarray, " k"], train: Int[np.ndarray, " t"]
 ) -> tuple[np.ndarray, np.ndarray]:
     distinct, back = np.unique(molecules, return_inverse=True)
-    bits = unpacked_rows(block, distinct)
-    best, at = np.full(len(distinct), -1.0, np.float32), np.zeros(len(distinct), np.int64)
-    for start in range(0, len(train), _CHUNK):
-        chunk = train[start : start + _CHUNK]
-        found = tanimoto(bits, unpacked_rows(block, chunk))
-        column = found.argmax(axis=1)
-        value = found[np.arange(len(distinct)), column]
-        better = value > best
-        best[better], at[better] = value[better], chunk[column[better]]
-    return at[back], best[back]
+    starts = range(0, len(train), _CHUNK)
+    best, at = nearest_by_tanimoto(
+        unpacked_rows(block, distinct),
+        (unpacked_rows(block, train[start : start + _CHUNK]) for start in starts),
+    )
+    return train[at[back]], best[back]
 
 
 def _agreement(screen: Screen, i: int) -> float:
     x = screen.replicates[np.arange(screen.offsets[i], screen.offsets[i + 1])]
     if len(x) < 2:
         return float("nan")
-    units = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    return float(((units.sum(0) ** 2).sum() - len(x)) / (len(x) * (len(x) - 1)))
+    return mean_pairwise_cosine(x)
 
 
 def screen_facts(screen: Screen, config: Config, *, rejected: int) -> list[tuple[str, str]]:

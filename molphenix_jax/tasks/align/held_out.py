@@ -3,12 +3,12 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from molphenix_jax.phenomics import activity_against_controls
+from molphenix_jax.phenomics import activity_within_conditions
 from molphenix_jax.screens.screen import Screen, replicate_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.trained.held_out import MOST_HELD_OUT, HeldOut
 
-_N_NULL, _SEED = 1000, 0
+_SEED = 0
 
 
 def held_out_of(screen: Screen, split: Split) -> HeldOut | None:
@@ -36,14 +36,11 @@ def held_out_of(screen: Screen, split: Split) -> HeldOut | None:
 
 
 def _activity(screen: Screen, ids: Int[np.ndarray, " h"]) -> Float[np.ndarray, " h"]:
-    p_value, null = np.full(len(ids), np.nan), screen.archive.null
-    for c in np.unique(screen.condition[ids]):
-        controls = null.profile[null.condition == c]
-        if len(controls) < 2:
-            continue
-        members = np.flatnonzero(screen.condition[ids] == c)
-        rows, of_member = replicate_rows(screen.offsets, ids[members])
-        p_value[members] = activity_against_controls(
-            screen.replicates[rows], of_member, controls, n_null=_N_NULL, seed=_SEED
-        )
-    return p_value
+    null = screen.archive.null
+    rows, of_row = replicate_rows(screen.offsets, ids)
+    return activity_within_conditions(
+        screen.replicates[rows],
+        of_row,
+        screen.condition[ids],
+        lambda c: null.profile[null.condition == c],
+    )

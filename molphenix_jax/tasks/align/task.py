@@ -174,8 +174,9 @@ class AlignTask:
             "seed": config.seed,
             "pairs": len(run.visited),
             "molecules": len(np.unique(screen.molecule[run.visited])),
-            **({"refit_of": pathlib.Path(d.refit_of).name} if (d := config.data).refit_of else {}),
         }
+        if config.data.refit_of:
+            trained["refit_of"] = pathlib.Path(config.data.refit_of).name
         model = run.trained(
             params,
             splits=split_table(screen, split),

@@ -51,6 +51,10 @@ class Conditions:
             for value in self.values
         )
 
+    def told(self, c: int) -> dict[str, str]:
+        """The value of each column for one condition."""
+        return dict(zip(self.columns, self.values[c], strict=True))
+
     def encoded(self, trained: "Conditions") -> Float[np.ndarray, "c k"]:
         """Each condition as the model of a training screen takes it, [c, k].
 
@@ -90,6 +94,15 @@ class Conditions:
 def level_key(text: str) -> str:
     """A level as it is compared: U2OS, U-2 OS and u2os are one cell line."""
     return re.sub(r"[\s_-]+", "", text.casefold())
+
+
+def differing(levels: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+    """The columns that two conditions both tell, with levels that are not the same."""
+    return [
+        name
+        for name, level in others.items()
+        if name in levels and level_key(str(levels[name])) != level_key(str(level))
+    ]
 
 
 def level_order(text: str) -> tuple[float, str]:

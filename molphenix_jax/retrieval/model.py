@@ -130,7 +130,7 @@ class Model:
     def has_trained_on_keys(self, inchikey: Sequence[str | None]) -> Bool[np.ndarray, " n"]:
         """`has_trained_on` of molecules whose InChIKeys are known; False without a key."""
         table = self._trained.splits
-        seen = set(table.loc[table["split"] == "train", "inchikey"].str[:14])
+        seen = {str(key)[:14] for key in table.loc[table["split"] == "train", "inchikey"]}
         known = (isinstance(key, str) and key != "" and key[:14] in seen for key in inchikey)
         return np.fromiter(known, bool)
 

@@ -18,6 +18,7 @@ from molphenix_jax.runtime.progress import console
 from molphenix_jax.storage import signed
 from molphenix_jax.trained.folder import ModelError
 from tests import tiny
+from tests.retrieval.ranking import made
 
 pytestmark = pytest.mark.slow
 DOSES = (1.0, 10.0)
@@ -280,3 +281,9 @@ def test_folders_that_hold_no_model(whole, tmp_path):
     (folder / "model.json").write_text(json.dumps(told))
     with pytest.raises(ModelError, match=r"model\.json is not the file that was written"):
         molphenix_jax.load(folder)
+
+
+def test_a_model_whose_folder_names_no_molecule_has_trained_on_none(tmp_path):
+    model = made.load(made.write_run(tmp_path / "run", train=[]))
+    assert not len(model.molecules)
+    assert not model.has_trained_on(["CCO", "no smiles"]).any()

@@ -17,20 +17,10 @@ from molphenix_jax import signals
 def make_parser() -> argparse.ArgumentParser:
     """The command line: a parser with one for each command."""
     from molphenix_jax import __version__, plugins
-    from molphenix_jax.commands import (
-        bench,
-        cache,
-        compare,
-        convert_openphenom,
-        embed,
-        embed_images,
-        export,
-        index,
-        prepare,
-        rank,
-        refit,
-        train,
-    )
+    from molphenix_jax.commands import bench
+    from molphenix_jax.commands.models import convert_openphenom, embed, index, rank
+    from molphenix_jax.commands.screens import cache, embed_images, prepare
+    from molphenix_jax.commands.training import compare, export, refit, train
 
     parser = argparse.ArgumentParser(prog="molphenix", description=__doc__)
     parser.add_argument("--plugin", action="append", help=plugins.HELP)

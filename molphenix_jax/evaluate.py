@@ -12,19 +12,19 @@ import jax
 
 from molphenix_jax import storage, tasks
 from molphenix_jax.runtime import mesh as meshes
-from molphenix_jax.runtime.checkpointing import (
+from molphenix_jax.runtime.config import Config, ConfigError, plain
+from molphenix_jax.runtime.optimizer import make_optimizer
+from molphenix_jax.runtime.progress import say
+from molphenix_jax.runtime.run import Run
+from molphenix_jax.runtime.step import Params, make_init
+from molphenix_jax.runtime.workdir.checkpointing import (
     CHECKPOINTS,
     CheckpointError,
     Checkpoints,
     saved_steps,
 )
-from molphenix_jax.runtime.config import Config, ConfigError, plain
-from molphenix_jax.runtime.metrics import METRICS_FILE, need_lines
-from molphenix_jax.runtime.optimizer import make_optimizer
-from molphenix_jax.runtime.progress import say
-from molphenix_jax.runtime.run import Run
-from molphenix_jax.runtime.step import Params, make_init
-from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder, read_json
+from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, fold_folder, read_json
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, need_lines
 from molphenix_jax.tasks.stored import (
     changes_of_training,
     need_own_folder,

@@ -18,10 +18,8 @@ from molphenix_jax import signals, tasks
 from molphenix_jax.errors import InputError
 from molphenix_jax.memory import need_memory
 from molphenix_jax.runtime import mesh as meshes
-from molphenix_jax.runtime.checkpointing import CHECKPOINTS, Checkpoints
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.loader import Loader
-from molphenix_jax.runtime.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
 from molphenix_jax.runtime.optimizer import make_optimizer
 from molphenix_jax.runtime.progress import Progress, say
 from molphenix_jax.runtime.run import Params, Run
@@ -35,7 +33,9 @@ from molphenix_jax.runtime.step import (
     make_step,
     make_steps,
 )
-from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder
+from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, Checkpoints
+from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, fold_folder
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
 from molphenix_jax.storage import claim
 from molphenix_jax.tasks.stored import find_run, need_own_folder
 

@@ -10,8 +10,8 @@ import pytest
 from molphenix_jax.errors import InputError
 from molphenix_jax.evaluate import evaluate
 from molphenix_jax.runtime.config import ConfigError
-from molphenix_jax.runtime.metrics import METRICS_FILE, MetricsError, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, MetricsError, read_metrics
 from molphenix_jax.screens.screen import ScreenError
 from molphenix_jax.wells.table import WellsError
 from tests import tiny

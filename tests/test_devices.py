@@ -10,8 +10,8 @@ import pytest
 from molphenix_jax import tasks, train
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from tests import tiny
 
 pytestmark = pytest.mark.slow

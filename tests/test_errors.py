@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from molphenix_jax import cli
-from molphenix_jax.commands import embed
+from molphenix_jax.commands.models import embed
 from molphenix_jax.errors import InputError, sentence_of
 from molphenix_jax.runtime.progress import console
 

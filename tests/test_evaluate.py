@@ -10,10 +10,10 @@ import pytest
 
 from molphenix_jax import train
 from molphenix_jax.evaluate import evaluate
-from molphenix_jax.runtime.checkpointing import CheckpointError
 from molphenix_jax.runtime.config import ConfigError
-from molphenix_jax.runtime.metrics import METRICS_FILE
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.runtime.workdir.checkpointing import CheckpointError
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE
 from tests import tiny
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,8 @@ from molphenix_jax import evaluate, train
 from molphenix_jax.losses import LOSSES
 from molphenix_jax.models import CONCENTRATIONS
 from molphenix_jax.runtime import mesh as meshes
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from tests import pictures, tiny
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from molphenix_jax.losses import LOSSES
 from molphenix_jax.models import ConcentrationEncoding, ConcentrationSpec
 from molphenix_jax.molecules import MoleculeEncoderSpec, column_names, featurise
 from molphenix_jax.parts import ROOMS, PartError, forget
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from tests import tiny
 from tests.documented import parts
 from tests.images import screens

@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from tests import process, tiny
 
 pytestmark = pytest.mark.slow

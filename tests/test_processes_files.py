@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.screen import stored_array
 from molphenix_jax.screens.store import open_screen
 from molphenix_jax.storage import StorageError

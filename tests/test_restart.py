@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from molphenix_jax.evaluate import evaluate
-from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.runtime.workdir.checkpointing import CheckpointError, Checkpoints
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from tests import forks, tiny
 from tests.commands import stopping
 

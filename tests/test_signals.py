@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from molphenix_jax import signals
-from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
+from molphenix_jax.runtime.workdir.checkpointing import CheckpointError, Checkpoints
 from tests import tiny
 from tests.commands.stopping import Ended, listens, stop
 

@@ -14,8 +14,8 @@ from molphenix_jax import cli, tasks, train
 from molphenix_jax.evaluate import evaluate, load_params
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError, differences, plain
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens import versions
 from molphenix_jax.screens.screen import ScreenError, unpacked_rows
 from molphenix_jax.screens.splits import SplitError

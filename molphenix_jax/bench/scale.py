@@ -20,8 +20,8 @@ from molphenix_jax.bench.measure import Row, interleaved_medians, matmul
 from molphenix_jax.bench.scale_screen import ScaleConfig, write_scale_screen
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime import mesh as meshes
-from molphenix_jax.runtime.metrics import TIMING_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
+from molphenix_jax.runtime.workdir.metrics import TIMING_FILE, read_metrics
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.storage import temporary_folder
 from molphenix_jax.tasks.align.config import default_config

@@ -17,9 +17,9 @@ from jaxtyping import Float32, Int
 from molphenix_jax.errors import InputError
 from molphenix_jax.molecules.standard import standardise
 from molphenix_jax.tables.columns import as_number, as_text, is_list, is_number, short
-from molphenix_jax.tables.files import TableFile, open_file
 from molphenix_jax.tables.formats.arrays import array_header, damage_of
-from molphenix_jax.tables.lists import as_lists, as_matrix, usual_length
+from molphenix_jax.tables.reading.files import TableFile, open_file
+from molphenix_jax.tables.reading.lists import as_lists, as_matrix, usual_length
 from molphenix_jax.tables.text import read_text
 
 _INCHIKEY = re.compile(r"[A-Z]{14}(-[A-Z]{10}-[A-Z])?")

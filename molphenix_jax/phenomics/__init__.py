@@ -18,7 +18,7 @@ from molphenix_jax.phenomics.correction import (
     Method,
     fit_correction,
 )
-from molphenix_jax.phenomics.crops import (
+from molphenix_jax.phenomics.images.crops import (
     STANDARDISE,
     CropConfig,
     CropError,
@@ -27,7 +27,7 @@ from molphenix_jax.phenomics.crops import (
     field_crops,
     field_image,
 )
-from molphenix_jax.phenomics.intensity import intensity_features
+from molphenix_jax.phenomics.images.intensity import intensity_features
 from molphenix_jax.phenomics.null_profiles import NullProfiles, draw_controls
 from molphenix_jax.phenomics.outliers import (
     ABSURD,

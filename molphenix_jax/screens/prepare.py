@@ -25,7 +25,7 @@ from molphenix_jax.screens.versions import (
 from molphenix_jax.simulated.screen import SimulationConfig, simulate_wells
 from molphenix_jax.storage import digest_file, digest_json, make_folder_once
 from molphenix_jax.tables.columns import WellsError
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 
 __all__ = [
     "PrepareConfig",

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from molphenix_jax.tables.columns import ALIASES, WellsError, as_text, normal, short
 from molphenix_jax.tables.dose_names import dose_name
 from molphenix_jax.tables.names import key_of
+from molphenix_jax.tables.reading.spool import Spool
 from molphenix_jax.tables.rows import chunk_rows
-from molphenix_jax.tables.spool import Spool
 
 # A column that names a compound by itself, best first; others that both tables have are ignored.
 _COMPOUND = ("jcp2022", "broadsample", "broadid", "compoundid", "compoundname", "inchikey")

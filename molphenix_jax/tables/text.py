@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from molphenix_jax.tables.columns import WellsError, as_text
-from molphenix_jax.tables.files import TableFile, csv_frames, describe_dialects, open_file
+from molphenix_jax.tables.reading.files import TableFile, csv_frames, describe_dialects, open_file
 
 # Rows of one chunk.
 CHUNK_ROWS = 10_000

@@ -31,11 +31,11 @@ from molphenix_jax.molecules.graphs import (
     MolecularGraph,
     prepare_graphs,
 )
-from molphenix_jax.runtime.checkpointing import CHECKPOINTS, CheckpointError, Checkpoints
 from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.config import Config, ConfigError, chosen
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.runtime.workdir import read_json
+from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, CheckpointError, Checkpoints
+from molphenix_jax.runtime.workdir.folder import read_json
 from molphenix_jax.storage import digest_texts, make_file_once, read_npz, write_json
 from molphenix_jax.tasks.stored import anew_command, stored_config
 from molphenix_jax.trained.folder import MODEL_FILE, MODEL_FOLDER

@@ -10,7 +10,7 @@ from molphenix_jax import plugins, tasks
 from molphenix_jax.runtime.config import Config, ConfigError, complete, differences, plain
 from molphenix_jax.runtime.optimizer import learning_rate
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.runtime.workdir import (
+from molphenix_jax.runtime.workdir.folder import (
     CONFIG_FILE,
     EVALUATION_FILE,
     RANKS_FILE,

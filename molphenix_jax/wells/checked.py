@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
 from molphenix_jax.tables.columns import COMPOUND_NAMES, as_text, normal
-from molphenix_jax.wells.source import RawWells
+from molphenix_jax.wells.inputs.source import RawWells
 
 UNKNOWN = "unknown"
 _COMPOUND_IDS = ("broadid", "jcp2022", "samplekey")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 import pyarrow as pa
 
 from molphenix_jax.tables.columns import is_number
-from molphenix_jax.tables.files import TableFile
+from molphenix_jax.tables.reading.files import TableFile
 
 # Where images lie: a text of its own in each row, and of no use without the machine.
 _PATHS = re.compile(r"(image_)?(metadata_)?(file_?name|path_?name|url|md5|series|frame)", re.I)

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Int
 from molphenix_jax.tables.columns import WellsError, short
 from molphenix_jax.tables.matching import average_rows
 from molphenix_jax.tables.names import one_spelling, plate_key, well_key
+from molphenix_jax.tables.reading.spool import Spool
 from molphenix_jax.tables.rows import chunk_rows
-from molphenix_jax.tables.spool import Spool
 from molphenix_jax.wells.checked import CheckedRows, Treatments
 
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool
 
 from molphenix_jax.stages import run_stage
-from molphenix_jax.tables.files import TableFile, encoded
-from molphenix_jax.tables.spool import Spool
+from molphenix_jax.tables.reading.files import TableFile, encoded
+from molphenix_jax.tables.reading.spool import Spool
 from molphenix_jax.wells.features.plan import FeaturePlan
 
 _FITS = "row fits the plan"

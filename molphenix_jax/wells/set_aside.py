@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from molphenix_jax.phenomics import ABSURD, DISTANCE_LIMIT, FEATURE_LIMIT, Judged, judge_wells
 from molphenix_jax.tables.columns import short
-from molphenix_jax.tables.spool import SpooledRows
+from molphenix_jax.tables.reading.spool import SpooledRows
 from molphenix_jax.wells.checked import CheckedRows, Treatments
 
 _NAMED = 5

@@ -17,7 +17,7 @@ import pyarrow as pa
 from molphenix_jax.phenomics import Rows, complete_features
 from molphenix_jax.storage import temporary_folder
 from molphenix_jax.tables.columns import WellsError, gene_wells
-from molphenix_jax.tables.spool import SpooledRows
+from molphenix_jax.tables.reading.spool import SpooledRows
 from molphenix_jax.wells.checked import UNKNOWN, CheckedRows, Treatments
 from molphenix_jax.wells.combinations import reject_combinations
 from molphenix_jax.wells.conditions.columns import AUTO, condition_groups
@@ -29,9 +29,9 @@ from molphenix_jax.wells.doses.reading import Doses, read_doses
 from molphenix_jax.wells.features.gaps import note_dropped, reject_gaps, varying
 from molphenix_jax.wells.features.plan import FeaturePlan
 from molphenix_jax.wells.granularity import gather_wells, row_codes, settle_names
+from molphenix_jax.wells.inputs.source import RawWells, open_wells
+from molphenix_jax.wells.inputs.sources import Sources
 from molphenix_jax.wells.set_aside import set_aside
-from molphenix_jax.wells.source import RawWells, open_wells
-from molphenix_jax.wells.sources import Sources
 from molphenix_jax.wells.treatments import (
     Checker,
     lost_rows,

@@ -14,7 +14,7 @@ from molphenix_jax.wells.controls.reading import find_controls
 from molphenix_jax.wells.doses.grid import one_grid
 from molphenix_jax.wells.doses.reading import Doses
 from molphenix_jax.wells.granularity import row_codes
-from molphenix_jax.wells.source import Unjoined
+from molphenix_jax.wells.inputs.source import Unjoined
 
 Checker = Callable[[Sequence[str]], Sequence[str | None]]
 _TEXT = ("plate", "well", "batch", "site", "smiles", "name")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from molphenix_jax import cli
-from molphenix_jax.bench import loss, measure, torch_losses
+from molphenix_jax.bench import loss, measure
+from molphenix_jax.bench.pytorch import losses as torch_losses
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from molphenix_jax import cli
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.screens.prepare import prepare
 from molphenix_jax.screens.preparing.dry_run import dry_run
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 from tests import tiny
 
 

@@ -9,8 +9,8 @@ import pytest
 
 import molphenix_jax
 from molphenix_jax import cli
-from molphenix_jax.runtime.metrics import read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.runtime.workdir.metrics import read_metrics
 from tests import tiny
 
 pytestmark = pytest.mark.slow

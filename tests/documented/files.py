@@ -7,7 +7,7 @@ import pandas as pd
 import tifffile
 from safetensors.numpy import save_file
 
-from molphenix_jax.runtime.workdir import write_claim
+from molphenix_jax.runtime.workdir.folder import write_claim
 from molphenix_jax.simulated.images import simulate_images
 from molphenix_jax.tasks.align import config as align_config
 from molphenix_jax.trained.alignment import write_alignment

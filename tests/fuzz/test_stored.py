@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 
 import molphenix_jax
-from molphenix_jax.runtime.checkpointing import CHECKPOINTS, Checkpoints
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
-from molphenix_jax.runtime.workdir import HEADER_FILE, read_header, write_claim
+from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, Checkpoints
+from molphenix_jax.runtime.workdir.folder import HEADER_FILE, read_header, write_claim
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.prepare import prepare
 from molphenix_jax.screens.screen import stored_array
 from molphenix_jax.screens.store import open_screen

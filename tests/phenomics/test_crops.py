@@ -14,7 +14,7 @@ from molphenix_jax.phenomics import (
     field_crops,
     intensity_features,
 )
-from molphenix_jax.phenomics.crops import centre, crops, grid_starts, to_uint8
+from molphenix_jax.phenomics.images.crops import centre, crops, grid_starts, to_uint8
 
 
 def image(h: int, w: int, c: int = 2, dtype: Any = np.uint8, seed: int = 0) -> np.ndarray:

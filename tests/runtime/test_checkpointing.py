@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from molphenix_jax.runtime.checkpointing import CheckpointError, Checkpoints
+from molphenix_jax.runtime.workdir.checkpointing import CheckpointError, Checkpoints
 
 ASSETS = {"mean": np.arange(3, dtype=np.float32), "empty": np.zeros((4, 0), np.float32)}
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from molphenix_jax.runtime.metrics import MetricsError, MetricsFile, read_metrics
+from molphenix_jax.runtime.workdir.metrics import MetricsError, MetricsFile, read_metrics
 
 
 def write(path, restored, entries):

@@ -12,8 +12,8 @@ from molphenix_jax.molecules import standardise
 from molphenix_jax.phenomics import fit_correction, replicate_consistency
 from molphenix_jax.screens.prepare import prepare
 from molphenix_jax.screens.preparing import correct, shards
-from molphenix_jax.tables import files as tables
 from molphenix_jax.tables import rows
+from molphenix_jax.tables.reading import files as tables
 from molphenix_jax.wells.table import read_wells
 from tests import tiny
 

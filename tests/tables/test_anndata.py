@@ -10,8 +10,8 @@ import pytest
 from scipy import sparse
 
 from molphenix_jax.errors import InputError
-from molphenix_jax.tables.files import open_file
 from molphenix_jax.tables.formats import unpacked
+from molphenix_jax.tables.reading.files import open_file
 from molphenix_jax.tables.text import read_text
 from molphenix_jax.wells.table import read_wells
 
@@ -88,8 +88,8 @@ def test_wells_are_those_of_the_same_parquet(tmp_path, layout, monkeypatch):
     features = pd.DataFrame(X, columns=[f"Cells_Texture_{j}" for j in range(5)])
     pd.concat([of, features], axis=1).to_parquet(tmp_path / "a.parquet")
     plain = read_wells(tmp_path / "a.parquet", check_smiles=None)
-    monkeypatch.setattr("molphenix_jax.tables.files.BATCH_VALUES", 40)  # several batches
-    monkeypatch.setattr("molphenix_jax.tables.files.PART_ROWS", 10)
+    monkeypatch.setattr("molphenix_jax.tables.reading.files.BATCH_VALUES", 40)  # several batches
+    monkeypatch.setattr("molphenix_jax.tables.reading.files.PART_ROWS", 10)
     found = read_wells(write(tmp_path / "a.h5ad", of, layout), check_smiles=None)
     pd.testing.assert_frame_equal(found.table, plain.table)
     np.testing.assert_allclose(found.embedding, plain.embedding)

@@ -12,8 +12,8 @@ import pytest
 
 from molphenix_jax.images.files import row_group_starts
 from molphenix_jax.tables.columns import WellsError
-from molphenix_jax.tables.files import open_file
 from molphenix_jax.tables.formats import unpacked
+from molphenix_jax.tables.reading.files import open_file
 
 NAMES = [f"P1-A{i:02d}" for i in range(300)]
 VALUES = np.arange(900, dtype=np.float64).reshape(300, 3)
@@ -29,7 +29,7 @@ def rows(file, *, several: bool) -> tuple[list[str], np.ndarray]:
 
 @pytest.mark.parametrize("layout", ["npz", "packed", "by column", "HDF5"])
 def test_embeddings_come_a_block_at_a_time(tmp_path, layout, monkeypatch):
-    monkeypatch.setattr("molphenix_jax.tables.files.BATCH_VALUES", 300)
+    monkeypatch.setattr("molphenix_jax.tables.reading.files.BATCH_VALUES", 300)
     path = tmp_path / "e.npz"
     if layout == "HDF5":
         with h5py.File(path, "w") as file:

@@ -5,7 +5,7 @@ import pytest
 
 from molphenix_jax import tasks
 from molphenix_jax.runtime.config import ConfigError
-from molphenix_jax.runtime.workdir import write_claim
+from molphenix_jax.runtime.workdir.folder import write_claim
 from molphenix_jax.tasks.align.config import default_config
 from molphenix_jax.tasks.stored import (
     changes,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from molphenix_jax.screens.prepare import prepare
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 from molphenix_jax.wells.table import read_wells
 from tests import tiny
 

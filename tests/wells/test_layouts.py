@@ -10,7 +10,7 @@ import pytest
 from molphenix_jax.screens.prepare import prepare
 from molphenix_jax.screens.screen import Screen
 from molphenix_jax.tables.columns import WellsError
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 from tests import tiny
 
 SMILES = ("CCO", "c1ccccc1O", "CC(=O)Nc1ccc(O)cc1", "CCN(CC)CC")

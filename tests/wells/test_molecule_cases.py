@@ -8,7 +8,7 @@ from molphenix_jax.molecules import standardise
 from molphenix_jax.screens.prepare import prepare
 from molphenix_jax.screens.screen import Screen
 from molphenix_jax.tables.columns import second_compound
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 from tests import tiny
 
 ASPIRIN, CAFFEINE = "CC(=O)Oc1ccccc1C(=O)O", "Cn1cnc2c1c(=O)n(C)c(=O)n2C"

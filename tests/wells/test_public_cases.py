@@ -9,7 +9,7 @@ import pytest
 
 from molphenix_jax.screens.prepare import prepare
 from molphenix_jax.screens.screen import Screen
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 from molphenix_jax.wells.table import WellsError, read_wells
 from tests import tiny
 

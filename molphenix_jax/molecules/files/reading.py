@@ -22,8 +22,8 @@ from molphenix_jax.molecules.files.sdf import (
     smiles_of,
 )
 from molphenix_jax.tables.columns import ALIASES, WellsError, near, normal, short
-from molphenix_jax.tables.csv_text import Dialect, lines_of, plain_text
-from molphenix_jax.tables.files import head_of, text_head
+from molphenix_jax.tables.reading.csv_text import Dialect, lines_of, plain_text
+from molphenix_jax.tables.reading.files import head_of, text_head
 from molphenix_jax.tables.text import CHUNK_ROWS, TextTable, open_text
 
 _SMI = (".smi", ".smiles", ".ism", ".can", ".cxsmiles")

@@ -21,7 +21,7 @@ from molphenix_jax.storage import temporary_folder
 from molphenix_jax.tables.columns import WellsError
 from molphenix_jax.trained.folder import ModelError
 from molphenix_jax.wells.conditions.columns import AUTO
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 
 DOSES = ("best", "all")
 TABLE_FILE = "wells.parquet"

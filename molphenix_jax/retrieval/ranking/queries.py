@@ -20,8 +20,8 @@ from molphenix_jax.tables.columns import WellsError, short
 from molphenix_jax.wells.checked import UNKNOWN
 from molphenix_jax.wells.conditions.columns import AUTO, condition_groups
 from molphenix_jax.wells.conditions.values import Conditions, differing
+from molphenix_jax.wells.inputs.sources import Sources
 from molphenix_jax.wells.names import AUTO as AUTO_NAME
-from molphenix_jax.wells.sources import Sources
 from molphenix_jax.wells.table import Wells, read_wells
 
 N_STRONGEST = 10  # features of a query that are told

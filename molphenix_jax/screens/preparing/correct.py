@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from molphenix_jax.phenomics import Correction, RowsOnDisk
 from molphenix_jax.stages import run_stage
-from molphenix_jax.tables.spool import Spool, SpooledRows
+from molphenix_jax.tables.reading.spool import Spool, SpooledRows
 
 ITEM_ROWS = 1 << 16
 _CHUNK_VALUES = 1 << 21  # corrected in float64: 16 MiB at a time

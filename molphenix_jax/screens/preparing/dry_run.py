@@ -18,7 +18,7 @@ from molphenix_jax.screens.preparing.pipeline import (
 )
 from molphenix_jax.screens.screen import Screen
 from molphenix_jax.storage import temporary_folder
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 from molphenix_jax.wells.table import Wells
 
 

@@ -49,11 +49,11 @@ from molphenix_jax.screens.preparing.shards import (
 from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.screens.ties import describe_ties
 from molphenix_jax.storage import scratch_folder
-from molphenix_jax.tables.files import open_file
-from molphenix_jax.tables.spool import Spool, SpooledRows
+from molphenix_jax.tables.reading.files import open_file
+from molphenix_jax.tables.reading.spool import Spool, SpooledRows
 from molphenix_jax.wells.conditions.columns import AUTO
 from molphenix_jax.wells.ingest import Ingest
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 from molphenix_jax.wells.table import Wells, scan_wells
 
 

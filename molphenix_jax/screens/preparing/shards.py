@@ -14,7 +14,7 @@ from molphenix_jax.molecules import featurise
 from molphenix_jax.phenomics import ReplicateDraw, aggregate, consistency_of
 from molphenix_jax.screens.builders import Record, molecule_records
 from molphenix_jax.screens.ties import row_digests
-from molphenix_jax.tables.spool import Spool
+from molphenix_jax.tables.reading.spool import Spool
 
 SHARD_VALUES = 1 << 23  # of replicates: 32 MiB
 SHARD_MOLECULES = 1 << 13

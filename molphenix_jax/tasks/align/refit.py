@@ -5,7 +5,7 @@ from typing import Any
 
 from molphenix_jax import storage
 from molphenix_jax.runtime.config import Config, ConfigError
-from molphenix_jax.runtime.workdir import CONFIG_FILE, EVALUATION_FILE, read_json
+from molphenix_jax.runtime.workdir.folder import CONFIG_FILE, EVALUATION_FILE, read_json
 from molphenix_jax.tasks.stored import placed_config
 
 MEASURED_FILE = "measured.json"  # of a refit: `evaluation.json` of the run that it is the refit of

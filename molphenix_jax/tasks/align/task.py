@@ -18,11 +18,11 @@ from molphenix_jax.evaluation import Ranks, evaluation_record, pool
 from molphenix_jax.evaluation.kept import ranks_frame
 from molphenix_jax.molecules import encoder_versions
 from molphenix_jax.molecules.drawing import draw
-from molphenix_jax.runtime.checkpointing import saved_steps
 from molphenix_jax.runtime.config import Config, plain
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console, say
-from molphenix_jax.runtime.workdir import EVALUATION_FILE, RANKS_FILE, fold_folder, read_json
+from molphenix_jax.runtime.workdir.checkpointing import saved_steps
+from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, RANKS_FILE, fold_folder, read_json
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.screens.prepare import (
     PrepareConfig,

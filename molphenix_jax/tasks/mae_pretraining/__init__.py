@@ -12,11 +12,11 @@ from jaxtyping import Float
 from molphenix_jax import storage
 from molphenix_jax.evaluation.neighbours import neighbour_record, standardise_plates
 from molphenix_jax.models.vit import Reconstruction
-from molphenix_jax.phenomics.intensity import intensity_features
+from molphenix_jax.phenomics.images.intensity import intensity_features
 from molphenix_jax.runtime.config import Config, plain
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.runtime.workdir import EVALUATION_FILE, fold_folder
+from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, fold_folder
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.simulated.images import simulate_images
 from molphenix_jax.tasks import TaskSpec
 from molphenix_jax.tasks.mae_pretraining.config import PATHS, check, default_config
@@ -99,7 +99,7 @@ class MAETask:
     ) -> None:
         """Pools the folds, writes `evaluation.json` and `report/`, prints the table."""
         from molphenix_jax.reporting import painting
-        from molphenix_jax.reporting.encoder_page import neighbour_text, write_encoder_page
+        from molphenix_jax.reporting.encoders.page import neighbour_text, write_encoder_page
 
         c, labels = self.config, self.images.labels
         record: dict[str, Any] = {

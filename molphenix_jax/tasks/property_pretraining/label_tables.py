@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.molecules.files import kind_of, read_molecules, smiles_column_of
-from molphenix_jax.tables.files import describe_dialects, open_file
+from molphenix_jax.tables.reading.files import describe_dialects, open_file
 
 # Compressions whose first bytes tell nothing of the table inside; pandas opens them by name.
 _PACKED = (".bz2", ".xz", ".zip", ".zst")

@@ -22,7 +22,7 @@ from molphenix_jax.tables.columns import (
     short,
 )
 from molphenix_jax.tables.dose_names import dose_name
-from molphenix_jax.tables.lists import as_lists
+from molphenix_jax.tables.reading.lists import as_lists
 
 # Reads some columns of the first rows of the table.
 Head = Callable[[Sequence[str]], pa.Table]

@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Int
 
+from molphenix_jax.tables.reading.spool import SpooledRows
 from molphenix_jax.tables.rows import chunk_rows
-from molphenix_jax.tables.spool import SpooledRows
 from molphenix_jax.wells.checked import CheckedRows
 
 

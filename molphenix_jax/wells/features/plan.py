@@ -8,7 +8,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float
 
 from molphenix_jax.tables.columns import WellsError, as_number, is_number, near
-from molphenix_jax.tables.lists import as_lists, as_matrix, usual_length
+from molphenix_jax.tables.reading.lists import as_lists, as_matrix, usual_length
 
 
 @dataclasses.dataclass(frozen=True)

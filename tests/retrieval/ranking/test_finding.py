@@ -18,7 +18,7 @@ from molphenix_jax.retrieval.ranking import (
 )
 from molphenix_jax.retrieval.ranking.combining import CombinationError
 from molphenix_jax.retrieval.ranking.queries import Reading, read_queries
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 from tests.retrieval.ranking import made
 
 EFFECTS = {

@@ -7,7 +7,7 @@ import pytest
 from molphenix_jax.retrieval.ranking.queries import Reading, read_queries
 from molphenix_jax.tables.columns import WellsError
 from molphenix_jax.wells.conditions.values import Conditions
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 from tests.retrieval.ranking import made
 
 EFFECTS = {

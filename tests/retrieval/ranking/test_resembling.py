@@ -16,7 +16,7 @@ from molphenix_jax.retrieval.ranking.resembling import (
     resemble,
 )
 from molphenix_jax.trained.held_out import HeldOut
-from molphenix_jax.wells.sources import Sources
+from molphenix_jax.wells.inputs.sources import Sources
 from tests.retrieval.ranking import made
 
 

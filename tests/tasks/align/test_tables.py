@@ -9,8 +9,8 @@ import pytest
 
 from molphenix_jax import train
 from molphenix_jax.runtime import mesh as meshes
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.sampling import Batch
 from molphenix_jax.screens.screen import ScreenError
 from molphenix_jax.tasks.align.tables import choose_placement, gather

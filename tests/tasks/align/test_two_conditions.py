@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from molphenix_jax.runtime import mesh as meshes
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.screen import ScreenError
 from molphenix_jax.tasks.align.evaluation import BaselineInputs, rank_run
 from molphenix_jax.tasks.align.tables import gather

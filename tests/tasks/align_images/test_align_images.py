@@ -14,8 +14,8 @@ from molphenix_jax.evaluate import load_params
 from molphenix_jax.evaluation import rank_of_positive
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config, ConfigError
-from molphenix_jax.runtime.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.tasks.align_images import default_config
 from molphenix_jax.tasks.align_images.wells import ImageWellsError
 from molphenix_jax.trained import sides

@@ -12,10 +12,10 @@ from molphenix_jax import train
 from molphenix_jax.models.vit import embed_images
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError
-from molphenix_jax.runtime.metrics import read_metrics
 from molphenix_jax.runtime.optimizer import make_optimizer
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.runtime.step import make_init
+from molphenix_jax.runtime.workdir.metrics import read_metrics
 from molphenix_jax.tasks.mae_pretraining import make
 from molphenix_jax.tasks.mae_pretraining import run as mae_run
 from molphenix_jax.tasks.mae_pretraining.config import default_config

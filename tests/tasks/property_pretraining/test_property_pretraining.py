@@ -12,7 +12,7 @@ from molphenix_jax import tasks
 from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import load_embeddings, standardise
 from molphenix_jax.runtime.config import ConfigError
-from molphenix_jax.runtime.metrics import read_metrics
+from molphenix_jax.runtime.workdir.metrics import read_metrics
 from molphenix_jax.storage import signed
 from molphenix_jax.tasks.embed_molecules import EmbedError, embed_file
 from molphenix_jax.tasks.molecule_encoder import PretrainedError, load_encoder, take_weights

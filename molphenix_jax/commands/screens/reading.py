@@ -57,8 +57,8 @@ def sources_of(arguments: argparse.Namespace, *, more: tuple[str, ...] = ()):
         WellsError: An unknown layout, or a file too few.
     """
     from molphenix_jax.tables.columns import WellsError
-    from molphenix_jax.wells.layouts import LAYOUTS
-    from molphenix_jax.wells.sources import Sources
+    from molphenix_jax.wells.inputs.layouts import LAYOUTS
+    from molphenix_jax.wells.inputs.sources import Sources
 
     if arguments.layout not in LAYOUTS:
         raise WellsError(

@@ -25,11 +25,11 @@ from molphenix_jax.tables.columns import (
     normal,
     short,
 )
-from molphenix_jax.tables.csv_text import GZIP, Dialect, dialect_of, unpacked_head
 from molphenix_jax.tables.formats.anndata import OBSM, AnnData, is_anndata, open_anndata
 from molphenix_jax.tables.formats.arrays import NamedArrays, open_named_arrays
 from molphenix_jax.tables.formats.unpacked import refuse_exploding_parquet
 from molphenix_jax.tables.numbers import Style, are_codes, numbers_of, sample, style_of
+from molphenix_jax.tables.reading.csv_text import GZIP, Dialect, dialect_of, unpacked_head
 
 # Values of one batch: 32 MiB as float32.
 BATCH_VALUES = 1 << 23

@@ -61,8 +61,8 @@ def _run(arguments: argparse.Namespace) -> int:
 def _folder(run: pathlib.Path, fold: int | None, work: pathlib.Path) -> pathlib.Path:
     """The model folder of a run; one made of its newest checkpoint if a version before did not."""
     from molphenix_jax.evaluate import write_model_of
-    from molphenix_jax.runtime.checkpointing import saved_steps
-    from molphenix_jax.runtime.workdir import EVALUATION_FILE
+    from molphenix_jax.runtime.workdir.checkpointing import saved_steps
+    from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE
     from molphenix_jax.trained.folder import ModelError, find_model
 
     try:
@@ -76,7 +76,7 @@ def _folder(run: pathlib.Path, fold: int | None, work: pathlib.Path) -> pathlib.
 
 def _evaluation(run: pathlib.Path, fold: int | None):
     """What `evaluation.json` of the run says, and what its numbers are of."""
-    from molphenix_jax.runtime.workdir import EVALUATION_FILE, read_json
+    from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, read_json
     from molphenix_jax.tasks.align.refit import MEASURED_FILE, read_measured
 
     if (run / MEASURED_FILE).exists():

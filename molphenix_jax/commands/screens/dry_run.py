@@ -11,7 +11,7 @@ import rich.table
 from molphenix_jax.runtime.progress import console, say
 from molphenix_jax.screens.preparing.dry_run import DryRun
 from molphenix_jax.tables.columns import short
-from molphenix_jax.wells.source import FEATURE
+from molphenix_jax.wells.inputs.source import FEATURE
 
 _SHOWN = 10  # names of columns of one role
 

@@ -28,7 +28,6 @@ from molphenix_jax.tables.columns import (
     normal,
     short,
 )
-from molphenix_jax.tables.files import TableFile, describe_dialects, describe_styles, open_file
 from molphenix_jax.tables.matching import (
     Pairs,
     average_repeats,
@@ -47,15 +46,21 @@ from molphenix_jax.tables.names import (
     with_well,
     with_well_names,
 )
-from molphenix_jax.tables.spool import Spool
+from molphenix_jax.tables.reading.files import (
+    TableFile,
+    describe_dialects,
+    describe_styles,
+    open_file,
+)
+from molphenix_jax.tables.reading.spool import Spool
 from molphenix_jax.wells.conditions.columns import AUTO, condition_columns, may_tell
 from molphenix_jax.wells.description import described
 from molphenix_jax.wells.features.choice import Features, find_features, why_no_feature
 from molphenix_jax.wells.features.plan import FeaturePlan, plan_features
 from molphenix_jax.wells.ingest import Ingest, stacked
-from molphenix_jax.wells.layouts import LAYOUTS, Layout
+from molphenix_jax.wells.inputs.layouts import LAYOUTS, Layout
+from molphenix_jax.wells.inputs.sources import Sources
 from molphenix_jax.wells.names import name_column
-from molphenix_jax.wells.sources import Sources
 
 FEATURE = "feature"  # the role of a column that profiles are made of
 

@@ -6,7 +6,7 @@ import argparse
 import pathlib
 
 from molphenix_jax.commands.arguments import need_other_output, positive
-from molphenix_jax.commands.reading import add_reading, need_columns, sources_of
+from molphenix_jax.commands.screens.reading import add_reading, need_columns, sources_of
 
 _DESCRIPTION = """\
 Ranks a library for profiles (--index), or profiles for molecules (--molecules).

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from molphenix_jax.tables.columns import ALIASES, is_list, is_number, is_text, normal
-from molphenix_jax.tables.files import TableFile, open_file
+from molphenix_jax.tables.reading.files import TableFile, open_file
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _ranks(path: pathlib.Path):
     import pandas as pd
 
     from molphenix_jax.errors import InputError
-    from molphenix_jax.runtime.workdir import CONFIG_FILE, EVALUATION_FILE, RANKS_FILE
+    from molphenix_jax.runtime.workdir.folder import CONFIG_FILE, EVALUATION_FILE, RANKS_FILE
 
     file = path / RANKS_FILE
     if not file.exists():

@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 
 from molphenix_jax.commands.arguments import need_other_output, positive
-from molphenix_jax.commands.reading import add_reading, named, need_columns, sources_of
+from molphenix_jax.commands.screens.reading import add_reading, named, need_columns, sources_of
 
 SIMULATED = "simulated"
 _EPILOG = """
@@ -129,7 +129,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _dry_run(arguments: argparse.Namespace, config) -> int:
-    from molphenix_jax.commands.dry_run import show
+    from molphenix_jax.commands.screens.dry_run import show
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.screens.prepare import what_would_be_done
     from molphenix_jax.screens.preparing.dry_run import dry_run
@@ -137,7 +137,7 @@ def _dry_run(arguments: argparse.Namespace, config) -> int:
     from molphenix_jax.simulated.screen import simulate_wells
     from molphenix_jax.storage import temporary_folder
     from molphenix_jax.tables.columns import WellsError
-    from molphenix_jax.wells.sources import Sources
+    from molphenix_jax.wells.inputs.sources import Sources
 
     if arguments.layout == SIMULATED:
         if arguments.out and arguments.out.exists():

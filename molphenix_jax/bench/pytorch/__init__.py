@@ -1,0 +1,1 @@
+"""What PyTorch does of the same work, where it is installed."""

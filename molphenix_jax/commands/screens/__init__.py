@@ -1,0 +1,1 @@
+"""Commands about screens: from files to what a run is trained on."""

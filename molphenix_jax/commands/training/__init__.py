@@ -1,0 +1,1 @@
+"""Commands about training: runs made, fitted again, compared, given away."""

@@ -1,0 +1,1 @@
+"""Crops and intensities of images."""

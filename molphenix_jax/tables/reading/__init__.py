@@ -1,0 +1,1 @@
+"""Files of any kind people have, as streams of rows."""

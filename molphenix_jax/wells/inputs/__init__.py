@@ -1,0 +1,1 @@
+"""What a user gives as wells: files, kinds of files, layouts of public screens."""

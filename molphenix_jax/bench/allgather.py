@@ -15,7 +15,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from molphenix_jax.losses import make_loss as make_dense
 
 
-def make_loss(name: str, *, mesh: jax.sharding.Mesh, axis: str = "data") -> Callable[..., Any]:
+def make_partitioned_loss(
+    name: str, *, mesh: jax.sharding.Mesh, axis: str = "data"
+) -> Callable[..., Any]:
     """The dense loss, partitioned by the compiler with rows split and columns gathered.
 
     Args:

@@ -64,7 +64,7 @@ PRODUCTS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class LossCase:
     """What is measured.
 
     Attributes:
@@ -86,7 +86,7 @@ class Setting:
     def target(self, ratio: float) -> float | None:
         """The targets were set for the default size; there is none at another."""
         size = (self.batch, self.width, self.dtype)
-        return ratio if size == (Setting.batch, Setting.width, Setting.dtype) else None
+        return ratio if size == (LossCase.batch, LossCase.width, LossCase.dtype) else None
 
     def tflop(self, name: str) -> tuple[float, float]:
         """Of the matrix products of value and gradient, dense and chunked, in 10¹² operations."""
@@ -95,7 +95,7 @@ class Setting:
         return 2 * self.batch**2 * dense / 1e12, 2 * self.batch**2 * chunked / 1e12
 
 
-def run(setting: Setting, *, batches: Sequence[int] = ()) -> list[Row]:
+def run(setting: LossCase, *, batches: Sequence[int] = ()) -> list[Row]:
     """All rows; takes minutes at the default size.
 
     Args:
@@ -111,7 +111,7 @@ def run(setting: Setting, *, batches: Sequence[int] = ()) -> list[Row]:
     return rows + torch_rows(setting)
 
 
-def chunked_rows(name: str, setting: Setting) -> list[Row]:
+def chunked_rows(name: str, setting: LossCase) -> list[Row]:
     """Chunked against dense on one device: memory, time and rate of value and gradient."""
     shapes = _shapes(setting, setting.batch)
     compiled = {
@@ -138,7 +138,7 @@ def chunked_rows(name: str, setting: Setting) -> list[Row]:
     dense, chunked = setting.tflop(name)
     rate = product_tflop / seconds["product"]
     case = f"batch {setting.batch}"
-    if setting.dtype != Setting.dtype:
+    if setting.dtype != LossCase.dtype:
         case += f", {setting.dtype}"
     return [
         Row(
@@ -169,7 +169,7 @@ def chunked_rows(name: str, setting: Setting) -> list[Row]:
     ]
 
 
-def ring_rows(name: str, setting: Setting) -> list[Row]:
+def ring_rows(name: str, setting: LossCase) -> list[Row]:
     """Memory per device of a ring, against gathering all columns on every device; compiled only."""
     case = f"{name} ring memory per device, {RING} devices, batch {setting.batch}"
     if jax.device_count() < RING:
@@ -182,7 +182,7 @@ def ring_rows(name: str, setting: Setting) -> list[Row]:
     )
     inputs = _shapes(setting, setting.batch, mesh)
     ring = _compile(make_loss(name, execution="ring", mesh=mesh), inputs)
-    gathered = _compile(allgather.make_loss(name, mesh=mesh), inputs)
+    gathered = _compile(allgather.make_partitioned_loss(name, mesh=mesh), inputs)
     assert "all-gather" in gathered.as_text()
     assert "all-gather" not in ring.as_text()
     return [
@@ -197,7 +197,7 @@ def ring_rows(name: str, setting: Setting) -> list[Row]:
     ]
 
 
-def growth_row(name: str, setting: Setting) -> Row:
+def growth_row(name: str, setting: LossCase) -> Row:
     """Chunked memory at the largest batch against the smallest; compiled, not run."""
     memory = {
         n: temporary_mib(_compile(make_loss(name, execution="chunked"), _shapes(setting, n)))
@@ -214,15 +214,15 @@ def growth_row(name: str, setting: Setting) -> Row:
     )
 
 
-def torch_rows(setting: Setting) -> list[Row]:
+def torch_rows(setting: LossCase) -> list[Row]:
     """Our fastest execution against PyTorch, value and gradient on the same arrays."""
     rows = []
     for name in ("siglip", "s2l"):
         if name not in setting.names:
             continue
         case = f"{name} value and gradient, batch {setting.batch}"
-        if setting.dtype != Setting.dtype:
-            note = f"PyTorch is compared in {Setting.dtype} only"
+        if setting.dtype != LossCase.dtype:
+            note = f"PyTorch is compared in {LossCase.dtype} only"
             rows.append(Row(case, "s", None, other_name="PyTorch", note=note))
             continue
         inputs = _inputs(setting)
@@ -261,7 +261,7 @@ def _runner(compiled: Any, inputs: Sequence[Any]) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(compiled(*inputs))
 
 
-def _inputs(setting: Setting) -> tuple[jax.Array, ...]:
+def _inputs(setting: LossCase) -> tuple[jax.Array, ...]:
     rng = np.random.default_rng(0)
 
     def unit() -> jax.Array:
@@ -274,7 +274,7 @@ def _inputs(setting: Setting) -> tuple[jax.Array, ...]:
     return unit(), unit(), jnp.asarray(profile), jnp.float32(2.0 * setting.profile_width)
 
 
-def _shapes(setting: Setting, n: int, mesh: jax.sharding.Mesh | None = None) -> tuple[Any, ...]:
+def _shapes(setting: LossCase, n: int, mesh: jax.sharding.Mesh | None = None) -> tuple[Any, ...]:
     split = NamedSharding(mesh, PartitionSpec("data")) if mesh else None
 
     def shape(*sizes: int, dtype: str = "float32") -> jax.ShapeDtypeStruct:

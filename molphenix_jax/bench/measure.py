@@ -141,10 +141,10 @@ def report(title: str, rows: Sequence[Row], *, json: pathlib.Path | None) -> Non
     """Prints the table, and writes the rows to a file where one is given."""
     rich.print(table(f"{title}, {machine()['devices']}", rows))
     if json:
-        write_json(json, rows)
+        write_rows(json, rows)
 
 
-def write_json(path: pathlib.Path, rows: Sequence[Row]) -> None:
+def write_rows(path: pathlib.Path, rows: Sequence[Row]) -> None:
     """Writes {"machine", "rows"}; folders are made."""
     content = {
         "machine": machine(),

@@ -42,7 +42,7 @@ OTHERS = ("chemprop", "chemprop-cuik", "graphium")
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class MoleculesCase:
     """What is measured.
 
     Attributes:
@@ -74,7 +74,7 @@ class Regressor(nn.Module):
         return nn.Dense(1, name="head")(encoded.graphs)[:, 0], encoded.graph_mask
 
 
-def run(setting: Setting) -> list[Row]:
+def run(setting: MoleculesCase) -> list[Row]:
     """All rows; takes minutes at the default size."""
     smiles = molecules(setting.n_molecules)
     graphs = [graph for graph in featurise_graphs(smiles)[0] if graph is not None]
@@ -130,7 +130,7 @@ def _featurise(smiles: Sequence[str], batch_size: int, budgets: Sequence[Budget]
 
 
 def _trainer(
-    setting: Setting, graphs: Sequence[MolecularGraph], budgets: Sequence[Budget]
+    setting: MoleculesCase, graphs: Sequence[MolecularGraph], budgets: Sequence[Budget]
 ) -> tuple[Callable[[], None], int]:
     """One pass of updates over batches that are ready, and the number of parameters."""
     model = Regressor(
@@ -224,7 +224,7 @@ class _Server:
 
 
 @contextlib.contextmanager
-def _server(name: str, smiles: Sequence[str], setting: Setting) -> Iterator[_Server]:
+def _server(name: str, smiles: Sequence[str], setting: MoleculesCase) -> Iterator[_Server]:
     program = str(pathlib.Path(molecules_server.__file__))
     # Not our packages: the other Python has its own.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

@@ -48,7 +48,7 @@ RTOL = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class StepCase:
     """What is measured.
 
     Attributes:
@@ -69,10 +69,10 @@ class Setting:
 
     def target(self, ratio: float) -> float | None:
         """The targets were set for the paper's size at batch 512; there is none elsewhere."""
-        return ratio if (self.batch, self.size) == (Setting.batch, Setting.size) else None
+        return ratio if (self.batch, self.size) == (StepCase.batch, StepCase.size) else None
 
 
-def run(setting: Setting) -> list[Row]:
+def run(setting: StepCase) -> list[Row]:
     """All rows of one batch size; minutes at the paper's size on a CPU."""
     with contextlib.suppress(ImportError):  # said in the rows
         check_same_losses(setting)
@@ -160,7 +160,7 @@ class Ours:
         return float(jax.block_until_ready((self.state, metrics))[1]["loss"])
 
 
-def make_config(setting: Setting, *, dropout: bool = True) -> Config:
+def make_config(setting: StepCase, *, dropout: bool = True) -> Config:
     """The paper's run, at a constant learning rate so that both sides take the same updates."""
     config = default_config(size=setting.size)
     config.train.update(
@@ -178,7 +178,7 @@ def make_config(setting: Setting, *, dropout: bool = True) -> Config:
     return config
 
 
-def make_run(setting: Setting, config: Config) -> AlignRun:
+def make_run(setting: StepCase, config: Config) -> AlignRun:
     """An alignment run on random numbers: as many perturbations as twice the batch, two wells each.
 
     Profiles come in pairs that resemble each other, so that similarities are not all 0.
@@ -268,7 +268,7 @@ def torch_update(run: AlignRun, config: Config, *, compiled: bool) -> Callable[[
     return on(run.batch(0))
 
 
-def check_same_losses(setting: Setting, *, updates: int = 2) -> None:
+def check_same_losses(setting: StepCase, *, updates: int = 2) -> None:
     """Both sides, without dropout, give the same loss before each of the first updates.
 
     Raises:

@@ -52,7 +52,7 @@ def _loss(arguments: argparse.Namespace) -> int:
     from molphenix_jax.bench import loss, measure
     from molphenix_jax.losses import LOSSES
 
-    setting = loss.Setting(
+    setting = loss.LossCase(
         batch=arguments.batches[0],
         dtype=arguments.dtype,
         width=arguments.width,
@@ -87,7 +87,7 @@ def _add_molecules(benches) -> None:
 def _molecules(arguments: argparse.Namespace) -> int:
     from molphenix_jax.bench import measure, molecules
 
-    setting = molecules.Setting(
+    setting = molecules.MoleculesCase(
         n_molecules=arguments.molecules,
         batch_size=arguments.batch,
         width=arguments.width,
@@ -132,7 +132,7 @@ def _step(arguments: argparse.Namespace) -> int:
     rows = []
     for batch in arguments.batches:
         rows += step.run(
-            step.Setting(
+            step.StepCase(
                 batch=batch,
                 size=arguments.size,
                 dtype=arguments.dtype,

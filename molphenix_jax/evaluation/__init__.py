@@ -23,7 +23,7 @@ from molphenix_jax.evaluation.properties import (
 from molphenix_jax.evaluation.property_baselines import PROPERTY_BASELINES, predict_property
 from molphenix_jax.evaluation.protocol import (
     Candidates,
-    Embeddings,
+    QueriesAndGallery,
     Ranks,
     RankTable,
     evaluate,
@@ -44,7 +44,7 @@ __all__ = [
     "PROPERTY_METRICS",
     "BaselineData",
     "Candidates",
-    "Embeddings",
+    "QueriesAndGallery",
     "Prediction",
     "RankTable",
     "Ranks",

@@ -22,7 +22,7 @@ import scipy.sparse
 from jaxtyping import Float, Int, UInt8
 
 from molphenix_jax.evaluation import ranks
-from molphenix_jax.evaluation.protocol import Embeddings
+from molphenix_jax.evaluation.protocol import QueriesAndGallery
 from molphenix_jax.parts import PartError, Parts, define, function_of, register
 
 # Validation perturbations used to choose; more makes the choice slower, hardly better.
@@ -138,7 +138,7 @@ class Prediction:
     space: Space = Space("observed", np.zeros(1), np.ones(1))
     settings: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
 
-    def against(self, observed: Float[np.ndarray, "m d"]) -> Embeddings:
+    def against(self, observed: Float[np.ndarray, "m d"]) -> QueriesAndGallery:
         """Observed and predicted profiles as ``protocol.evaluate`` takes them."""
         return self.space.of(observed), self.space.of(self.profile), "cosine"
 

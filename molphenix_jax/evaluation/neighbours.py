@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Shaped
 from molphenix_jax.evaluation.bootstrap import interval, resampled_means
 
 
-class Labels(NamedTuple):
+class ImageLabels(NamedTuple):
     """Of n images: where each lies and what was done to it."""
 
     plate: Shaped[np.ndarray, " n"]
@@ -48,7 +48,7 @@ class Question(NamedTuple):
         return (self.allowed & self.right).sum(1) / np.maximum(self.allowed.sum(1), 1)
 
 
-def questions(labels: Labels) -> dict[str, Question]:
+def questions(labels: ImageLabels) -> dict[str, Question]:
     """The questions that the labels allow; those without any query to ask are left out."""
     plate, well, treatment, control = (np.asarray(a) for a in labels)
     n = len(plate)
@@ -114,7 +114,7 @@ def standardise_plates(
 
 
 def neighbour_record(
-    labels: Labels,
+    labels: ImageLabels,
     embeddings: Mapping[str, Sequence[Float[np.ndarray, "n d"]]],
     *,
     unseen: Sequence[Bool[np.ndarray, " n"]],

@@ -28,7 +28,7 @@ from molphenix_jax.evaluation import ranks
 Direction = Literal["profile_to_molecule", "molecule_to_profile"]
 # Rows that search by profile, rows that stand for the (molecule, concentration), how to compare
 # them.
-Embeddings = tuple[Float[np.ndarray, "m e"], Float[np.ndarray, "m e"], ranks.Metric]
+QueriesAndGallery = tuple[Float[np.ndarray, "m e"], Float[np.ndarray, "m e"], ranks.Distance]
 
 CHANCE = "chance"
 HELDOUT = "heldout_concentration:"
@@ -115,7 +115,7 @@ class Ranks:
 
 def evaluate(
     candidates: Candidates,
-    embeddings: Mapping[str, Embeddings],
+    embeddings: Mapping[str, QueriesAndGallery],
     *,
     psis: Sequence[float] = (0.01, 0.1),
 ) -> Ranks:
@@ -223,7 +223,7 @@ def pool(folds: Sequence[Ranks], *, min_molecules: int = 10) -> Ranks:
 
 
 def _rank_within(
-    embeddings: Mapping[str, Embeddings], members: Int[np.ndarray, "k"]
+    embeddings: Mapping[str, QueriesAndGallery], members: Int[np.ndarray, "k"]
 ) -> dict[Direction, dict[str, Int[np.ndarray, "k"]]]:
     """Ranks of the members among the members, both directions, every model."""
     own = np.arange(len(members))
@@ -241,7 +241,7 @@ def _rank_within(
 
 
 def _rank_within_conditions(
-    condition: Shaped[np.ndarray, "m"], embeddings: Mapping[str, Embeddings]
+    condition: Shaped[np.ndarray, "m"], embeddings: Mapping[str, QueriesAndGallery]
 ) -> tuple[dict[Direction, dict[str, Int[np.ndarray, "m"]]], Int[np.ndarray, "m"]]:
     """Ranks among the candidates of the same condition, and how many those are; 0 where alone."""
     m = len(condition)

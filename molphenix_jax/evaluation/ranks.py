@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
-Metric = Literal["cosine", "euclidean"]
+Distance = Literal["cosine", "euclidean"]
 
 # Embeddings come in float32: scores closer than this are the same score to within its rounding.
 TIE_TOLERANCE = 1e-6
@@ -41,7 +41,7 @@ def rank_of_positive(
     gallery: Float[np.ndarray, "m d"],
     positive: Int[np.ndarray, "n"],
     *,
-    metric: Metric = "cosine",
+    metric: Distance = "cosine",
     chunk_size: int = 256,
     tie_tolerance: float = TIE_TOLERANCE,
 ) -> PositiveRanks:
@@ -66,8 +66,8 @@ def rank_of_positive(
     Raises:
         ValueError: for shapes that do not fit, non-finite values or an unknown metric.
     """
-    if metric not in get_args(Metric):
-        raise ValueError(f"unknown metric {metric!r}; choose one of {get_args(Metric)}")
+    if metric not in get_args(Distance):
+        raise ValueError(f"unknown metric {metric!r}; choose one of {get_args(Distance)}")
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
     query, gallery = _checked("query", query), _checked("gallery", gallery)

@@ -7,14 +7,14 @@ from molphenix_jax.images.files import Source
 from molphenix_jax.images.found import FoundFields, ImageSource, find_fields
 from molphenix_jax.images.layouts import LAYOUTS
 from molphenix_jax.images.stack import stack_images
-from molphenix_jax.images.wells_table import EmbedJob, Encoder, embed_images
+from molphenix_jax.images.wells_table import CropEncoder, EmbedJob, embed_images
 
 __all__ = [
     "IMAGE_ENCODERS",
     "LAYOUTS",
     "EmbedConfig",
     "EmbedJob",
-    "Encoder",
+    "CropEncoder",
     "Field",
     "FieldTable",
     "FoundFields",

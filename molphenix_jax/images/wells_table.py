@@ -34,7 +34,7 @@ _KEY = b"molphenix.embed_images"
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoder:
+class CropEncoder:
     """An encoder as a job needs it.
 
     Attributes:
@@ -61,7 +61,7 @@ class EmbedJob:
     """
 
     source: ImageSource
-    encoder: Encoder
+    encoder: CropEncoder
     config: EmbedConfig
     out: pathlib.Path
     level: str

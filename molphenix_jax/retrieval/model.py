@@ -22,7 +22,7 @@ from molphenix_jax.phenomics import NullProfiles
 from molphenix_jax.retrieval.molecules import Featurised, MoleculeFeatures
 from molphenix_jax.retrieval.profiles import Profiles
 from molphenix_jax.trained.alignment import Alignment, read_alignment
-from molphenix_jax.trained.folder import ModelError, ModelFolder, find_model, read_config
+from molphenix_jax.trained.folder import ModelError, ModelFolder, find_model, trained_config
 from molphenix_jax.trained.held_out import HeldOut
 from molphenix_jax.trained.sides import ImageSide, PhenomicSide
 from molphenix_jax.wells.conditions.values import listed_levels
@@ -78,7 +78,7 @@ class Model:
     @property
     def config(self) -> dict[str, Any]:
         """Every field of the config that it was trained with."""
-        return read_config(self._folder)
+        return trained_config(self._folder)
 
     @property
     def about(self) -> Mapping[str, Any]:

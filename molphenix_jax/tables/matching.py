@@ -22,10 +22,10 @@ _SAME = {"broadid": "broadsample", "names": "samplekey", "keys": "samplekey"}
 _SAID = frozenset(("controltype", "perttype", "treatment", "perturbationtype", "qcpass", "timeh"))
 _BROAD_ID = len("BRD-K12345678")
 
-Pairs = list[tuple[str, str]]
+KeyPairs = list[tuple[str, str]]
 
 
-def key_columns(what: tuple[str, str, str], left: Sequence[str], right: Sequence[str]) -> Pairs:
+def key_columns(what: tuple[str, str, str], left: Sequence[str], right: Sequence[str]) -> KeyPairs:
     """Pairs of columns that both tables have: of the same name, else of the same meaning.
 
     Raises:
@@ -48,7 +48,7 @@ def key_columns(what: tuple[str, str, str], left: Sequence[str], right: Sequence
     return pairs
 
 
-def join_columns(what: tuple[str, str, str], left: Sequence[str], right: Sequence[str]) -> Pairs:
+def join_columns(what: tuple[str, str, str], left: Sequence[str], right: Sequence[str]) -> KeyPairs:
     """The pairs to join a further table by.
 
     Those that place a well where both tables name wells; else the one that names a compound; else
@@ -78,7 +78,7 @@ def recurring(tables: Sequence[Sequence[str]]) -> set[str]:
 def first_match(
     left: pa.Table,
     right: pa.Table,
-    pairs: Pairs,
+    pairs: KeyPairs,
     key: Callable[[np.ndarray], np.ndarray] = lambda text: text,
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]]:
     """For each row of left the first row of right with the same keys, -1 where there is none.
@@ -105,7 +105,11 @@ def first_match(
 
 
 def refuse_contradictions(
-    what: str, table: pa.Table, pairs: Pairs, first: Int[np.ndarray, " m"], brought: Sequence[str]
+    what: str,
+    table: pa.Table,
+    pairs: KeyPairs,
+    first: Int[np.ndarray, " m"],
+    brought: Sequence[str],
 ) -> None:
     """Stops where two rows of a joined table have one key and say different things.
 
@@ -228,7 +232,7 @@ def _is_key(name: str) -> bool:
     return not said and dose_name(name) is None and plain not in _SAID
 
 
-def _pairs(left: Sequence[str], right: Sequence[str]) -> Pairs:
+def _pairs(left: Sequence[str], right: Sequence[str]) -> KeyPairs:
     """Columns of the same meaning, the best name of each meaning on both sides."""
     ours, theirs = _by_meaning(left), _by_meaning(right)
     return [(ours[meaning], name) for meaning, name in theirs.items() if meaning in ours]
@@ -245,7 +249,7 @@ def _by_meaning(names: Sequence[str]) -> dict[str, str]:
 
 
 def _codes(
-    left: pa.Table, right: pa.Table, pairs: Pairs, key: Callable[[np.ndarray], np.ndarray]
+    left: pa.Table, right: pa.Table, pairs: KeyPairs, key: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """One integer per row, the same where all keys are; -1 where one is missing."""
     n = left.num_rows

@@ -188,6 +188,6 @@ def with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
 
 
-def read_config(model: ModelFolder) -> dict[str, Any]:
+def trained_config(model: ModelFolder) -> dict[str, Any]:
     """Every field of the config that the model was trained with, as stored."""
     return json.loads((model.path / CONFIG_FILE).read_text())

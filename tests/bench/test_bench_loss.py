@@ -41,7 +41,7 @@ def test_ratio_and_missed_target_are_in_table_and_json(tmp_path):
     text = _rendered(measure.table("t", rows))
     assert "1.5 missed" in text
     assert "b: not compared: torch is missing" in text
-    measure.write_json(tmp_path / "sub" / "rows.json", rows)
+    measure.write_rows(tmp_path / "sub" / "rows.json", rows)
     content = json.loads((tmp_path / "sub" / "rows.json").read_text())
     assert content["machine"]["jax"]
     assert content["rows"][0]["ratio"] == 1.5
@@ -59,13 +59,13 @@ def _rendered(table) -> str:
 
 
 def test_targets_hold_for_the_size_they_were_set_for():
-    assert loss.Setting().target(1.1) == 1.1
-    assert loss.Setting(batch=64).target(1.1) is None
+    assert loss.LossCase().target(1.1) == 1.1
+    assert loss.LossCase(batch=64).target(1.1) is None
 
 
 def test_a_dense_loss_that_does_not_fit_is_said_and_left_out(monkeypatch):
     monkeypatch.setattr(loss, "device_memory_gib", lambda: 1e-6)
-    setting = loss.Setting(batch=64, width=8, repeats=1, dtype="bfloat16")
+    setting = loss.LossCase(batch=64, width=8, repeats=1, dtype="bfloat16")
     memory, seconds, rate = loss.chunked_rows("siglip", setting)
     assert memory.ours <= memory.other
     assert seconds.ours > 0
@@ -76,7 +76,7 @@ def test_a_dense_loss_that_does_not_fit_is_said_and_left_out(monkeypatch):
 
 
 def test_products_of_profiles_are_counted_at_their_width():
-    setting = loss.Setting(batch=100, width=30, profile_width=7)
+    setting = loss.LossCase(batch=100, width=30, profile_width=7)
     np.testing.assert_allclose(setting.tflop("siglip"), [2e-12 * 100**2 * 90] * 2)
     np.testing.assert_allclose(setting.tflop("s2l"), [2e-12 * 100**2 * 97] * 2)
     dense, chunked = setting.tflop("clip")

@@ -9,7 +9,7 @@ from molphenix_jax.bench import measure, molecules, molecules_server
 from molphenix_jax.cli import main
 from molphenix_jax.errors import InputError
 
-SETTING = molecules.Setting(n_molecules=12, batch_size=4, width=8, depth=1, repeats=1)
+SETTING = molecules.MoleculesCase(n_molecules=12, batch_size=4, width=8, depth=1, repeats=1)
 
 
 def test_molecules_are_usable_and_different():
@@ -90,4 +90,4 @@ def test_a_server_that_dies_and_a_python_that_is_missing_are_told(tmp_path, monk
         molecules.run(SETTING)
     gone = tmp_path / "no_python"
     with pytest.raises(InputError, match="no_python"):
-        molecules.run(molecules.Setting(n_molecules=4, width=8, depth=1, other_python=gone))
+        molecules.run(molecules.MoleculesCase(n_molecules=4, width=8, depth=1, other_python=gone))

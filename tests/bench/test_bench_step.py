@@ -12,7 +12,7 @@ from molphenix_jax.tasks.align.config import SIZES
 
 pytestmark = pytest.mark.slow
 
-SMALL = step.Setting(batch=16, size="small", profile_width=32, repeats=1, matmul=128)
+SMALL = step.StepCase(batch=16, size="small", profile_width=32, repeats=1, matmul=128)
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -53,7 +53,7 @@ def test_products_are_counted_as_by_hand(small):
 
 
 def test_the_paper_has_its_size_and_targets():
-    setting = step.Setting()
+    setting = step.StepCase()
     config = step.make_config(setting)
     assert config.model.phenomics.width == 1024
     assert setting.target(0.75) == 0.75

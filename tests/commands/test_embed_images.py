@@ -14,7 +14,7 @@ import pytest
 
 from molphenix_jax import cli
 from molphenix_jax.images import ImageSource, find_fields
-from molphenix_jax.models.vit import Encoder, EncoderConfig, MAEConfig, embed_images
+from molphenix_jax.models.vit import Encoder, EncoderConfig, MAEConfig, embed_crops
 from molphenix_jax.molecules import check_smiles
 from molphenix_jax.phenomics import CropConfig, field_crops
 from molphenix_jax.trained.image_encoder import write_image_encoder
@@ -81,13 +81,13 @@ def test_a_masked_autoencoder_embeds(tmp_path, capsys):
     assert cli.main(command) == 0
     found = find_fields(ImageSource("gallery", root))
     crops = [field_crops(found.read(f), CropConfig(16, core=16))[0] for f in found.fields]
-    want = embed_images(config.encoder, encoder, jnp.stack(crops))
+    want = embed_crops(config.encoder, encoder, jnp.stack(crops))
     got = np.stack(pd.read_parquet(out)["embedding"].to_list())
     np.testing.assert_allclose(got, np.asarray(want), atol=1e-5)
     beside = [c.replace(out.name, "beside.parquet") for c in command]
     assert cli.main([*beside, "--channelwise"]) == 0
     got = np.stack(pd.read_parquet(out.with_name("beside.parquet"))["embedding"].to_list())
-    want = embed_images(config.encoder, encoder, jnp.stack(crops), channelwise=True)
+    want = embed_crops(config.encoder, encoder, jnp.stack(crops), channelwise=True)
     np.testing.assert_allclose(got, np.asarray(want), atol=1e-5)
     assert cli.main([*command, "--channelwise"]) == 1  # the table beside which it would resume
     assert "made with other encoder" in capsys.readouterr().out
@@ -96,7 +96,7 @@ def test_a_masked_autoencoder_embeds(tmp_path, capsys):
     sliced = [c.replace(out.name, "sliced.parquet") for c in command]
     assert cli.main([*sliced, "--positions=slice"]) == 0
     got = np.stack(pd.read_parquet(out.with_name("sliced.parquet"))["embedding"].to_list())
-    want = embed_images(config.encoder, encoder, jnp.stack(crops), positions="slice")
+    want = embed_crops(config.encoder, encoder, jnp.stack(crops), positions="slice")
     np.testing.assert_allclose(got, np.asarray(want), atol=1e-5)
     assert cli.main([*command[:-1], "--crop=12"]) == 1
     assert "patches of 8 pixels" in capsys.readouterr().out

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from molphenix_jax.evaluation.neighbours import (
-    Labels,
+    ImageLabels,
     neighbour_record,
     questions,
     standardise_plates,
@@ -20,7 +20,7 @@ def labels():
     plate = np.array([f"P{p}" for p, _ in rows])
     well = np.array([w for _, w in rows])
     treatment = np.array([TREATMENT[w] for w in well])
-    return Labels(plate, well, treatment, treatment == "control")
+    return ImageLabels(plate, well, treatment, treatment == "control")
 
 
 def onehot(values):
@@ -118,7 +118,7 @@ def test_standardising_takes_the_plates_away_and_keeps_the_rest(labels):
 
 
 def test_questions_without_a_query_are_left_out():
-    labels = Labels(
+    labels = ImageLabels(
         np.array(["P0"] * 4),
         np.array(["A1", "A1", "A2", "A2"]),
         np.array(["control", "control", "x", "x"]),

@@ -15,9 +15,9 @@ import tifffile
 
 from molphenix_jax.extras import MissingExtraError
 from molphenix_jax.images import (
+    CropEncoder,
     EmbedConfig,
     EmbedJob,
-    Encoder,
     ImagesError,
     ImageSource,
     embed_images,
@@ -37,8 +37,8 @@ class Means:
         self.shapes: list[tuple[int, ...]] = []
         self.left = 10**9
 
-    def encoder(self) -> Encoder:
-        return Encoder("means", "means", lambda _: self)
+    def encoder(self) -> CropEncoder:
+        return CropEncoder("means", "means", lambda _: self)
 
     def __call__(self, crops):
         self.shapes.append(crops.shape)
@@ -64,7 +64,9 @@ def screen(tmp_path) -> ImageSource:
     return ImageSource("table", tmp_path, tmp_path / "index.csv")
 
 
-def job(source: ImageSource, encoder: Encoder, name: str = "wells.parquet", **changes) -> EmbedJob:
+def job(
+    source: ImageSource, encoder: CropEncoder, name: str = "wells.parquet", **changes
+) -> EmbedJob:
     config = EmbedConfig(CropConfig(16), batch_size=8, part_fields=4, threads=2)
     out = source.images / name
     base = EmbedJob(source, encoder, config, out, "well")
@@ -195,7 +197,7 @@ def test_a_finished_job_does_nothing_and_another_is_refused(screen):
     embed_images(job(screen, means.encoder()), say=said.append)
     assert "is finished" in said[-1]
     assert not means.shapes
-    other = Encoder("other", "other", lambda _: means)
+    other = CropEncoder("other", "other", lambda _: means)
     with pytest.raises(ImagesError, match="made with other encoder; delete it"):
         embed_images(job(screen, other))
     (screen.images / "0-0.npz").write_bytes(screens.npz(image=np.ones((2, 24, 24), np.uint8)))
@@ -218,7 +220,7 @@ def test_an_embedding_that_is_not_finite_is_rejected(screen):
         mean = jnp.asarray(crops, jnp.float32).mean((2, 3))
         return jnp.where(mean.max() == mean, jnp.nan, mean)
 
-    embed_images(job(screen, Encoder("nan", "nan", lambda _: encode)))
+    embed_images(job(screen, CropEncoder("nan", "nan", lambda _: encode)))
     reasons = set(rejected(screen).values())
     assert reasons == {"its embedding is not finite"}
     assert np.isfinite(embeddings(screen.images / "wells.parquet")).all()

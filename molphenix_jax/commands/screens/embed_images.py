@@ -164,8 +164,8 @@ def _encoder(arguments: argparse.Namespace):
 
     import jax
 
-    from molphenix_jax.images import IMAGE_ENCODERS, Encoder, ImagesError
-    from molphenix_jax.models.vit import embed_images
+    from molphenix_jax.images import IMAGE_ENCODERS, CropEncoder, ImagesError
+    from molphenix_jax.models.vit import embed_crops
     from molphenix_jax.storage import digest
     from molphenix_jax.trained.image_encoder import load_image_encoder
 
@@ -175,7 +175,7 @@ def _encoder(arguments: argparse.Namespace):
             raise ImagesError(f"--channelwise is for trained encoders; {name} has all channels")
         if arguments.positions != "computed":
             raise ImagesError(f"--positions is for trained encoders; {name} has none")
-        return Encoder(
+        return CropEncoder(
             name, f"{name}-{spec.version}", lambda _: _on_devices(spec.embed, spec.load())
         )
     loaded = load_image_encoder(pathlib.Path(arguments.encoder))
@@ -195,12 +195,12 @@ def _encoder(arguments: argparse.Namespace):
             )
     sha256 = digest(itertools.chain([repr(how)], weights))
     encode = functools.partial(
-        embed_images,
+        embed_crops,
         loaded.config,
         channelwise=arguments.channelwise,
         positions=arguments.positions,
     )
-    return Encoder(
+    return CropEncoder(
         loaded.source,
         sha256,
         lambda _: _on_devices(encode, loaded.params, attends=True),
@@ -211,7 +211,7 @@ def _on_devices(embed, params, *, attends=False):
     """Jits an encoder (params, crops) for batches that are spread over all devices.
 
     Args:
-        embed: Encoder.
+        embed: CropEncoder.
         params: Its parameters.
         attends: Whether attention takes its memory and time; a CPU gets two crops at a time then.
     """

@@ -4,7 +4,7 @@ Each channel is cut into patches by one shared projection, and all tokens attend
 token is told its channel. So an encoder takes any number of channels, and images of any size that
 its patches divide.
 
-    embed = jax.jit(functools.partial(embed_images, config))
+    embed = jax.jit(functools.partial(embed_crops, config))
     z = embed(params, images)                       # uint8 [n, c, h, w] -> [n, width]
 """
 
@@ -19,7 +19,7 @@ from molphenix_jax.models.vit.layers import ParallelBlock
 from molphenix_jax.models.vit.tokens import (
     Positions,
     patchify,
-    standardise,
+    standardise_channels,
     token_positions,
 )
 
@@ -83,7 +83,7 @@ class Encoder(nn.Module):
         return x
 
 
-def embed_images(
+def embed_crops(
     config: EncoderConfig,
     params: Any,
     images: Shaped[Array, "n c h w"],
@@ -107,7 +107,7 @@ def embed_images(
         ValueError: Height or width is no multiple of the patch size.
     """
     n, channels = images.shape[:2]
-    out: Any = Encoder(config, dtype, positions).apply(params, standardise(images))
+    out: Any = Encoder(config, dtype, positions).apply(params, standardise_channels(images))
     tokens = out[:, 1:].astype(jnp.float32)
     if channelwise:
         return tokens.reshape(n, channels, -1, config.width).mean(2).reshape(n, -1)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from molphenix_jax.models.vit.config import MAEConfig
 from molphenix_jax.models.vit.encoder import Encoder
 from molphenix_jax.models.vit.layers import MLP, Block, CrossAttention, layer_norm
-from molphenix_jax.models.vit.tokens import patchify, position_encoding, standardise
+from molphenix_jax.models.vit.tokens import patchify, position_encoding, standardise_channels
 
 
 class Mask(NamedTuple):
@@ -90,7 +90,7 @@ class MAE(nn.Module):
         n, channels, height, width = images.shape
         if channels != c.channels:
             raise ValueError(f"{channels} channels for decoders of {c.channels}")
-        pixels = standardise(images)
+        pixels = standardise_channels(images)
         target = patchify(pixels, patch=c.encoder.patch)
         seen = Encoder(c.encoder, self.dtype, name="encoder")(pixels, mask.visible, train=train)
         x = nn.Dense(c.width, dtype=self.dtype, name="project")(seen)

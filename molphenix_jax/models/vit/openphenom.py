@@ -21,7 +21,7 @@ from molphenix_jax.models.vit.config import PRESETS, EncoderConfig, MAEConfig
 from molphenix_jax.models.vit.mae import MAE, random_mask
 from molphenix_jax.models.vit.tokens import position_encoding
 
-State = Mapping[str, np.ndarray]
+StateDict = Mapping[str, np.ndarray]
 
 
 class EncoderFileError(InputError):
@@ -154,7 +154,7 @@ def _torch(path: pathlib.Path) -> Mapping[str, Any]:
     return {name: value.detach().float().numpy() for name, value in state.items()}
 
 
-def convert(state: State) -> Converted:
+def convert(state: StateDict) -> Converted:
     """Lays the arrays of an OpenPhenom checkpoint into our parameters.
 
     Sizes are read off the shapes; only the decoder's heads do not show there and are OpenPhenom's.
@@ -209,7 +209,7 @@ def convert(state: State) -> Converted:
     return Converted(config, params, tuple(unused))
 
 
-def _sizes(state: State) -> MAEConfig:
+def _sizes(state: StateDict) -> MAEConfig:
     needed = {
         "patch": "encoder.vit_backbone.patch_embed.proj.weight",
         "head": "encoder.vit_backbone.blocks.0.q_norm.weight",
@@ -249,7 +249,7 @@ def _shapes(config: MAEConfig) -> Any:
     return jax.eval_shape(lambda: MAE(config).init(key, images, mask))
 
 
-def _check_positions(state: State, config: MAEConfig) -> None:
+def _check_positions(state: StateDict, config: MAEConfig) -> None:
     wrong = []
     for name, width in (
         ("encoder.vit_backbone.pos_embed", config.encoder.width),

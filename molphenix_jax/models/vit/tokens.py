@@ -14,7 +14,7 @@ Positions = Literal["computed", "slice"]
 _TABLE_PIXELS = 256  # side of the images that Recursion's table of positions is for
 
 
-def standardise(images: Shaped[Array, "n c h w"]) -> Float[Array, "n c h w"]:
+def standardise_channels(images: Shaped[Array, "n c h w"]) -> Float[Array, "n c h w"]:
     """Every channel of every image to mean 0 and variance 1, from 8-bit intensities.
 
     Division by 255 comes first, as in OpenPhenom, so that the epsilon weighs the same: a channel of

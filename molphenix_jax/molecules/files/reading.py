@@ -16,7 +16,7 @@ import pandas as pd
 
 from molphenix_jax.molecules.files.sdf import (
     FIRST_LINES,
-    Record,
+    SdfRecord,
     looks_like_sdf,
     records,
     smiles_of,
@@ -244,7 +244,7 @@ def _header_of(text: Dialect) -> str:
     return ""
 
 
-def _of_record(numbered: tuple[int, Record]) -> tuple[int, str, str, dict[str, str]]:
+def _of_record(numbered: tuple[int, SdfRecord]) -> tuple[int, str, str, dict[str, str]]:
     """Row, SMILES, reason and properties of a record."""
     number, record = numbered
     smiles, reason = smiles_of(record)

@@ -26,7 +26,7 @@ _PROPERTY = re.compile(r">.*?<(?P<name>[^>]*)>.*")
 _MOST_ATOMS = 4 * MAX_ATOMS
 
 
-class Record(NamedTuple):
+class SdfRecord(NamedTuple):
     """One record as text.
 
     Attributes:
@@ -48,7 +48,7 @@ def looks_like_sdf(head: bytes) -> bool:
     return len(lines) == 4 and bool(re.search(r"\bV[23]000\s*$", lines[3]))
 
 
-def records(lines: Iterable[str]) -> Iterator[Record]:
+def records(lines: Iterable[str]) -> Iterator[SdfRecord]:
     """The records of a file; the last one needs no $$$$."""
     held: list[str] = []
     size = 0
@@ -65,7 +65,7 @@ def records(lines: Iterable[str]) -> Iterator[Record]:
         yield _record(held, size)
 
 
-def smiles_of(record: Record) -> tuple[str, str]:
+def smiles_of(record: SdfRecord) -> tuple[str, str]:
     """The SMILES of a record as it is drawn, or "" and the reason."""
     if record.problem:
         return "", record.problem
@@ -88,20 +88,20 @@ def smiles_of(record: Record) -> tuple[str, str]:
         return "", f"damaged: {first_line(problem)}"
 
 
-def _record(lines: list[str], size: int) -> Record:
+def _record(lines: list[str], size: int) -> SdfRecord:
     title = lines[0].strip() if lines else ""
     if size > MAX_RECORD:
-        return Record(
+        return SdfRecord(
             title, "", {}, f"{size:,} characters, more than the {MAX_RECORD:,} of a record"
         )
     end = next((i for i, line in enumerate(lines) if line.startswith(_END)), None)
     if end is None:
-        return Record(title, "", {}, f"damaged: no line {_END!r}, as where a file is cut short")
+        return SdfRecord(title, "", {}, f"damaged: no line {_END!r}, as where a file is cut short")
     block = "\n".join(lines[: end + 1]) + "\n"
     counts = _V3000_COUNTS.search(block)
     if counts and int(counts[1]) > _MOST_ATOMS:
-        return Record(title, "", {}, f"{int(counts[1]):,} atoms, more than {_MOST_ATOMS:,}")
-    return Record(title, block, _properties(lines[end + 1 :]), "")
+        return SdfRecord(title, "", {}, f"{int(counts[1]):,} atoms, more than {_MOST_ATOMS:,}")
+    return SdfRecord(title, block, _properties(lines[end + 1 :]), "")
 
 
 def _properties(lines: list[str]) -> dict[str, str]:

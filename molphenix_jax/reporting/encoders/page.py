@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from molphenix_jax.evaluation.neighbours import Labels
+from molphenix_jax.evaluation.neighbours import ImageLabels
 from molphenix_jax.reporting.page import html_page, html_table, picture
 from molphenix_jax.reporting.rows import NO_INTERVAL, interval_of
 from molphenix_jax.storage import write_text
@@ -32,7 +32,7 @@ def write_encoder_page(
     reconstructions: Figure | None,
     *,
     embeddings: Mapping[str, Sequence[np.ndarray]],
-    labels: Labels | None,
+    labels: ImageLabels | None,
     title: str,
 ) -> pathlib.Path:
     """Writes `report/` below the run's folder, over what an earlier call wrote.
@@ -190,7 +190,7 @@ def _bars(record: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _maps(embeddings: Mapping[str, Sequence[np.ndarray]], labels: Labels) -> Figure:
+def _maps(embeddings: Mapping[str, Sequence[np.ndarray]], labels: ImageLabels) -> Figure:
     figure = Figure(figsize=(3.2 * len(embeddings) + 0.4, 3.7), layout="constrained")
     panels = figure.subplots(1, len(embeddings), squeeze=False)[0]
     treatments = sorted(set(labels.treatment[~labels.is_control]))

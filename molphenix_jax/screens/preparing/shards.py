@@ -70,7 +70,7 @@ class PerturbationShard:
         }
         group = self._array("group")[wells]
         molecule = columns["molecule"]
-        table = read_molecules(self.work, int(molecule[0]), int(molecule[-1]) + 1)
+        table = molecule_slice(self.work, int(molecule[0]), int(molecule[-1]) + 1)
         smiles, inchikey = (table[name].tolist() for name in ("smiles", "inchikey"))
         truth = None
         if self.truth is not None:
@@ -114,7 +114,7 @@ class MoleculeShard:
 
     def __call__(self) -> Iterator[Record]:
         """The records, in order."""
-        table = read_molecules(self.work, self.first, self.last)
+        table = molecule_slice(self.work, self.first, self.last)
         blocks = {name: featurise(table["smiles"].tolist(), name) for name in self.blocks}
         for name in self.embeddings:
             rows = np.load(embedding_path(self.work, name), mmap_mode="r")
@@ -156,7 +156,7 @@ def store_molecules(work: pathlib.Path, molecules: pd.DataFrame) -> None:
         writer.write_table(table, max_chunksize=SHARD_MOLECULES)
 
 
-def read_molecules(work: pathlib.Path, first: int, last: int) -> pd.DataFrame:
+def molecule_slice(work: pathlib.Path, first: int, last: int) -> pd.DataFrame:
     """Molecules first to last."""
     with pa.memory_map(str(work / "molecules.arrow")) as file:
         reader = pa.ipc.open_file(file)

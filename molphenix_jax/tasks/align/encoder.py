@@ -21,7 +21,7 @@ from molphenix_jax.screens.sampling import Batch
 from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.storage import cache_folder
-from molphenix_jax.tasks.align.run import AlignRun, Assets
+from molphenix_jax.tasks.align.run import AlignAssets, AlignRun
 from molphenix_jax.tasks.align.tables import Pairs, gather
 from molphenix_jax.tasks.molecule_encoder import (
     encoder_of,
@@ -76,7 +76,7 @@ class EncoderAlignRun(AlignRun):
             theirs = load_encoder(source).params
             self._pretrained = take_weights(ours, theirs, source=str(source))
 
-    def _use(self, assets: Assets) -> None:
+    def _use(self, assets: AlignAssets) -> None:
         super()._use(assets)
         self.molecule_side = dataclasses.replace(self.molecule_side, encoder=self.mpnn)
 

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from molphenix_jax.evaluation import (
     BaselineData,
     Candidates,
-    Embeddings,
     Prediction,
+    QueriesAndGallery,
     Ranks,
     RankTable,
     evaluate,
@@ -68,7 +68,7 @@ def rank_run(
     start = 0
     for s in splits:
         end = start + len(s.ids)
-        embeddings: dict[str, Embeddings] = {
+        embeddings: dict[str, QueriesAndGallery] = {
             "molphenix": (
                 run.embed_queries(params, s.profile, ids=s.ids, wells=s.wells),
                 run.embed_perturbations(params, s.screen, s.ids),

@@ -47,7 +47,7 @@ from molphenix_jax.wells.conditions.values import listed_levels
 FIT_PAIRS = 50_000
 
 
-class Assets(NamedTuple):
+class AlignAssets(NamedTuple):
     """What the model needs to be used without its screen; saved in every checkpoint."""
 
     profile: InputScaling
@@ -166,7 +166,7 @@ class AlignRun(Run):
             **more,
         )
 
-    def _use(self, assets: Assets) -> None:
+    def _use(self, assets: AlignAssets) -> None:
         """Makes the two sides from what was fitted on the training data."""
         self.assets = assets
         self.phenomic_side = PhenomicSide(self.model, assets.profile)
@@ -225,7 +225,7 @@ class AlignRun(Run):
         said = describe_ties(row_digests(stored), self.blocks) if stored else []
         return [note for note in said if note not in self.screen.notes]
 
-    def _fit_assets(self) -> Assets:
+    def _fit_assets(self) -> AlignAssets:
         fitted = self.visited
         if len(fitted) > FIT_PAIRS:
             rng = np.random.default_rng(self.config.seed)
@@ -240,7 +240,7 @@ class AlignRun(Run):
             seed=self.config.seed,
             literal=self.config.loss.null_constant == "literal",
         )
-        return Assets(
+        return AlignAssets(
             fit_scaling([profile], components=h.phenomics.components, whiten=h.phenomics.whiten),
             fit_scaling(
                 [self.feed.rows(name, molecules) for name in self._scaled]
@@ -262,7 +262,7 @@ class AlignRun(Run):
         molecules = jnp.zeros((2, self.molecule_side.width))
         return self.model.init(key, profiles, molecules)
 
-    def adopt(self, assets: Assets) -> None:
+    def adopt(self, assets: AlignAssets) -> None:
         """Takes the input scaling of a checkpoint in place of the recomputed one.
 
         Raises:

@@ -17,7 +17,7 @@ from molphenix_jax.screens.screen import Screen
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.tasks.align.tables import GIB, TABLE_SHARE, gather
-from molphenix_jax.tasks.align_images.wells import Images
+from molphenix_jax.tasks.align_images.wells import ReplicateImages
 from molphenix_jax.trained.alignment import Alignment
 from molphenix_jax.trained.scaling import InputScaling
 from molphenix_jax.trained.sides import ImageSide
@@ -65,7 +65,7 @@ class ImageAlignRun(AlignRun):
         mesh: jax.sharding.Mesh,
         *,
         stack: UInt8[np.ndarray, "f c h w"],
-        images: Images,
+        images: ReplicateImages,
     ):
         super().__init__(config, screen, split, mesh)
         self.stack, self.images = stack, images

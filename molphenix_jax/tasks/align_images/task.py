@@ -19,7 +19,7 @@ from molphenix_jax.tasks import align
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.align_images.config import with_files
 from molphenix_jax.tasks.align_images.run import ImageAlignRun
-from molphenix_jax.tasks.align_images.wells import Images, match_images
+from molphenix_jax.tasks.align_images.wells import ReplicateImages, match_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ImageAlignTask(align.AlignTask):
     """An alignment task with the images of its wells."""
 
     stack: Any
-    images: Images
+    images: ReplicateImages
     rejected_images: Sequence[Any]
 
     def split(self, fold: int) -> Split:

@@ -16,7 +16,7 @@ class ImageWellsError(InputError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Images:
+class ReplicateImages:
     """Rows of an array of images, by replicate and perturbation.
 
     Attributes:
@@ -31,7 +31,7 @@ class Images:
     of_perturbation: Int[np.ndarray, " f"]
     n_perturbations: int
 
-    def seen(self, wells: Bool[np.ndarray, " n"] | None) -> "Images":
+    def seen(self, wells: Bool[np.ndarray, " n"] | None) -> "ReplicateImages":
         """Those of some replicates."""
         if wells is None:
             return self
@@ -49,7 +49,9 @@ class Images:
         return np.bincount(self.of_perturbation, minlength=self.n_perturbations)
 
 
-def match_images(screen: Screen, fields: Sequence[Field], usable: Bool[np.ndarray, " f"]) -> Images:
+def match_images(
+    screen: Screen, fields: Sequence[Field], usable: Bool[np.ndarray, " f"]
+) -> ReplicateImages:
     """Finds the images of each replicate by batch, plate and well.
 
     Args:
@@ -77,7 +79,7 @@ def match_images(screen: Screen, fields: Sequence[Field], usable: Bool[np.ndarra
         )
     rows = rows[np.argsort(replicate[rows], kind="stable")]
     perturbation = screen.perturbation_of_replicate[replicate[rows]]
-    return Images(rows, replicate[rows], perturbation, screen.n_perturbations)
+    return ReplicateImages(rows, replicate[rows], perturbation, screen.n_perturbations)
 
 
 def _needs_batch(fields: Sequence[Field]) -> bool:

@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Bool, Shaped
 
 from molphenix_jax.errors import InputError
-from molphenix_jax.evaluation.neighbours import Labels
+from molphenix_jax.evaluation.neighbours import ImageLabels
 from molphenix_jax.tables.columns import ALIASES, normal, short
 from molphenix_jax.tables.formats.arrays import DAMAGE, Header, array_header, array_names
 from molphenix_jax.tables.formats.unpacked import refuse_exploding
@@ -40,7 +40,7 @@ class Images(NamedTuple):
     """Images on their own scale, and their labels where a table tells them."""
 
     pixels: Shaped[np.ndarray, "n c h w"]
-    labels: Labels | None
+    labels: ImageLabels | None
     why_no_labels: str
 
 
@@ -125,7 +125,7 @@ def _table_beside(path: pathlib.Path) -> pathlib.Path | None:
 
 def _labels(
     frame: pd.DataFrame, table: pathlib.Path, columns: Mapping[str, str]
-) -> tuple[Labels | None, str]:
+) -> tuple[ImageLabels | None, str]:
     found: dict[str, pd.Series] = {}
     plain = {normal(c): c for c in reversed(list(frame.columns))}
     for ours, given in columns.items():
@@ -154,7 +154,7 @@ def _labels(
         )
     treatment = treatment.where(~control, CONTROL)
     text = lambda s: np.asarray(s.astype(str), dtype=str)  # noqa: E731
-    labels = Labels(text(found["plate"]), text(found["well"]), text(treatment), control)
+    labels = ImageLabels(text(found["plate"]), text(found["well"]), text(treatment), control)
     return labels, ""
 
 

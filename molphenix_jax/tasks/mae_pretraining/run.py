@@ -13,7 +13,7 @@ from molphenix_jax.models.vit import (
     MAE,
     MAEConfig,
     Reconstruction,
-    embed_images,
+    embed_crops,
     mae_loss,
     random_mask,
 )
@@ -29,7 +29,7 @@ _BATCH_STREAM, _VALIDATION_STREAM = 0, 1
 _EMBED_BATCH = 64
 
 
-class Assets(NamedTuple):
+class MaeAssets(NamedTuple):
     """What a checkpoint says of the data that it was trained on."""
 
     channels: np.ndarray
@@ -66,13 +66,13 @@ class MAERun(Run):
                 "raise it or set train.devices"
             )
         self.train_rows = np.flatnonzero(~held)
-        self.assets = Assets(
+        self.assets = MaeAssets(
             np.asarray(pixels.shape[1], np.int32),
             np.asarray(pixels[self.train_rows].sum(dtype=np.float64), np.float32),
         )
         self._judge = jax.jit(self._painted_and_judged)
         self._embed = jax.jit(
-            functools.partial(embed_images, self.sizes.encoder, channelwise=config.eval.channelwise)
+            functools.partial(embed_crops, self.sizes.encoder, channelwise=config.eval.channelwise)
         )
 
     # What the training loop asks for.
@@ -85,7 +85,7 @@ class MAERun(Run):
         mask = random_mask(key, n=1, tokens=self.tokens, ratio=self.sizes.mask_ratio)
         return self.model.init(key, images, mask)
 
-    def adopt(self, assets: Assets) -> None:
+    def adopt(self, assets: MaeAssets) -> None:
         """Accepts a checkpoint of the same images.
 
         Raises:

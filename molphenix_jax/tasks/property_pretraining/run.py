@@ -41,7 +41,7 @@ class PropertyBatch(NamedTuple):
     node_labels: dict[str, Float[np.ndarray, "d n k"]]
 
 
-class Assets(NamedTuple):
+class PropertyAssets(NamedTuple):
     """What the model needs beside its weights; saved in every checkpoint."""
 
     label_mean: dict[str, np.ndarray]
@@ -95,7 +95,7 @@ class PropertyRun(Run):
             jax.vmap(lambda p, graphs: self.model.apply(p, self._scaled(graphs))[1], (0, None))
         )
 
-    def _fit_assets(self) -> Assets:
+    def _fit_assets(self) -> PropertyAssets:
         mean, std = {}, {}
         for g in self.labels.groups:
             values = _rows_of(g, self.split.train)
@@ -111,7 +111,7 @@ class PropertyRun(Run):
         blocks = [block[self.split.train] for block in self._blocks]
         # Without any, the scaling of one column that nothing has: a checkpoint needs an array.
         nothing = np.zeros((len(self.split.train), 1), np.float32)
-        return Assets(mean, std, fit_scaling(blocks or [nothing], components=0, whiten=0.0))
+        return PropertyAssets(mean, std, fit_scaling(blocks or [nothing], components=0, whiten=0.0))
 
     # What the training loop asks for.
 
@@ -119,7 +119,7 @@ class PropertyRun(Run):
         """Initial parameters of one member."""
         return self.model.init(key, self._pack(self.split.train[:1], n_devices=0).graphs)
 
-    def adopt(self, assets: Assets) -> None:
+    def adopt(self, assets: PropertyAssets) -> None:
         """Takes the label statistics of a checkpoint in place of the recomputed ones.
 
         Raises:

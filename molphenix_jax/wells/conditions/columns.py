@@ -130,7 +130,7 @@ def why_not(field: str, level: np.ndarray) -> str:
     return ""
 
 
-def one_spelling(level: np.ndarray) -> np.ndarray:
+def one_level(level: np.ndarray) -> np.ndarray:
     """Levels that differ in case, blanks and hyphens as the first of them is spelled."""
     first: dict[str, str] = {}
     return translated(level, lambda value: first.setdefault(level_key(value), value))

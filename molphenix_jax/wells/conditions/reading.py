@@ -13,7 +13,7 @@ from molphenix_jax.wells.conditions.columns import (
     FOUND,
     hours_of,
     may_tell,
-    one_spelling,
+    one_level,
     why_not,
 )
 from molphenix_jax.wells.conditions.values import Conditions, level_order, listed_levels
@@ -46,7 +46,7 @@ def read_conditions(
                 "tells wells apart that are no replicates"
             )
             continue
-        text.append(_completed(rows, wells, field, one_spelling(level), notes))
+        text.append(_completed(rows, wells, field, one_level(level), notes))
         taken.append(field)
     if not taken:
         return Conditions()

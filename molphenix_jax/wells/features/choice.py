@@ -25,7 +25,7 @@ from molphenix_jax.tables.dose_names import dose_name
 from molphenix_jax.tables.reading.lists import as_lists
 
 # Reads some columns of the first rows of the table.
-Head = Callable[[Sequence[str]], pa.Table]
+FirstRows = Callable[[Sequence[str]], pa.Table]
 
 _FAMILY = (
     "AreaShape|AreaOccupied|Correlation|Colocalization|Granularity|Intensity|IntensityDistribution"
@@ -124,7 +124,7 @@ _LISTED = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class FeatureColumns:
     """The feature columns of a table.
 
     Attributes:
@@ -153,10 +153,10 @@ def find_features(
     features: str,
     required: Sequence[str] = (),
     *,
-    head: Head,
+    head: FirstRows,
     codes: Sequence[str] = (),
     unclear: Sequence[str] = (),
-) -> Features:
+) -> FeatureColumns:
     """Finds the columns that make up the profile.
 
     In this order: those `required` by another screen, if they are columns here; those matching
@@ -182,7 +182,7 @@ def find_features(
     free = [name for name in schema.names if name not in taken.values()]
     as_text_only = {CODES: codes, UNCLEAR: unclear}
     if required and set(required) <= set(schema.names):
-        return Features(tuple(required), "those of the other screen")
+        return FeatureColumns(tuple(required), "those of the other screen")
     numeric = [name for name in free if is_number(schema.field(name).type)]
     if features:
         try:
@@ -195,7 +195,7 @@ def find_features(
         others = [name for name in numeric if name not in matching]
         left = {f"they do not match {features!r}": others} if others else {}
         left |= _others([], matching, "", as_text_only)
-        return Features(matching, f"columns matching {features!r}", left)
+        return FeatureColumns(matching, f"columns matching {features!r}", left)
     lists = [name for name in free if is_list(schema.field(name).type)]
     if not lists:
         lists = _text_lists(schema, free, head)
@@ -207,19 +207,19 @@ def find_features(
         )
     if lists:
         left = _others(numeric, lists, "the list column is the profile", as_text_only)
-        return Features((lists[0],), f"list column {lists[0]!r}", left)
+        return FeatureColumns((lists[0],), f"list column {lists[0]!r}", left)
     _check_commas(path, [n for n in unclear if n in free and why_no_feature(n) is None], head)
     measured = _cellprofiler(numeric)
     chosen = [name for name in measured if _bookkeeping(name) is None]
     if len(chosen) > 1:
         left = _others(numeric, chosen, "they are no CellProfiler measurements", as_text_only)
-        return Features(tuple(chosen), "CellProfiler columns", left)
+        return FeatureColumns(tuple(chosen), "CellProfiler columns", left)
     plain = [name for name in numeric if why_no_feature(name) is None]
     if family := _numbered(plain):
         why = "they have no part in the numbered columns"
         left = _others(numeric, family, why, as_text_only)
         stems = list(dict.fromkeys(_stem(name) for name in family))
-        return Features(
+        return FeatureColumns(
             tuple(family), f"numbered columns {short([f'{s}*' for s in stems], 5)}", left
         )
     counting = _counting(head, plain)
@@ -236,7 +236,7 @@ def find_features(
             "expression features=..., or a list column with columns={'embedding': ...}"
         )
     left = _others(numeric, plain, "", {**as_text_only, ROWS: counting})
-    return Features(
+    return FeatureColumns(
         tuple(plain), "all numeric columns that describe neither well nor treatment", left
     )
 
@@ -332,7 +332,7 @@ def _others(
     return left
 
 
-def _check_commas(path: str, unclear: Sequence[str], head: Head) -> None:
+def _check_commas(path: str, unclear: Sequence[str], head: FirstRows) -> None:
     if unclear:
         example = next(t for t in as_text(head(unclear[:1]).column(unclear[0])) if "," in t)
         raise WellsError(
@@ -342,7 +342,7 @@ def _check_commas(path: str, unclear: Sequence[str], head: Head) -> None:
         )
 
 
-def _text_lists(schema: pa.Schema, free: Sequence[str], head: Head) -> list[str]:
+def _text_lists(schema: pa.Schema, free: Sequence[str], head: FirstRows) -> list[str]:
     """Columns whose text, or lists of text, are lists of numbers."""
     text = [n for n in free if _may_list(schema.field(n).type)]
     if not text:
@@ -368,7 +368,7 @@ def counts_up(values: np.ndarray) -> bool:
     return len(values) > 4 and (np.diff(values) == 1).all() and values[0] == int(values[0])
 
 
-def _counting(head: Head, names: Sequence[str]) -> list[str]:
+def _counting(head: FirstRows, names: Sequence[str]) -> list[str]:
     """Columns of whole numbers that rise by one from row to row."""
     if not names:
         return []
@@ -376,7 +376,7 @@ def _counting(head: Head, names: Sequence[str]) -> list[str]:
     return [name for name in names if counts_up(as_number(table.column(name)))]
 
 
-def _image_columns(schema: pa.Schema, free: Sequence[str], head: Head) -> list[str]:
+def _image_columns(schema: pa.Schema, free: Sequence[str], head: FirstRows) -> list[str]:
     """Columns of text that name files of images."""
     text = [n for n in free if pa.types.is_string(schema.field(n).type)]
     if not text:

@@ -29,7 +29,7 @@ from molphenix_jax.tables.columns import (
     short,
 )
 from molphenix_jax.tables.matching import (
-    Pairs,
+    KeyPairs,
     average_repeats,
     columns_at,
     first_match,
@@ -55,7 +55,7 @@ from molphenix_jax.tables.reading.files import (
 from molphenix_jax.tables.reading.spool import Spool
 from molphenix_jax.wells.conditions.columns import AUTO, condition_columns, may_tell
 from molphenix_jax.wells.description import described
-from molphenix_jax.wells.features.choice import Features, find_features, why_no_feature
+from molphenix_jax.wells.features.choice import FeatureColumns, find_features, why_no_feature
 from molphenix_jax.wells.features.plan import FeaturePlan, plan_features
 from molphenix_jax.wells.ingest import Ingest, stacked
 from molphenix_jax.wells.inputs.layouts import LAYOUTS, Layout
@@ -166,7 +166,7 @@ def open_wells(
     notes = [*describe_dialects(files), *describe_styles(files)]
     schema = _common(tables, notes)
     holder_schema = _common(holders, notes) if sources.embeddings else schema
-    pairs: Pairs = []
+    pairs: KeyPairs = []
     if sources.embeddings:
         what = (path, sources.tables[0].name, sources.embeddings[0].name)
         pairs = key_columns(what, schema.names, holder_schema.names)
@@ -291,14 +291,14 @@ def _common(files: Sequence[TableFile], notes: list[str]) -> pa.Schema:
     return pa.schema(kept)
 
 
-def _numbers_beside(schemas: Sequence[pa.Schema], known: Collection[str]) -> Features:
+def _numbers_beside(schemas: Sequence[pa.Schema], known: Collection[str]) -> FeatureColumns:
     """What numeric columns are no features since they stand in tables without profiles."""
     left: dict[str, list[str]] = {}
     for field in (field for schema in schemas for field in schema):
         if is_number(field.type) and field.name not in known:
             why = why_no_feature(field.name) or "their table holds no profiles"
             left.setdefault(why, []).append(field.name)
-    return Features((), "", left)
+    return FeatureColumns((), "", left)
 
 
 def _roles(
@@ -322,7 +322,7 @@ def _roles(
     return roles | dict.fromkeys(features, FEATURE)
 
 
-def _match_notes(sources: Sources, pairs: Pairs, at: np.ndarray, first: np.ndarray) -> list[str]:
+def _match_notes(sources: Sources, pairs: KeyPairs, at: np.ndarray, first: np.ndarray) -> list[str]:
     embeddings = ", ".join(file.name for file in sources.embeddings)
     tables = ", ".join(file.name for file in sources.tables)
     notes = [f"joined {tables} and {embeddings} on {', '.join(left for left, _ in pairs)}"]
@@ -336,7 +336,7 @@ def _match_notes(sources: Sources, pairs: Pairs, at: np.ndarray, first: np.ndarr
 def _beside(
     table: pa.Table,
     file: TableFile,
-    pairs: Pairs,
+    pairs: KeyPairs,
     kept: Collection[str],
     beside: Collection[str],
     notes: list[str],
@@ -387,7 +387,7 @@ def _beside(
     return table, unjoined
 
 
-def _key_texts(table: pa.Table, pairs: Pairs) -> list[str]:
+def _key_texts(table: pa.Table, pairs: KeyPairs) -> list[str]:
     """Keys in words: "plate P1, well B01"; "" where one is missing."""
     columns = [as_text(column).tolist() for column in table.columns]
     labels = [meaning_of(left) for left, _ in pairs]

@@ -9,9 +9,9 @@ from molphenix_jax.models.vit import (
     PRESETS,
     Encoder,
     EncoderConfig,
-    embed_images,
+    embed_crops,
     patchify,
-    standardise,
+    standardise_channels,
     unpatchify,
 )
 from molphenix_jax.models.vit.tokens import position_encoding, token_positions
@@ -51,7 +51,7 @@ def params():
 @pytest.fixture(scope="module")
 def embed(params):
     jitted = jax.jit(
-        functools.partial(embed_images, CONFIG), static_argnames=("channelwise", "dtype")
+        functools.partial(embed_crops, CONFIG), static_argnames=("channelwise", "dtype")
     )
     return lambda x, **options: np.asarray(jitted(params, jnp.asarray(x), **options))
 
@@ -67,18 +67,18 @@ def test_patches_are_cut_channel_by_channel_row_by_row():
 
 
 def test_every_channel_of_every_image_is_standardised():
-    x = np.asarray(standardise(jnp.asarray(images())))
+    x = np.asarray(standardise_channels(jnp.asarray(images())))
     np.testing.assert_allclose(x.mean((2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(x.var((2, 3)), 1, atol=1e-3)
     flat = np.full((1, 1, 8, 8), 7, np.uint8)
-    np.testing.assert_allclose(standardise(jnp.asarray(flat)), 0, atol=1e-3)
+    np.testing.assert_allclose(standardise_channels(jnp.asarray(flat)), 0, atol=1e-3)
 
 
 @pytest.mark.parametrize("value", [1, 127, 254, 255])
 @pytest.mark.parametrize("side", [64, 256])
 def test_a_flat_channel_is_zero_however_bright(value, side):
     flat = jnp.full((2, 1, side, side), value, jnp.uint8)
-    for run in (standardise, jax.jit(standardise)):
+    for run in (standardise_channels, jax.jit(standardise_channels)):
         np.testing.assert_allclose(run(flat), 0, atol=1e-6)
 
 
@@ -87,7 +87,7 @@ def test_a_bright_channel_of_little_contrast_keeps_its_digits():
     pixels[..., ::17, ::5] = 255
     x = pixels / 255.0
     exact = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
-    for run in (standardise, jax.jit(standardise)):
+    for run in (standardise_channels, jax.jit(standardise_channels)):
         np.testing.assert_allclose(run(jnp.asarray(pixels)), exact, rtol=2e-5)
 
 
@@ -135,7 +135,7 @@ def test_positions_of_a_slice_change_the_embedding_of_other_sizes_alone():
         x = jnp.asarray(np.random.default_rng(0).integers(0, 255, (1, 2, side, side)), jnp.uint8)
         params = jax.jit(Encoder(config).init)(jax.random.key(0), x)
         embeds = (
-            jax.jit(functools.partial(embed_images, config, positions=p))
+            jax.jit(functools.partial(embed_crops, config, positions=p))
             for p in ("computed", "slice")
         )
         ours, theirs = (embed(params, x) for embed in embeds)
@@ -172,7 +172,7 @@ def test_a_size_that_patches_do_not_divide_is_an_error(embed):
 
 
 def test_hidden_patches_do_not_reach_the_tokens(params):
-    x = np.array(standardise(jnp.asarray(images(1, 2, 16))))
+    x = np.array(standardise_channels(jnp.asarray(images(1, 2, 16))))
     visible = jnp.asarray([[0, 5, 6]])
     seen = np.asarray(encode(CONFIG, params, x.copy(), visible))
     x[0, 0, :8, 8:] = 9.0  # patch 1
@@ -183,7 +183,7 @@ def test_hidden_patches_do_not_reach_the_tokens(params):
 
 def test_drop_path_skips_blocks_in_training_only(params):
     config = EncoderConfig(width=32, depth=2, heads=2, patch=8, drop_path=0.9)
-    x = standardise(jnp.asarray(images(16, 1, 16)))
+    x = standardise_channels(jnp.asarray(images(16, 1, 16)))
     np.testing.assert_allclose(encode(config, params, x), encode(CONFIG, params, x), atol=1e-6)
     shaken = encode(config, params, x, train=True, key=jax.random.key(1))
     # Only the last block may be skipped; nine of ten images then end with the first one's output.
@@ -196,7 +196,7 @@ def test_drop_path_skips_blocks_in_training_only(params):
 
 def test_remat_changes_no_number(params):
     config = EncoderConfig(width=32, depth=2, heads=2, patch=8, remat=True)
-    x = standardise(jnp.asarray(images(2, 1, 16)))
+    x = standardise_channels(jnp.asarray(images(2, 1, 16)))
 
     def gradient(config):
         return jax.jit(jax.grad(lambda p: jnp.sum(Encoder(config).apply(p, x) ** 2)))(params)

@@ -13,9 +13,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from molphenix_jax import cli
-from molphenix_jax.models.vit import MAE, PRESETS, Encoder, Mask, embed_images, mae_loss
+from molphenix_jax.models.vit import MAE, PRESETS, Encoder, Mask, embed_crops, mae_loss
 from molphenix_jax.models.vit.openphenom import EncoderFileError, convert, read_state
-from molphenix_jax.models.vit.tokens import standardise
+from molphenix_jax.models.vit.tokens import standardise_channels
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.trained.folder import ModelError
 from molphenix_jax.trained.image_encoder import load_image_encoder, read_image_encoder
@@ -36,7 +36,7 @@ def _weights():
 
 weights = _weights()
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
-embed = jax.jit(embed_images, static_argnums=0, static_argnames="channelwise")
+embed = jax.jit(embed_crops, static_argnums=0, static_argnames="channelwise")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_tokens_and_embeddings_are_timms(encoder, golden, case):
     config, params = encoder
     images = jnp.asarray(golden[case])
     with jax.default_matmul_precision("float32"):
-        tokens = jax.jit(Encoder(config).apply)(params, standardise(images))
+        tokens = jax.jit(Encoder(config).apply)(params, standardise_channels(images))
         np.testing.assert_allclose(tokens, golden[f"tokens_of_{case}"], **CLOSE)
         np.testing.assert_allclose(
             embed(config, params, images), golden[f"embedding_of_{case}"], **CLOSE
@@ -97,7 +97,7 @@ def test_the_recorded_numbers_tell_the_two_porting_traps(encoder, golden, quirk)
     config, params = encoder
     images = jnp.asarray(golden["images"])
     if quirk == "a final norm":
-        tokens = np.asarray(jax.jit(Encoder(config).apply)(params, standardise(images)))
+        tokens = np.asarray(jax.jit(Encoder(config).apply)(params, standardise_channels(images)))
         tokens = (tokens - tokens.mean(-1, keepdims=True)) / tokens.std(-1, keepdims=True)
         found = tokens[:, 1:].mean(1)
     else:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from molphenix_jax import train
-from molphenix_jax.models.vit import embed_images
+from molphenix_jax.models.vit import embed_crops
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.optimizer import make_optimizer
@@ -134,7 +134,7 @@ def test_the_encoder_of_a_fold_embeds_any_number_of_channels(finished):
     encoder = load_image_encoder(folder / "run" / "fold_1")
     assert "40 updates" in encoder.source
     images = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 24), dtype=np.uint8)
-    embed = jax.jit(lambda params, x: embed_images(encoder.config, params, x))
+    embed = jax.jit(lambda params, x: embed_crops(encoder.config, params, x))
     z = np.asarray(embed(encoder.params, images))
     assert z.shape == (3, 16)
     assert np.isfinite(z).all()

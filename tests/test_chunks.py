@@ -28,8 +28,8 @@ SMALL = {
     "screens.splits.LEAKAGE_CHUNK": 10,
     "screens.store._CHUNK": 7,
     "screens.screen._CHUNK": 7,
-    "tables.files.PART_ROWS": 64,
-    "tables.files.BATCH_VALUES": 640,
+    "tables.reading.files.PART_ROWS": 64,
+    "tables.reading.files.BATCH_VALUES": 640,
     "tables.rows.CHUNK_VALUES": 20 * 16,
     "trained.sides._CHUNK": 9,
 }

@@ -28,11 +28,15 @@ def test_every_file_of_the_package_is_in_the_wheel():
 
 
 def test_licences_are_named_and_there():
-    assert PROJECT["license"] == "Apache-2.0 AND CC-BY-SA-3.0"
+    assert PROJECT["license"] == "Apache-2.0 AND CC-BY-SA-3.0 AND CC-BY-4.0"
     licence, notice = ((ROOT / name).read_text() for name in PROJECT["license-files"])
     assert "Version 2.0, January 2004" in licence
     assert "END OF TERMS AND CONDITIONS" in licence
-    for held in ("molphenix_jax/molecules/chembl/molecules.csv.gz", "tests/golden/openphenom"):
+    for held in (
+        "molphenix_jax/molecules/chembl/molecules.csv.gz",
+        "molphenix_jax/trained/shipped/public-u2os",
+        "tests/golden/openphenom",
+    ):
         assert held in notice
         assert (ROOT / held).exists()
 
@@ -44,7 +48,7 @@ def test_the_citation_is_of_this_version():
     assert {"title", "message", "authors"} <= citation.keys()
 
 
-@pytest.mark.parametrize("extra", ["beam", "faiss", "images", "bench"])
+@pytest.mark.parametrize("extra", ["beam", "faiss", "hub", "images", "bench"])
 def test_extras_are_not_in_the_plain_installation(extra):
     names = PROJECT["optional-dependencies"][extra]
     assert names

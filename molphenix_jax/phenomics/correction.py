@@ -207,7 +207,7 @@ class Correction:
         one = "stage" not in fields
         if missing := names - fields.keys() - {"stage"}:
             raise ValueError(f"{os.fspath(path)}: not a saved correction (lacks {sorted(missing)})")
-        fields = {name: fields[name] for name in names & fields.keys()}
+        fields = {name: _double(fields[name]) for name in names & fields.keys()}
         if one:
             fields |= {name: fields[name][None] for name in ("center", "scale")}
             fields["stage"] = np.zeros(len(fields["groups"]), np.int64)
@@ -412,6 +412,11 @@ def _of_groups(
     out = np.zeros(n_groups, np.int64)
     out[code] = stage
     return out
+
+
+def _double(x: np.ndarray) -> np.ndarray:
+    """What is stored in half precision is computed with in double."""
+    return x.astype(np.float64) if x.dtype == np.float16 else x
 
 
 def _pool(pool: Int[np.ndarray, "n"] | None, n: int) -> Int[np.ndarray, "n"]:

@@ -44,7 +44,8 @@ class NullProfiles:
             OSError: The file cannot be read.
             ValueError: It holds something else.
         """
-        found = cls(**read_npz(path, ("profile", "group", "condition"), what="saved null profiles"))
+        read = read_npz(path, ("profile", "group", "condition"), what="saved null profiles")
+        found = cls(**read | {"profile": read["profile"].astype(np.float32, copy=False)})
         if not len(found.profile) == len(found.group) == len(found.condition):
             raise ValueError(f"{path}: {len(found.profile)} profiles, {len(found.group)} groups")
         return found

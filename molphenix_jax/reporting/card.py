@@ -27,6 +27,7 @@ def model_card(
     data_licence: str,
     levels: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
     note: str = "",
+    stored: str = "",
 ) -> str:
     """The card as Markdown.
 
@@ -37,6 +38,7 @@ def model_card(
         data_licence: Licence of the data, as the user gives it; empty if it was not told.
         levels: Conditions that the model is told, each with its values in order.
         note: What the numbers are of, where that has to be said.
+        stored: What its form changes, where that has to be said.
     """
     kind = about["kind"]
     parts = [
@@ -61,7 +63,8 @@ def model_card(
         parts += ["", "## How well it finds molecules that it has not seen", ""]
         parts += [note, ""] if note else []
         parts.append(_below(results_markdown(own, title="Recall, in % of queries [95% interval]")))
-    parts += ["", "## Limits", "", *_limits(kind), ""]
+    limits = [*_limits(kind), *([f"- It is {stored}."] if stored else [])]
+    parts += ["", "## Limits", "", *limits, ""]
     return "\n".join(parts)
 
 

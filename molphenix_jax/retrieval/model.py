@@ -22,7 +22,8 @@ from molphenix_jax.phenomics import NullProfiles
 from molphenix_jax.retrieval.molecules import Featurised, MoleculeFeatures
 from molphenix_jax.retrieval.profiles import Profiles
 from molphenix_jax.trained.alignment import Alignment, read_alignment
-from molphenix_jax.trained.folder import ModelError, ModelFolder, find_model, trained_config
+from molphenix_jax.trained.finding import find_model, name_of
+from molphenix_jax.trained.folder import ModelError, ModelFolder, trained_config
 from molphenix_jax.trained.held_out import HeldOut
 from molphenix_jax.trained.sides import ImageSide, PhenomicSide
 from molphenix_jax.wells.conditions.values import listed_levels
@@ -35,7 +36,9 @@ def load(path: str | pathlib.Path, *, fold: int | None = None) -> "Model":
     """Loads a trained alignment model; neither its screen nor any cache is needed.
 
     Args:
-        path: The --workdir of a run, or a model folder (`RUN/model`, or one that was exported).
+        path: The --workdir of a run; a model folder (`RUN/model`, or one that was exported); the
+            name of a model of this package, such as "public-u2os"; or "hf://OWNER/NAME", which
+            takes one from the Hugging Face hub (@REVISION behind it: another than the newest).
         fold: Which fold's model, where the run has several.
 
     Raises:
@@ -64,7 +67,7 @@ class Model:
         told = [listed_levels(name, levels) for name, levels in self.conditions.items()]
         of = fitted.get("refit_of")
         lines = [
-            f"molphenix model of {self._folder.path}"
+            f"molphenix model of {self.name}"
             + (f", the refit of {of} on all of its molecules" if of else ""),
             f"trained on {screen['name']}: {fitted['pairs']:,} perturbations of "
             f"{fitted['molecules']:,} molecules, {fitted['updates']:,} updates of "
@@ -89,6 +92,11 @@ class Model:
     def path(self) -> pathlib.Path:
         """Its folder."""
         return self._folder.path
+
+    @property
+    def name(self) -> str:
+        """What `load` finds it by: its folder's path, or its name in the package or on the hub."""
+        return name_of(self._folder.path)
 
     @property
     def digest(self) -> str:
@@ -169,6 +177,26 @@ class Model:
         z = np.full((len(texts), self.width), np.nan, np.float32)
         z[found.rows] = found.embed(self._trained, dose[found.rows], told)
         return z
+
+    def least_cosine(self, other: "Model") -> float:
+        """Of this model's embeddings and another's that should be the same, the smallest cosine.
+
+        They embed the molecules of the screen at the highest dose, and its control profiles.
+        """
+        told = {name: levels[0] for name, levels in self.conditions.items()}
+        found = [1.0]
+        if not self.needs_embeddings:
+            smiles, dose = self.molecules["smiles"].unique().tolist(), float(self.doses_um[-1])
+            ours, theirs = (
+                each.embed_molecules(smiles, concentration_um=dose, conditions=told)
+                for each in (self, other)
+            )
+            found.append(float((ours * theirs).sum(axis=1).min()))
+        if len(other.null_profiles):
+            null = other.null_profiles
+            ours, theirs = (each.embed_profiles(null, corrected=True) for each in (self, other))
+            found.append(float((ours * theirs).sum(axis=1).min()))
+        return min(found)
 
     @property
     def block_widths(self) -> Mapping[str, int]:

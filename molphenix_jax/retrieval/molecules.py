@@ -76,7 +76,7 @@ class MoleculeFeatures:
 
     def __init__(self, trained: Alignment):
         self._side, self._widths = trained.molecular, trained.block_widths
-        self._made_by = trained.about["featuriser"]
+        self._made_by, self._probe = trained.about["featuriser"], trained.probe
 
     def of(
         self, smiles: Sequence[Any], embeddings: Mapping[str, ArrayLike], *, invalid: str
@@ -200,10 +200,14 @@ class MoleculeFeatures:
     def need_same_featuriser(self) -> None:
         """Stops where the model's features were made by other versions than are installed.
 
+        A model with a probe takes another version whose features of the probe are the same.
+
         Raises:
             ModelError: It names both.
         """
         pairs = [(self._made_by["features"], FEATURISER_VERSION)] if self._computed else []
+        if self._probe is not None and pairs and pairs[0][0] != pairs[0][1]:
+            pairs = [] if not self._probe.difference else pairs
         if self._side.encoder:
             pairs.append((self._made_by["graphs"], GRAPH_FEATURISER_VERSION))
         for name, was in self._made_by.get("encoders", {}).items():

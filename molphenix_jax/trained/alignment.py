@@ -5,6 +5,7 @@ Beside what every model folder holds:
     correction.npz      the batch correction of the training screen
     null_profiles.npz   corrected profiles of its control wells, a sample where there are many
     held_out.npz        profiles of perturbations that it has not learned from, a sample of many
+    probe.npz           of a compact one: features of some molecules, see `probe`
     splits.csv          its molecules by InChIKey and SMILES, and which of them trained the model
 """
 
@@ -38,13 +39,14 @@ from molphenix_jax.trained.folder import (
     write_model,
 )
 from molphenix_jax.trained.held_out import HeldOut
+from molphenix_jax.trained.probe import Probe
 from molphenix_jax.trained.scaling import InputScaling
 from molphenix_jax.trained.sides import ImageSide, MoleculeSide, PhenomicSide
 from molphenix_jax.wells.conditions.values import Conditions
 
 KIND = "alignment"
 CORRECTION_FILE, NULL_FILE, SPLITS_FILE = "correction.npz", "null_profiles.npz", "splits.csv"
-HELD_OUT_FILE = "held_out.npz"
+HELD_OUT_FILE, PROBE_FILE = "held_out.npz", "probe.npz"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,6 +64,7 @@ class Alignment:
         splits: Columns inchikey, smiles, split (train, validation, unseen_molecules), condition.
         about: The rest: `screen` (provenance, how doses were read), `featuriser`, `trained`.
         held_out: Of molecules that it has not learned from; None in folders of before.
+        probe: What its molecule features have to be; None where their version has to be the same.
     """
 
     params: Any
@@ -74,6 +77,7 @@ class Alignment:
     splits: pd.DataFrame
     about: Mapping[str, Any]
     held_out: HeldOut | None = None
+    probe: Probe | None = None
 
 
 def write_alignment(folder: pathlib.Path, model: Alignment, *, config: Mapping[str, Any]) -> None:
@@ -105,6 +109,8 @@ def write_alignment(folder: pathlib.Path, model: Alignment, *, config: Mapping[s
         model.null.save(private / NULL_FILE)
         if model.held_out is not None:
             model.held_out.save(private / HELD_OUT_FILE)
+        if model.probe is not None:
+            model.probe.save(private / PROBE_FILE)
         write_csv(private / SPLITS_FILE, model.splits)
 
     write_model(folder, kind=KIND, about=about, arrays=arrays, config=config, fill=fill)
@@ -131,7 +137,8 @@ def _alignment(found: ModelFolder) -> Alignment:
     raw = told.get("molecule_encoder", "")
     network = _module(told, found.path)
     dose, encoder = about.pop("dose"), about.pop("encoder")
-    blocks, held_out = about.pop("blocks"), found.path / HELD_OUT_FILE
+    blocks = about.pop("blocks")
+    held_out, probe = found.path / HELD_OUT_FILE, found.path / PROBE_FILE
     if dose["kind"] not in CONCENTRATIONS:
         raise ModelError(
             f"{found.path} encodes concentrations by {dose['kind']!r}, which is not registered: "
@@ -159,6 +166,7 @@ def _alignment(found: ModelFolder) -> Alignment:
         correction=Correction.load(found.path / CORRECTION_FILE),
         null=NullProfiles.load(found.path / NULL_FILE),
         held_out=HeldOut.load(held_out) if held_out.exists() else None,
+        probe=Probe.load(probe) if probe.exists() else None,
         splits=read_csv(found.path / SPLITS_FILE, dtype=str, keep_default_na=False),
         about=about,
     )

@@ -86,63 +86,11 @@ def write_model(
         write_json(private / MODEL_FILE, signed({**head, **about, "files": files}))
 
 
-def find_model(path: str | pathlib.Path, *, fold: int | None = None) -> pathlib.Path:
-    """The model folder that somebody means by a path: itself, or that of a run.
-
-    Args:
-        path: A model folder, or the --workdir of a run.
-        fold: Which fold's, where the run has several.
-
-    Raises:
-        ModelError: There is none, or it is not told which.
-    """
-    path = pathlib.Path(path)
-    if not path.is_dir():
-        raise ModelError(
-            f"{path} is no folder: give the --workdir of a run, or a model folder that was exported"
-        )
-    if (path / MODEL_FILE).exists():
-        if fold is not None:
-            raise ModelError(f"{path} is one model: leave fold={fold} out, or give the run")
-        return path
-    folds = sorted(
-        int(each.parent.parent.name.removeprefix("fold_"))
-        for each in path.glob(f"fold_*/{MODEL_FOLDER}/{MODEL_FILE}")
-    )
-    if folds and fold is None:
-        raise ModelError(
-            f"{path} has a model for each of its folds {', '.join(map(str, folds))}: name one with "
-            f"fold={folds[0]}, or give {path / f'fold_{folds[0]}'}. Each has held back other "
-            "molecules; one model of all molecules: molphenix refit"
-        )
-    if fold is not None and fold not in folds:
-        there = f"there are {', '.join(map(str, folds))}" if folds else "the run has none"
-        raise ModelError(f"{path} has no fold {fold} with a model: {there}")
-    found = path / MODEL_FOLDER if fold is None else path / f"fold_{fold}" / MODEL_FOLDER
-    if (found / MODEL_FILE).exists():
-        return found
-    if (path / WEIGHTS_FILE).exists():
-        raise ModelError(
-            f"{path} is a model folder without its {MODEL_FILE}: copy it again from its source"
-        )
-    if (path / "evaluation.json").exists():
-        raise ModelError(
-            f"{path} is finished and has no {MODEL_FOLDER}/, for an earlier version trained it: "
-            f"molphenix export {path} --out=DIR makes one"
-        )
-    if (path / "config.json").exists():
-        raise ModelError(
-            f"{path} has no {MODEL_FOLDER}/ yet: it is written when the training ends. The same "
-            "command continues it"
-        )
-    raise ModelError(f"{path} is neither a run nor a model folder: it has no {MODEL_FILE}")
-
-
 def read_model(folder: pathlib.Path, *, kind: str = "") -> ModelFolder:
     """Reads a model folder, each file checked against its digest.
 
     Args:
-        folder: See `find_model`.
+        folder: See `trained.finding.find_model`.
         kind: What it has to be; empty takes any.
 
     Raises:
@@ -163,7 +111,8 @@ def read_model(folder: pathlib.Path, *, kind: str = "") -> ModelFolder:
                 "Copy it again from where it was made, or make it again"
             )
         about = {name: value for name, value in about.items() if name not in ("files", "digest")}
-        arrays = traverse_util.unflatten_dict(load_file(folder / WEIGHTS_FILE), sep="/")
+        flat = {name: _single(x) for name, x in load_file(folder / WEIGHTS_FILE).items()}
+        arrays = traverse_util.unflatten_dict(flat, sep="/")
         found = ModelFolder(folder, str(about["kind"]), about, arrays, files[WEIGHTS_FILE])
     except ModelError:
         raise
@@ -172,6 +121,11 @@ def read_model(folder: pathlib.Path, *, kind: str = "") -> ModelFolder:
     if kind and found.kind != kind:
         raise ModelError(f"{folder} holds a model of kind {found.kind}, {kind} is needed")
     return found
+
+
+def _single(x: np.ndarray) -> np.ndarray:
+    """What is stored in half precision is computed with in single."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
 def unreadable(folder: pathlib.Path, error: Exception) -> ModelError:

@@ -59,4 +59,4 @@ class HeldOut:
         lengths = {len(array) for array in arrays.values()}
         if len(lengths) > 1:
             raise ValueError(f"{path}: arrays of {sorted(lengths)} perturbations")
-        return cls(**arrays)
+        return cls(**arrays | {"profile": arrays["profile"].astype(np.float32, copy=False)})

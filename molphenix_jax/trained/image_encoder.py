@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from molphenix_jax.models.vit import EncoderConfig, MAEConfig
+from molphenix_jax.trained.finding import find_model
 from molphenix_jax.trained.folder import (
     ModelError,
-    find_model,
     read_model,
     unreadable,
     write_model,

@@ -9,9 +9,9 @@ import jax
 
 from molphenix_jax.models.mpnn import MPNNConfig
 from molphenix_jax.molecules.graphs import GRAPH_FEATURISER_VERSION
+from molphenix_jax.trained.finding import find_model
 from molphenix_jax.trained.folder import (
     ModelError,
-    find_model,
     read_model,
     unreadable,
     with_tuples,

@@ -9,6 +9,7 @@ import pytest
 import molphenix_jax
 from molphenix_jax import cli
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.trained.folder import ModelError
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -75,6 +76,40 @@ def test_the_lines_of_the_readme_work(run, cache, tmp_path, monkeypatch):
     exec(program, names)
     assert names["cosine"].shape == (wells["compound"].nunique(), 2)
     assert np.abs(names["cosine"]).max() <= 1.001
+
+
+def test_a_compact_one_is_small_and_says_the_same(run, cache, tmp_path, monkeypatch):
+    """Its statistics are those of a plate's own controls; no folder of this machine is in it."""
+    monkeypatch.chdir(tmp_path)
+    assert export(run, "--fold=1", "--out=whole")[0] == 0
+    status, said = export(run, "--fold=1", "--out=small", "--compact")
+    assert status == 0, said
+    assert "half precision" in said
+    assert "half precision" in pathlib.Path("small/README.md").read_text()
+    sizes = [
+        sum(path.stat().st_size for path in pathlib.Path(name).glob("*.[ns][pa]*"))
+        for name in ("small", "whole")
+    ]
+    assert sizes[0] < 0.8 * sizes[1]
+    small, whole = molphenix_jax.load("small"), molphenix_jax.load("whole")
+    wells = tiny.wells(cache)
+    for z in (
+        lambda model: model.embed_molecules(["CCO", "c1ccccc1O"], concentration_um=1),
+        lambda model: model.embed_profiles(wells, controls="is_control", groups="plate"),
+        lambda model: model.embed_profiles(model.held_out.profile, corrected=True),
+    ):
+        np.testing.assert_allclose(z(small), z(whole), atol=2e-3)
+    assert small.config["data"]["cache"] == "screens"
+    assert str(cache) not in pathlib.Path("small/config.json").read_text()
+    with pytest.raises(ModelError, match="tell which rows are controls"):
+        small.correct(wells, groups="plate")
+
+
+def test_what_is_pushed_has_a_name_before_anything_is_written(run, tmp_path):
+    status, said = export(run, "--fold=0", f"--out={tmp_path / 'x'}", "--push-to=mine")
+    assert status == 1
+    assert "give OWNER/NAME" in " ".join(said.split())
+    assert not (tmp_path / "x").exists()
 
 
 def test_what_cannot_be_exported_ends_in_a_sentence(run, tmp_path):

@@ -7,6 +7,7 @@ import pandas as pd
 import tifffile
 from safetensors.numpy import save_file
 
+import molphenix_jax
 from molphenix_jax.runtime.workdir.folder import write_claim
 from molphenix_jax.simulated.images import simulate_images
 from molphenix_jax.tasks.align import config as align_config
@@ -45,6 +46,7 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     pd.DataFrame({"smiles": smiles, "embedding": list(embedded)}).to_parquet(folder / "emb.parquet")
     parts.write(folder)
     _library(folder, list(_features(wells)))
+    _plate(folder)
     _rxrx3_core(folder)
     _bray2017(folder)
     _pycytominer(wells, folder / "profiles")
@@ -89,6 +91,15 @@ def _library(folder: pathlib.Path, features: list[str]) -> None:
     (run / "model").rename(folder / "trained_model")
     model = made.load(folder / "trained_model")
     made.write_index(folder / "library_index", model, made.embedded(model, table), table)
+
+
+def _plate(folder: pathlib.Path) -> None:
+    """A plate with the features of the model that comes with the package."""
+    names, rng = molphenix_jax.load("public-u2os").feature_names, np.random.default_rng(0)
+    wells = pd.DataFrame(rng.normal(size=(48, len(names))), columns=list(names))
+    wells.insert(0, "plate", "P1")
+    wells.insert(1, "compound", ["DMSO"] * 40 + [f"m{i // 4}" for i in range(8)])
+    wells.to_parquet(folder / "my_plate.parquet")
 
 
 def _rxrx3_core(folder: pathlib.Path) -> None:

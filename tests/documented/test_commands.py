@@ -40,6 +40,7 @@ EVERY_OPTION = """
     molphenix rank --wells my_wells.parquet --molecules=molecules.csv --model=trained_model \\
         --smiles-column=smiles --concentrations=1,10 --out=resembling
     molphenix rank --embeddings=x --combine=+a --query=FILE --join=b --told=x=1 --fold=0 --help
+    molphenix export --compact --push-to=OWNER/NAME --help
     molphenix train --help
     molphenix --version
     molphenix cache --folder=nothing --clear --older-than=1

@@ -140,7 +140,7 @@ class Building:
         features.told(settings.conditions)
         features.need_outside(settings.embeddings, remedy="--embeddings NAME=FILE")
         self._about = {
-            "model": {"name": str(model.path.absolute()), "digest": model.digest},
+            "model": {"name": model.name, "digest": model.digest},
             "featuriser": dict(model.about["featuriser"]),
             "doses_um": list(settings.doses_um),
             "conditions": dict(settings.conditions),

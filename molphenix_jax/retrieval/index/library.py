@@ -127,7 +127,7 @@ class Index:
         if made_by["digest"] != model.digest:
             raise LibraryError(
                 f"{self.path} was embedded by {made_by['name']} (weights "
-                f"{made_by['digest'][:12]}), not by {model.path} (weights {model.digest[:12]}): "
+                f"{made_by['digest'][:12]}), not by {model.name} (weights {model.digest[:12]}): "
                 "give the model that made the index, or index the library with this one"
             )
 

@@ -277,7 +277,7 @@ def _features(queries: Queries, joined: Sequence[_Query]) -> pd.DataFrame:
 
 def _about(model: Model, index: Index, chances: Chances | None, why: str) -> dict[str, Any]:
     return {
-        "model": f"{model.path} (weights {model.digest[:12]})",
+        "model": f"{model.name} (weights {model.digest[:12]})",
         "trained on": model.about["screen"]["name"],
         "library": f"{index.path}: {len(index):,} molecules",
         "chance": chances.described if chances else f"not measured: {why}",

@@ -111,12 +111,12 @@ def model_of(index: Index, model: str | os.PathLike[str] | Model | None) -> Mode
     if model is not None:
         return load(os.fspath(model))
     named = str(index.about["model"]["name"])
-    if not pathlib.Path(named).is_dir():
+    try:
+        return load(named)
+    except ModelError as error:
         raise ModelError(
-            f"{index.path} was embedded by {named}, which does not lie there: say with model= "
-            "(--model=) where that model is now"
-        )
-    return load(named)
+            f"{index.path} names its model: {error}. Say with model= (--model=) where it is now"
+        ) from error
 
 
 def wanted_of(top: int, doses: str, *, diverse: bool, substructure: str, limits: str) -> Wanted:

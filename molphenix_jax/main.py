@@ -107,7 +107,7 @@ def _define_config(argv: list[str]) -> list[str]:
         run = pathlib.Path(early.workdir)
     if run is None:
         if early.config:
-            argv = [argv[0], f"--config={_found(early.config)}", *_without_config(argv)[1:]]
+            argv = [argv[0], f"--config={found(early.config)}", *_without_config(argv)[1:]]
         config_flags.DEFINE_config_file("config", None, _CONFIG_HELP, sys_argv=argv)
     else:
         config_flags.DEFINE_config_dict("config", placed_config(run), _CONFIG_HELP, sys_argv=argv)
@@ -142,27 +142,29 @@ def _parse_flags(argv: list[str]) -> list[str]:
     except (InputError, OSError) as error:  # of a plugin, or a run whose config cannot be used
         say(f"error: {sentence_of(error)}")
         sys.exit(1)
-    except SyntaxError as error:
-        message = f"{error.filename}, line {error.lineno}: {error.msg}"
-    except AttributeError as error:  # a config has no such field
-        reason = getattr(error.args[0], "args", error.args)[0]
-        message = f"no such config field: {' '.join(str(reason).split())}"
-        if error.name == "get_config":
-            message = (
-                f"{getattr(error.obj, '__file__', '')} has no get_config: it is no config file"
-            )
-    except flags.Error as error:
-        # What a config file raised stands near the end of the chain.
-        chain: list[BaseException] = [error]
-        while cause := chain[-1].__cause__ or chain[-1].__context__:
-            chain.append(cause)
-        cause = next((e for e in reversed(chain) if isinstance(e, InputError)), chain[-1])
-        message = str(cause)
+    except (SyntaxError, AttributeError, flags.Error) as error:
+        message = mistake(error)
     say(f"error: {message}")
     sys.exit(2)
 
 
-def _found(config: str) -> str:
+def mistake(error: Exception) -> str:
+    """What is wrong with a command line, of what ml_collections and absl raise."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    if isinstance(error, AttributeError):  # a config has no such field
+        if error.name == "get_config":
+            return f"{getattr(error.obj, '__file__', '')} has no get_config: it is no config file"
+        reason = getattr(error.args[0], "args", error.args)[0]
+        return f"no such config field: {' '.join(str(reason).split())}"
+    # What a config file raised stands near the end of the chain.
+    chain: list[BaseException] = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    return str(next((e for e in reversed(chain) if isinstance(e, InputError)), chain[-1]))
+
+
+def found(config: str) -> str:
     """The value of --config with the path of the file that it names.
 
     ml_collections would keep a missing file for the moment when somebody reads a field.

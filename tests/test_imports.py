@@ -76,7 +76,7 @@ def test_rooms_import_only_what_the_plan_allows(path):
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
 def test_only_the_loop_the_commands_and_benchmarks_import_tasks(path):
-    if room_of(path) not in ("tasks", "train", "evaluate", "main", "commands", "bench"):
+    if room_of(path) not in ("tasks", "train", "evaluate", "main", "commands", "bench", "pods"):
         assert "tasks" not in rooms(path)
 
 

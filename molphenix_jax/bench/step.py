@@ -178,13 +178,25 @@ def make_config(setting: StepCase, *, dropout: bool = True) -> Config:
     return config
 
 
-def make_run(setting: StepCase, config: Config) -> AlignRun:
-    """An alignment run on random numbers: as many perturbations as twice the batch, two wells each.
+def make_run(
+    setting: StepCase,
+    config: Config,
+    mesh: jax.sharding.Mesh | None = None,
+    *,
+    perturbations: int = 0,
+) -> AlignRun:
+    """An alignment run on random numbers, two wells for each perturbation.
 
     Profiles come in pairs that resemble each other, so that similarities are not all 0.
+
+    Args:
+        setting: Batch and width.
+        config: Of the run.
+        mesh: Devices; None takes one.
+        perturbations: Of the screen; 0 takes twice the batch.
     """
     rng = np.random.default_rng(0)
-    p = max(2 * setting.batch, 4)
+    p = perturbations or max(2 * setting.batch, 4)
     n_molecules = -(-p // len(DOSES_UM))
     centre = rng.normal(size=(p, setting.profile_width))
     centre[1::2] = centre[::2][: len(centre[1::2])] + 0.2 * centre[1::2]
@@ -218,7 +230,7 @@ def make_run(setting: StepCase, config: Config) -> AlignRun:
     )
     none = np.zeros(0, int)
     split = Split(np.arange(p), none, none, none, np.zeros(2 * p, bool), {})
-    return AlignRun(config, screen, split, meshes.make_mesh(1))
+    return AlignRun(config, screen, split, mesh or meshes.make_mesh(1))
 
 
 def torch_update(run: AlignRun, config: Config, *, compiled: bool) -> Callable[[], float]:

@@ -49,10 +49,22 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
+def abstract(tree: Any, placement: Any) -> Any:
+    """Shapes and types of arrays, placed; none is touched."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=placement), tree
+    )
+
+
 def describe(mesh: Mesh) -> str:
     """One line for the terminal: how many devices of what kind."""
     device = mesh.devices.flat[0]
     return f"{mesh.devices.size} × {device.device_kind} ({device.platform})"
+
+
+def padded(n_rows: int, mesh: Mesh) -> int:
+    """Rows of a table that are spread over the mesh: as many on each device."""
+    return -(-n_rows // mesh.devices.size) * mesh.devices.size
 
 
 def place_rows(
@@ -66,17 +78,17 @@ def place_rows(
         dtype: Of the table.
         mesh: Devices.
     """
-    padded = -(-shape[0] // mesh.devices.size) * mesh.devices.size
+    n_rows = padded(shape[0], mesh)
 
     def part(index: Any) -> np.ndarray:
-        start, stop, _ = index[0].indices(padded)
+        start, stop, _ = index[0].indices(n_rows)
         rows = read(start, min(stop, shape[0])) if start < shape[0] else np.zeros((0, *shape[1:]))
         missing = stop - start - len(rows)
         if not missing:
             return np.asarray(rows, dtype)
         return np.concatenate([rows, np.zeros((missing, *shape[1:]))]).astype(dtype)
 
-    return jax.make_array_from_callback((padded, *shape[1:]), rows(mesh), part)
+    return jax.make_array_from_callback((n_rows, *shape[1:]), rows(mesh), part)
 
 
 def take_rows(

@@ -57,6 +57,13 @@ class Run:
         """The tables on the devices: here every device holds them whole."""
         return jax.device_put(self.tables, meshes.replicated(mesh))
 
+    def table_shapes(self, mesh: Mesh) -> Any:
+        """Shape, type and placement of what `place_tables` gives, of devices that cannot hold it.
+
+        They may be described alone, as those of a pod that a program is compiled for.
+        """
+        return meshes.abstract(self.tables, meshes.replicated(mesh))
+
     def adopt(self, assets: Any) -> None:
         """Takes the assets of a checkpoint.
 

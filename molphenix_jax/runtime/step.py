@@ -117,6 +117,24 @@ def make_steps(
     return steps
 
 
+def jit_steps(steps: Callable[..., Any], mesh: Mesh, tables: Any) -> Any:
+    """The program of a dispatch, to be compiled: the state is given up, rows are spread.
+
+    Args:
+        steps: Of `make_steps`.
+        mesh: Devices.
+        tables: As the run places them, or their shapes and placement.
+    """
+    everywhere = meshes.replicated(mesh)
+    placed = jax.tree.map(lambda table: table.sharding, tables)
+    return jax.jit(
+        steps,
+        donate_argnums=0,
+        in_shardings=(everywhere, meshes.stacked_rows(mesh), placed, everywhere),
+        out_shardings=(everywhere, everywhere),
+    )
+
+
 def room(n_bytes: int) -> int:
     """Batches of so many bytes, over all processes, that one dispatch has room for.
 
@@ -134,19 +152,8 @@ class Dispatch:
     """
 
     def __init__(self, steps: Callable[..., Any], mesh: Mesh, tables: Any):
-        everywhere = meshes.replicated(mesh)
         self._stacked, self._tables = meshes.stacked_rows(mesh), tables
-        self._jitted = jax.jit(
-            steps,
-            donate_argnums=0,
-            in_shardings=(
-                everywhere,
-                self._stacked,
-                jax.tree.map(lambda table: table.sharding, tables),
-                everywhere,
-            ),
-            out_shardings=(everywhere, everywhere),
-        )
+        self._jitted = jit_steps(steps, mesh, tables)
         self._write = jax.jit(_write_first, donate_argnums=0, out_shardings=self._stacked)
         self._memory = meshes.memory_per_device(mesh)
         self._compiled: dict[Any, Any] = {}

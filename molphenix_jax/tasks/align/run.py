@@ -293,6 +293,10 @@ class AlignRun(Run):
         """The tables on the devices, rows spread over them; nothing where the data streams."""
         return self.feed.place(mesh)
 
+    def table_shapes(self, mesh: jax.sharding.Mesh) -> Any:
+        """What `place_tables` gives, as shapes and placement alone."""
+        return self.feed.shapes(mesh)
+
     def loss(
         self, params: Any, batch: Batch | Pairs, tables: Any, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:

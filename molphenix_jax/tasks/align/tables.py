@@ -146,6 +146,31 @@ class Feed:
             condition=jax.device_put(screen.condition.astype(np.int32), everywhere),
         )
 
+    def shapes(self, mesh: Mesh) -> Tables | tuple[()]:
+        """What `place` gives, as shapes and placement alone."""
+        if self.placement == "stream":
+            return ()
+        screen, p = self.screen, self.screen.n_perturbations
+
+        def spread(n_rows: int, width: int, dtype: Any = np.float32) -> jax.ShapeDtypeStruct:
+            shape = (meshes.padded(n_rows, mesh), width)
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=meshes.rows(mesh))
+
+        def everywhere(dtype: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((p,), dtype, sharding=meshes.replicated(mesh))
+
+        return Tables(
+            replicates=spread(screen.n_wells, screen.width),
+            profile=spread(p, screen.width) if self.with_profile else None,
+            blocks={
+                name: spread(len(table), table.shape[1], table.dtype)
+                for name, table in self.stored_blocks().items()
+            },
+            molecule=everywhere(np.int32),
+            concentration_um=everywhere(np.float32),
+            condition=everywhere(np.int32),
+        )
+
     def _profiles(self, start: int, stop: int) -> Float[np.ndarray, "k d"]:
         return self.screen.profiles(np.arange(start, stop), wells=self.seen)
 

@@ -165,6 +165,12 @@ class ImageAlignRun(AlignRun):
             super().place_tables(mesh), jax.device_put(images, meshes.replicated(mesh))
         )
 
+    def table_shapes(self, mesh: jax.sharding.Mesh) -> Any:
+        """What `place_tables` gives, as shapes and placement alone."""
+        images = self.stack if self.on_device else ()
+        whole = meshes.abstract(images, meshes.replicated(mesh))
+        return ImageTables(super().table_shapes(mesh), whole)
+
     def loss(
         self, params: Any, batch: Any, tables: Any, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:

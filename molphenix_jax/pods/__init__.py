@@ -1,0 +1,1 @@
+"""Training steps compiled for pods of TPUs on a machine that has none: `molphenix compile`."""

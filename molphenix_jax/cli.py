@@ -18,7 +18,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line: a parser with one for each command."""
     from molphenix_jax import __version__, plugins
     from molphenix_jax.commands import bench
-    from molphenix_jax.commands.models import convert_openphenom, embed, index, rank
+    from molphenix_jax.commands.models import embed, index, pretrained, rank
     from molphenix_jax.commands.screens import cache, embed_images, prepare
     from molphenix_jax.commands.training import compare, compile, export, refit, train
 
@@ -36,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
         rank,
         embed,
         embed_images,
-        convert_openphenom,
+        pretrained,
         cache,
         bench,
         compile,

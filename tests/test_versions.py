@@ -346,7 +346,7 @@ def test_molecules_that_changed_sides_are_refused(copy):
 
 def test_graphs_of_another_version_are_refused(copy, monkeypatch):
     copy("encoder", "labels.csv")
-    monkeypatch.setattr(molecule_encoder, "GRAPH_FEATURISER_VERSION", "later")
+    monkeypatch.setattr(molecule_encoder, "graphs_version", lambda _: "later")
     with pytest.raises(molecule_encoder.PretrainedError, match="--config=encoder/config.json"):
         make("encoder")
     with pytest.raises(molecule_encoder.PretrainedError, match="featuriser"):

@@ -22,7 +22,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -86,11 +86,13 @@ def run(setting: MoleculesCase) -> list[Row]:
     facts: dict[str, dict[str, Any]] = {}
     with contextlib.ExitStack() as stack:
         for name in OTHERS:
-            server = stack.enter_context(_server(name, smiles, setting))
-            facts[name] = server.facts
-            if "error" not in server.facts:
-                for work in server.facts["work"]:
-                    runs[work][name] = lambda server=server, work=work: server.ask(work)
+            sizes = {key: getattr(setting, key) for key in ("batch_size", "width", "depth")}
+            told = {"smiles": list(smiles), **sizes}
+            other = stack.enter_context(server(name, told, setting.other_python))
+            facts[name] = other.facts
+            if "error" not in other.facts:
+                for work in other.facts["work"]:
+                    runs[work][name] = lambda other=other, work=work: other.ask(work)
         runs["train"]["ours"], n_parameters = _trainer(setting, graphs, budgets)
         seconds = {
             work: interleaved_medians(each, repeats=setting.repeats) for work, each in runs.items()
@@ -224,23 +226,35 @@ class _Server:
 
 
 @contextlib.contextmanager
-def _server(name: str, smiles: Sequence[str], setting: MoleculesCase) -> Iterator[_Server]:
+def server(
+    name: str,
+    setting: dict[str, Any],
+    other_python: pathlib.Path,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[_Server]:
+    """A library of `molecules_server` in another process, which ends with the block.
+
+    Args:
+        name: Of the library.
+        setting: What it is told first: JSON types.
+        other_python: Interpreter that has it.
+        environment: Variables beside this process' own.
+    """
     program = str(pathlib.Path(molecules_server.__file__))
     # Not our packages: the other Python has its own.
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    own = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     try:
         process = subprocess.Popen(
-            [str(setting.other_python), program, name],
+            [str(other_python), program, name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env={**own, **(environment or {})},
         )
     except OSError as error:
-        raise InputError(f"--other-python={setting.other_python}: {error.strerror}") from error
+        raise InputError(f"--other-python={other_python}: {error.strerror}") from error
     try:
-        sizes = {key: getattr(setting, key) for key in ("batch_size", "width", "depth")}
-        yield _Server(process, name, {"smiles": list(smiles), **sizes})
+        yield _Server(process, name, setting)
     finally:
         assert process.stdin is not None
         assert process.stdout is not None

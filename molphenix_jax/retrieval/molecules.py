@@ -16,9 +16,9 @@ from molphenix_jax.molecules import (
     standardise,
 )
 from molphenix_jax.molecules.graphs import (
-    GRAPH_FEATURISER_VERSION,
     MolecularGraph,
     featurise_graphs,
+    graphs_version,
 )
 from molphenix_jax.trained.alignment import Alignment
 from molphenix_jax.trained.folder import ModelError
@@ -117,7 +117,11 @@ class MoleculeFeatures:
         errors: dict[int, str] = {}
         graphs: list[MolecularGraph] = []
         if self._side.encoder:
-            made, without = featurise_graphs(smiles, max_atoms=self._made_by["max_atoms"])
+            made, without = featurise_graphs(
+                smiles,
+                max_atoms=self._made_by["max_atoms"],
+                convention=self._side.encoder.network,
+            )
             errors = dict(zip(without["row"].tolist(), without["reason"], strict=True))
             graphs = [graph for graph in made if graph is not None]
         rows = np.array([row for row in range(len(smiles)) if row not in errors], np.int64)
@@ -209,7 +213,7 @@ class MoleculeFeatures:
         if self._probe is not None and pairs and pairs[0][0] != pairs[0][1]:
             pairs = [] if not self._probe.difference else pairs
         if self._side.encoder:
-            pairs.append((self._made_by["graphs"], GRAPH_FEATURISER_VERSION))
+            pairs.append((self._made_by["graphs"], graphs_version(self._side.encoder.network)))
         for name, was in self._made_by.get("encoders", {}).items():
             if name not in FINGERPRINTS:
                 raise ModelError(

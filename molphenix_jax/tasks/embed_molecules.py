@@ -13,7 +13,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.models.mpnn import layer_names
 from molphenix_jax.molecules import standardise
 from molphenix_jax.molecules.files import read_molecules
-from molphenix_jax.molecules.graphs import GRAPH_FEATURISER_VERSION, featurise_graphs
+from molphenix_jax.molecules.graphs import featurise_graphs, graphs_version
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.storage import new_file, write_csv
 from molphenix_jax.tasks.molecule_encoder import load_encoder
@@ -66,7 +66,11 @@ def embed_file(
     table = standardise(read.smiles).assign(row=read.row, given=read.smiles)
     table["error"] = read.why(table["error"].tolist())
     usable = pd.DataFrame(table[table["error"].isna()]).drop_duplicates(subset=["inchikey"])
-    graphs, without = featurise_graphs(usable["smiles"].tolist(), max_atoms=loaded.max_atoms)
+    graphs, without = featurise_graphs(
+        usable["smiles"].tolist(),
+        max_atoms=loaded.max_atoms,
+        convention=loaded.config.network,
+    )
     rejected = table.loc[table["error"].notna(), ["row", "given", "error"]]
     too_large = usable.iloc[without["row"].to_numpy(int)]
     rejected = pd.concat(
@@ -80,7 +84,8 @@ def embed_file(
         raise EmbedError(f"{path}: no molecule can be embedded; the first: {first}")
     embedder = GraphEmbedder(loaded.config, present, batch_size=batch_size)
     values = embedder(jax.tree.map(lambda x: x[None], loaded.params), layers)[0]
-    _write(out, usable, values, {"layers": ",".join(layers), "encoder": str(encoder)})
+    about = {"layers": ",".join(layers), "encoder": str(encoder)}
+    _write(out, usable, values, {**about, "featuriser": graphs_version(loaded.config.network)})
     rejected_path = None
     if len(rejected):
         rejected_path = out.with_suffix(".rejected.csv")
@@ -100,6 +105,6 @@ def _write(
             "smiles": molecules["smiles"].tolist(),
             "embedding": column,
         }
-    ).replace_schema_metadata({**about, "featuriser": GRAPH_FEATURISER_VERSION})
+    ).replace_schema_metadata(about)
     with new_file(out) as private:
         pq.write_table(table, private)

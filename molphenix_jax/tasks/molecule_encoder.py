@@ -13,6 +13,7 @@ import pandas as pd
 from molphenix_jax.errors import InputError
 from molphenix_jax.models.mpnn import (
     ACTIVATIONS,
+    NETWORKS,
     NORMS,
     POOLINGS,
     SIZES,
@@ -26,9 +27,9 @@ from molphenix_jax.molecules import (
 )
 from molphenix_jax.molecules.graphs import (
     EDGE_SIZES,
-    GRAPH_FEATURISER_VERSION,
     NODE_SIZES,
     MolecularGraph,
+    graphs_version,
     prepare_graphs,
 )
 from molphenix_jax.runtime.checks import Checks
@@ -68,6 +69,7 @@ def encoder_fields(size: str) -> Config:
     m.edge_dropout = 0.0
     m.positional = _POSITIONAL
     m.remat = False
+    m.network = "mpnn++"  # mpnn++ | minimol
     return m
 
 
@@ -80,7 +82,12 @@ def check_encoder(checks: Checks, field: str) -> None:
     checks.that(
         m.width % 2 == 0, f"{field}.width={m.width}: must be even, a bond has half the channels"
     )
-    for name, options in (("activation", ACTIVATIONS), ("norm", NORMS), ("pooling", POOLINGS)):
+    for name, options in (
+        ("activation", ACTIVATIONS),
+        ("norm", NORMS),
+        ("pooling", POOLINGS),
+        ("network", NETWORKS),
+    ):
         checks.choice(f"{field}.{name}", options)
     checks.that(
         m.attention_heads <= 0 or m.width % m.attention_heads == 0,
@@ -107,10 +114,10 @@ def encoder_config(m: Config, *, max_atoms: int) -> MPNNConfig:
 
 
 def graphs_of(
-    smiles: Sequence[str], *, max_atoms: int, cache: pathlib.Path
+    smiles: Sequence[str], *, max_atoms: int, convention: str, cache: pathlib.Path
 ) -> tuple[list[MolecularGraph | None], pd.DataFrame]:
     """Graphs of molecules; None where there is none, and a row for each such with its reason."""
-    store = prepare_graphs(smiles, cache=cache, max_atoms=max_atoms, say=say)
+    store = prepare_graphs(smiles, cache=cache, max_atoms=max_atoms, convention=convention, say=say)
     return store.load(), store.rejected
 
 
@@ -136,23 +143,29 @@ def features_of(smiles: Sequence[str], block: str, *, cache: pathlib.Path) -> np
     return np.unpackbits(values, axis=1, count=width) if bits else values
 
 
-def write_featuriser(workdir: pathlib.Path, *, max_atoms: int) -> None:
+def convention_of(config: Config) -> str:
+    """The convention of the graphs that a run's encoder reads; runs of before say none."""
+    return config.model.encoder.get("network", "mpnn++")
+
+
+def write_featuriser(workdir: pathlib.Path, *, max_atoms: int, convention: str) -> None:
     """Keeps what made the graphs and features of a run beside it."""
-    write_json(workdir / FEATURISER_FILE, featuriser_of(max_atoms=max_atoms))
+    write_json(workdir / FEATURISER_FILE, featuriser_of(max_atoms=max_atoms, convention=convention))
 
 
-def featuriser_of(*, max_atoms: int) -> dict[str, Any]:
+def featuriser_of(*, max_atoms: int, convention: str) -> dict[str, Any]:
     """What makes graphs and features today, as JSON types."""
-    made = {"graphs": GRAPH_FEATURISER_VERSION, "features": FEATURISER_VERSION}
+    made = {"graphs": graphs_version(convention), "features": FEATURISER_VERSION}
     return {**made, "max_atoms": max_atoms}
 
 
-def need_same_featuriser(workdir: pathlib.Path, *, features: bool) -> None:
+def need_same_featuriser(workdir: pathlib.Path, *, features: bool, convention: str) -> None:
     """Stops where a run that began before would get other graphs or features today.
 
     Args:
         workdir: Of the run.
         features: Whether it has feature blocks that are computed for it.
+        convention: Of its graphs.
 
     Raises:
         PretrainedError: It would.
@@ -161,7 +174,8 @@ def need_same_featuriser(workdir: pathlib.Path, *, features: bool) -> None:
     if not path.exists():
         return
     kept = _read_featuriser(path)
-    differing = [kept["graphs"]] if kept["graphs"] != GRAPH_FEATURISER_VERSION else []
+    graphs = graphs_version(convention)
+    differing = [kept["graphs"]] if kept["graphs"] != graphs else []
     # Runs that do not say had features of the first version, by the RDKit of their graphs.
     was = kept.get("features", kept["graphs"])
     if features and not FEATURISER_VERSION.startswith(was):
@@ -169,7 +183,7 @@ def need_same_featuriser(workdir: pathlib.Path, *, features: bool) -> None:
     if differing:
         raise PretrainedError(
             f"{workdir} was trained on molecules of featuriser {' and '.join(differing)}; this is "
-            f"{GRAPH_FEATURISER_VERSION} and {FEATURISER_VERSION}, and the numbers would not be "
+            f"{graphs} and {FEATURISER_VERSION}, and the numbers would not be "
             f"the same. Train anew: {anew_command(workdir)}"
         )
 
@@ -198,6 +212,10 @@ def load_encoder(
         PretrainedError: There is no checkpoint, it cannot be read, or graphs are not made today as
             they were for it.
     """
+    if checkpoint is not None and (run / MODEL_FILE).exists():
+        raise PretrainedError(
+            f"{run} is a model folder, which has no checkpoints: leave checkpoint {checkpoint} out"
+        )
     if checkpoint is None and any(
         (folder / MODEL_FILE).exists() for folder in (run, run / MODEL_FOLDER)
     ):
@@ -218,7 +236,7 @@ def load_encoder(
         raise PretrainedError(str(error)) from error
     if "encoder" not in params:
         raise PretrainedError(f"{run}: its model has no molecule encoder")
-    max_atoms = _checked_max_atoms(run)
+    max_atoms = _checked_max_atoms(run, convention_of(config))
     return LoadedMoleculeEncoder(
         encoder_of(config, max_atoms=max_atoms),
         jax.tree.map(lambda x: np.asarray(x[member]), {"params": params["encoder"]}),
@@ -226,12 +244,12 @@ def load_encoder(
     )
 
 
-def _checked_max_atoms(run: pathlib.Path) -> int:
+def _checked_max_atoms(run: pathlib.Path, convention: str) -> int:
     """The largest molecule of a run whose graphs are made today as they were for it."""
     folder = next((f for f in (run, run.parent) if (f / FEATURISER_FILE).exists()), None)
     if folder is None:
         raise PretrainedError(f"{run / FEATURISER_FILE} is missing: was an encoder trained here?")
-    need_same_featuriser(folder, features=False)
+    need_same_featuriser(folder, features=False, convention=convention)
     return _read_featuriser(folder / FEATURISER_FILE)["max_atoms"]
 
 

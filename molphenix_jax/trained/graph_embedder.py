@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from molphenix_jax.models.mpnn import MoleculeEncoder, MPNNConfig
+from molphenix_jax.models.mpnn import MPNNConfig, molecule_encoder
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.trained.sides import padded_size
 
@@ -66,7 +66,7 @@ class GraphEmbedder:
 @functools.cache
 def _program(config: MPNNConfig) -> Callable[[Any, Any], dict[str, jax.Array]]:
     """Layers by name of the members' encoders; compiled once for each shape in a process."""
-    model = MoleculeEncoder(config)
+    model = molecule_encoder(config)
 
     def layers(params: Any, graphs: Any) -> dict[str, jax.Array]:
         encoded: Any = model.apply(params, graphs)

@@ -68,8 +68,8 @@ def read_image_encoder(path: pathlib.Path) -> tuple[MAEConfig, dict[str, Any], s
     """Sizes, parameters as `MAE.init` gives them, and their source.
 
     Args:
-        path: A model folder (of `molphenix convert-openphenom`, for instance), or the workdir (with
-            folds, one `fold_k` in it) of a finished run of `configs/mae.py`.
+        path: A model folder (of `molphenix pretrained openphenom`, for instance), or the workdir
+            (with folds, one `fold_k` in it) of a finished run of `configs/mae.py`.
 
     Raises:
         ModelError: There is none, or it cannot be read.
@@ -115,7 +115,7 @@ def _read_old(folder: pathlib.Path) -> tuple[MAEConfig, dict[str, Any], str]:
         reason = f" ({error.filename}: {error.strerror})" if isinstance(error, OSError) else ""
         raise ModelError(
             f"{folder} does not hold a readable {what}{reason}; make it again, e.g. by `molphenix "
-            "convert-openphenom`"
+            "pretrained openphenom`"
         ) from error
 
 

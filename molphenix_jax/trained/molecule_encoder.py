@@ -2,13 +2,13 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 
 from molphenix_jax.models.mpnn import MPNNConfig
-from molphenix_jax.molecules.graphs import GRAPH_FEATURISER_VERSION
+from molphenix_jax.molecules.graphs import graphs_version
 from molphenix_jax.trained.finding import find_model
 from molphenix_jax.trained.folder import (
     ModelError,
@@ -42,6 +42,7 @@ def write_property_model(
     *,
     about: Mapping[str, Any],
     config: Mapping[str, Any],
+    fill: Callable[[pathlib.Path], None] = lambda _: None,
 ) -> None:
     """Writes a model of property pretraining, in place of the one that is there.
 
@@ -51,12 +52,13 @@ def write_property_model(
         arrays: `params` [members, …], and what was fitted on the labels.
         about: `featuriser` and what else there is to tell.
         config: Plain fields of the run's config.
+        fill: Writes further files into the (private) folder that it is given.
 
     Raises:
         StorageError: It cannot be written.
     """
     told = {"encoder": dataclasses.asdict(encoder), **about}
-    write_model(folder, kind=KIND, about=told, arrays=arrays, config=config)
+    write_model(folder, kind=KIND, about=told, arrays=arrays, config=config, fill=fill)
 
 
 def load_molecule_encoder(path: pathlib.Path, *, member: int = 0) -> LoadedMoleculeEncoder:
@@ -74,11 +76,10 @@ def load_molecule_encoder(path: pathlib.Path, *, member: int = 0) -> LoadedMolec
         sizes, made_by = found.about.get("encoder"), found.about.get("featuriser", {})
         if sizes is None or "encoder" not in found.arrays["params"]:
             raise ModelError(f"{path} holds a model without a molecule encoder ({found.kind})")
-        need_same_version(str(path), made_by["graphs"], GRAPH_FEATURISER_VERSION)
+        encoder = MPNNConfig(**with_tuples(sizes))
+        need_same_version(str(path), made_by["graphs"], graphs_version(encoder.network))
         params = jax.tree.map(lambda leaf: leaf[member], found.arrays["params"]["encoder"])
-        return LoadedMoleculeEncoder(
-            MPNNConfig(**with_tuples(sizes)), {"params": params}, int(made_by["max_atoms"])
-        )
+        return LoadedMoleculeEncoder(encoder, {"params": params}, int(made_by["max_atoms"]))
     except ModelError:
         raise
     except (LookupError, TypeError, ValueError) as error:

@@ -1,6 +1,7 @@
 """Tiny files under the names that the documentation uses, in the layouts that it names."""
 
 import pathlib
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -8,14 +9,16 @@ import tifffile
 from safetensors.numpy import save_file
 
 import molphenix_jax
+from molphenix_jax.models.mpnn.minimol import CHECKPOINT
 from molphenix_jax.runtime.workdir.folder import write_claim
 from molphenix_jax.simulated.images import simulate_images
 from molphenix_jax.tasks.align import config as align_config
 from molphenix_jax.trained.alignment import write_alignment
 from molphenix_jax.wells.conditions.values import Conditions
-from tests import tiny
+from tests import tiny, torch_file
 from tests.documented import parts
 from tests.images import screens
+from tests.models.mpnn import minimol
 from tests.models.vit.test_openphenom import weights
 from tests.retrieval.ranking import made
 from tests.retrieval.test_inputs import alignment
@@ -53,6 +56,9 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     _labels(folder)
     _images(folder, cache)
     save_file(weights.random_weights(weights.SMALL, seed=0), folder / "model.safetensors")
+    torch_file.save(folder / "state_dict.pth", minimol.random_weights())
+    with zipfile.ZipFile(folder / "minimol-1.3.5-py3-none-any.whl", "w") as wheel:
+        wheel.write(folder / "state_dict.pth", CHECKPOINT)
 
 
 def _model(folder: pathlib.Path) -> None:

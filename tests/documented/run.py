@@ -115,6 +115,7 @@ _NUMBERS = (
 OPTIONS = {
     "prepare": "--n_null=100 --blocks=maccs",
     "embed ": "--layers=graph,layer_0 --smiles-column=smiles --checkpoint=1 --batch=16",
+    "embed molecules.csv --encoder=minimol": "--batch=16",
     "embed-images": "--crop=16 --core=16 --batch-size=8",
     "embed-images --encoder=encoders": "--crop=16 --core=16 --batch-size=8 --channelwise "
     "--positions=slice",
@@ -124,6 +125,7 @@ OPTIONS = {
     "--placement=stream --folder=screens/scale --json=F",
     "bench search": "--queries=4 --rows=500 --width=8 --top=3 --repeats=1 "
     "--approximate=IVF4,Flat --json=F",
+    "bench minimol": "--molecules=4 --repeats=1 --json=F --encoder=minimol",
     "bench molecules": "--molecules=16 --batch=8 --width=8 --depth=1 --repeats=1 --json=F",
 }
 

@@ -41,6 +41,8 @@ EVERY_OPTION = """
         --smiles-column=smiles --concentrations=1,10 --out=resembling
     molphenix rank --embeddings=x --combine=+a --query=FILE --join=b --told=x=1 --fold=0 --help
     molphenix export --compact --push-to=OWNER/NAME --help
+    molphenix pretrained minimol state_dict.pth --out=encoders/minimol
+    molphenix convert-openphenom model.safetensors --out=encoders/openphenom
     molphenix train --help
     molphenix --version
     molphenix cache --folder=nothing --clear --older-than=1

@@ -12,7 +12,7 @@ import molphenix_jax
 from molphenix_jax.models import ConcentrationEncoding, MolPhenix, TowerConfig
 from molphenix_jax.models.resnet import ImageMolPhenix, ResNetConfig
 from molphenix_jax.molecules import FEATURISER_VERSION, featurise
-from molphenix_jax.molecules.graphs import GRAPH_FEATURISER_VERSION
+from molphenix_jax.molecules.graphs import graphs_version
 from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.trained.alignment import Alignment, write_alignment
 from molphenix_jax.trained.folder import ModelError
@@ -57,7 +57,7 @@ def alignment(*, conditions=TIMES, blocks=("maccs", "mine")) -> Alignment:
             "screen": {"name": "mine"},
             "featuriser": {
                 "features": FEATURISER_VERSION,
-                "graphs": GRAPH_FEATURISER_VERSION,
+                "graphs": graphs_version("mpnn++"),
                 "max_atoms": 128,
             },
             "trained": {

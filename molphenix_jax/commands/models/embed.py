@@ -19,7 +19,8 @@ def add_parser(commands) -> None:
         type=pathlib.Path,
         required=True,
         metavar="RUN",
-        help="folder of a run of configs/molgps.py, or of an alignment with encoder=mpnn",
+        help="folder of a run of configs/molgps.py, of an alignment with encoder=mpnn, or of "
+        "`molphenix pretrained minimol`, which minimol alone names where it put it",
     )
     embed.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE", help=".parquet")
     embed.add_argument(
@@ -37,12 +38,14 @@ def add_parser(commands) -> None:
 def _embed(arguments: argparse.Namespace) -> int:
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.tasks.embed_molecules import embed_file
+    from molphenix_jax.trained.minimol import found_encoder
 
-    need_other_output(arguments.out, arguments.molecules, arguments.encoder)
+    encoder = found_encoder(arguments.encoder)
+    need_other_output(arguments.out, arguments.molecules, encoder)
     layers = tuple(part.strip() for part in arguments.layers.split(",") if part.strip())
     n, width, rejected = embed_file(
         arguments.molecules,
-        encoder=arguments.encoder,
+        encoder=encoder,
         out=arguments.out,
         layers=layers,
         smiles_column=arguments.smiles_column,

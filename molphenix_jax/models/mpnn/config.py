@@ -17,6 +17,7 @@ BASE_WIDTH = 128
 # Parameters of the layers, all of them hidden kernels.
 LAYER_RULE = r"/layer_\d+/.*kernel$"
 
+NETWORKS = ("mpnn++", "minimol")
 ACTIVATIONS = ("relu", "gelu")
 NORMS = ("layer", "graph")
 POOLINGS = ("sum", "mean")
@@ -44,6 +45,8 @@ class MPNNConfig:
         edge_dropout: Of each layer's edge update.
         positional: Which positional encodings are read, of rwse and laplacian.
         remat: Whether layers are computed again in the backward pass to save memory.
+        network: mpnn++, or minimol (`gine`), for which only sizes, activation, dropout and remat
+            count; graphs are those of the convention of the same name.
     """
 
     node_codes: tuple[int, ...]
@@ -62,6 +65,7 @@ class MPNNConfig:
     edge_dropout: float = 0.0035
     positional: tuple[str, ...] = ("rwse", "laplacian")
     remat: bool = False
+    network: str = "mpnn++"
 
     @property
     def edge_width(self) -> int:

@@ -67,6 +67,14 @@ def pool_nodes(x: Float[Array, "n d"], topology: Topology, *, how: str) -> Float
     return total if how == "sum" else total / jnp.maximum(topology.n_node, 1)[:, None]
 
 
+def max_nodes(x: Float[Array, "n d"], topology: Topology) -> Float[Array, "g d"]:
+    """Maximum over the atoms of each molecule; zeros for one without atoms."""
+    largest = jraph.segment_max(
+        x, topology.graph_of_node, topology.n_graphs, indices_are_sorted=True
+    )
+    return jnp.where(topology.n_node[:, None] > 0, largest, 0.0)
+
+
 def pool_edges(x: Float[Array, "e d"], topology: Topology) -> Float[Array, "g d"]:
     """Sum over the directed bonds of each molecule."""
     return jraph.segment_sum(x, topology.graph_of_edge, topology.n_graphs, indices_are_sorted=True)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from molphenix_jax.models.mpnn.config import MPNNConfig
-from molphenix_jax.models.mpnn.encoder import Encoded, MoleculeEncoder
+from molphenix_jax.models.mpnn.encoder import Encoded
 from molphenix_jax.models.mpnn.graphs import GraphsTuple
 from molphenix_jax.models.mpnn.layers import EPSILON, Readout, activate
+from molphenix_jax.models.mpnn.networks import molecule_encoder
 
 # Widths that learning rates are given for (see `config`): of what a head reads, and of its MLP.
 BASE_INPUT, BASE_HEAD = 512, 256
@@ -77,7 +78,7 @@ class PropertyModel(nn.Module):
                 the heads of molecules see beside the embedding.
             train: Switches on dropout and random eigenvector signs (stream `dropout`).
         """
-        encoded = MoleculeEncoder(self.encoder, self.dtype, name="encoder")(graphs, train=train)
+        encoded = molecule_encoder(self.encoder, self.dtype, name="encoder")(graphs, train=train)
         of_molecule = encoded.graphs
         globals_: Any = graphs.globals or {}
         blocks = globals_.get("blocks")

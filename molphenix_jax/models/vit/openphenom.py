@@ -1,13 +1,11 @@
 """OpenPhenom's weights: read from its file and laid into our parameters, by strict rules.
 
 The published `model.safetensors` (recursionpharma/OpenPhenom, non-commercial licence) is a torch
-pickle `{"state_dict": …}`; it is read with `weights_only=True`, which runs no code of the file.
+pickle `{"state_dict": …}`; it is read by `storage.tensors`, which runs no code of the file.
 Names and shapes: docs/method.md §9.
 """
 
-import pathlib
 import re
-from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,16 +14,18 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Float
 
-from molphenix_jax.errors import InputError
+from molphenix_jax.models.conversion import (
+    Rule,
+    StateDict,
+    lay,
+    matrix,
+    need_same_shapes,
+    refuse,
+    same,
+)
 from molphenix_jax.models.vit.config import PRESETS, EncoderConfig, MAEConfig
 from molphenix_jax.models.vit.mae import MAE, random_mask
 from molphenix_jax.models.vit.tokens import position_encoding
-
-StateDict = Mapping[str, np.ndarray]
-
-
-class EncoderFileError(InputError):
-    """Weights that cannot be used; the message names the file, the entry and the remedy."""
 
 
 class Converted(NamedTuple):
@@ -34,14 +34,6 @@ class Converted(NamedTuple):
     config: MAEConfig
     params: dict[str, Any]
     unused: tuple[str, ...]
-
-
-def _same(a: np.ndarray) -> np.ndarray:
-    return a
-
-
-def _matrix(a: np.ndarray) -> np.ndarray:
-    return a.T
 
 
 def _patches(a: np.ndarray) -> np.ndarray:
@@ -53,105 +45,55 @@ def _token(a: np.ndarray) -> np.ndarray:
     return a.reshape(-1)
 
 
-# Pattern → our parameter, how its array is laid; the first match decides. A group `channel` says
-# at which place of the parameter's first axis the array stands. No parameter: see `_dropped`.
+# A group `channel` says at which place of the parameter's first axis the array stands.
 _VIT = r"encoder\.vit_backbone\."
 _BLOCK = _VIT + r"blocks\.(?P<i>\d+)\."
 _CHANNEL = r"decoder\.decoders\.(?P<channel>\d+)\.(?P<i>\d+)\."
 _ENCODER, _DECODER = "encoder/block_{i}/", "decoders/block_{i}/"
-_RULES: list[tuple[str, str | None, Callable[[np.ndarray], np.ndarray]]] = [
+_RULES: list[Rule] = [
     (_VIT + r"cls_token", "encoder/class_token", _token),
     (_VIT + r"patch_embed\.proj\.weight", "encoder/patch_embed/kernel", _patches),
-    (_VIT + r"patch_embed\.proj\.bias", "encoder/patch_embed/bias", _same),
-    (_BLOCK + r"(?P<norm>in|q|k)_norm\.weight", _ENCODER + "{norm}_norm/scale", _same),
-    (_BLOCK + r"(?P<norm>in|q|k)_norm\.bias", _ENCODER + "{norm}_norm/bias", _same),
-    (_BLOCK + r"in_proj\.weight", _ENCODER + "in_proj/kernel", _matrix),
-    (_BLOCK + r"mlp_bias", _ENCODER + "mlp_bias", _same),
-    (_BLOCK + r"(?P<part>attn|mlp)_out_proj\.weight", _ENCODER + "{part}_out/kernel", _matrix),
-    (_BLOCK + r"(?P<part>attn|mlp)_out_proj\.bias", _ENCODER + "{part}_out/bias", _same),
-    (_BLOCK + r"ls\.gamma", _ENCODER + "scale", _same),
-    (r"encoder_decoder_proj\.weight", "project/kernel", _matrix),
-    (r"encoder_decoder_proj\.bias", "project/bias", _same),
+    (_VIT + r"patch_embed\.proj\.bias", "encoder/patch_embed/bias", same),
+    (_BLOCK + r"(?P<norm>in|q|k)_norm\.weight", _ENCODER + "{norm}_norm/scale", same),
+    (_BLOCK + r"(?P<norm>in|q|k)_norm\.bias", _ENCODER + "{norm}_norm/bias", same),
+    (_BLOCK + r"in_proj\.weight", _ENCODER + "in_proj/kernel", matrix),
+    (_BLOCK + r"mlp_bias", _ENCODER + "mlp_bias", same),
+    (_BLOCK + r"(?P<part>attn|mlp)_out_proj\.weight", _ENCODER + "{part}_out/kernel", matrix),
+    (_BLOCK + r"(?P<part>attn|mlp)_out_proj\.bias", _ENCODER + "{part}_out/bias", same),
+    (_BLOCK + r"ls\.gamma", _ENCODER + "scale", same),
+    (r"encoder_decoder_proj\.weight", "project/kernel", matrix),
+    (r"encoder_decoder_proj\.bias", "project/bias", same),
     (r"decoder\.mask_token", "mask_token", _token),
     (r"decoder\.modality_tokens\.(?P<channel>\d+)", "channel_tokens", _token),
-    (r"decoder\.cross_attention\.(?P<part>q|kv)\.weight", "cross_attention/{part}/kernel", _matrix),
-    (r"decoder\.cross_attention\.proj\.weight", "cross_attention/out/kernel", _matrix),
-    (r"decoder\.cross_attention\.proj\.bias", "cross_attention/out/bias", _same),
-    (r"decoder\.mlp\.fc1\.weight", "mlp/up/kernel", _matrix),
-    (r"decoder\.mlp\.fc1\.bias", "mlp/up/bias", _same),
-    (r"decoder\.mlp\.fc2\.weight", "mlp/down/kernel", _matrix),
-    (r"decoder\.mlp\.fc2\.bias", "mlp/down/bias", _same),
-    (r"decoder\.(?P<norm>context|query|out)_norm\.weight", "{norm}_norm/scale", _same),
-    (r"decoder\.(?P<norm>context|query|out)_norm\.bias", "{norm}_norm/bias", _same),
-    (_CHANNEL + r"norm(?P<k>[12])\.weight", _DECODER + "norm{k}/scale", _same),
-    (_CHANNEL + r"norm(?P<k>[12])\.bias", _DECODER + "norm{k}/bias", _same),
-    (_CHANNEL + r"attn\.qkv\.weight", _DECODER + "qkv/kernel", _matrix),
-    (_CHANNEL + r"attn\.qkv\.bias", _DECODER + "qkv/bias", _same),
-    (_CHANNEL + r"attn\.proj\.weight", _DECODER + "attn_out/kernel", _matrix),
-    (_CHANNEL + r"attn\.proj\.bias", _DECODER + "attn_out/bias", _same),
-    (_CHANNEL + r"mlp\.fc1\.weight", _DECODER + "mlp/up/kernel", _matrix),
-    (_CHANNEL + r"mlp\.fc1\.bias", _DECODER + "mlp/up/bias", _same),
-    (_CHANNEL + r"mlp\.fc2\.weight", _DECODER + "mlp/down/kernel", _matrix),
-    (_CHANNEL + r"mlp\.fc2\.bias", _DECODER + "mlp/down/bias", _same),
-    (r"decoder_pred\.weight", "predict/kernel", _matrix),
-    (r"decoder_pred\.bias", "predict/bias", _same),
+    (r"decoder\.cross_attention\.(?P<part>q|kv)\.weight", "cross_attention/{part}/kernel", matrix),
+    (r"decoder\.cross_attention\.proj\.weight", "cross_attention/out/kernel", matrix),
+    (r"decoder\.cross_attention\.proj\.bias", "cross_attention/out/bias", same),
+    (r"decoder\.mlp\.fc1\.weight", "mlp/up/kernel", matrix),
+    (r"decoder\.mlp\.fc1\.bias", "mlp/up/bias", same),
+    (r"decoder\.mlp\.fc2\.weight", "mlp/down/kernel", matrix),
+    (r"decoder\.mlp\.fc2\.bias", "mlp/down/bias", same),
+    (r"decoder\.(?P<norm>context|query|out)_norm\.weight", "{norm}_norm/scale", same),
+    (r"decoder\.(?P<norm>context|query|out)_norm\.bias", "{norm}_norm/bias", same),
+    (_CHANNEL + r"norm(?P<k>[12])\.weight", _DECODER + "norm{k}/scale", same),
+    (_CHANNEL + r"norm(?P<k>[12])\.bias", _DECODER + "norm{k}/bias", same),
+    (_CHANNEL + r"attn\.qkv\.weight", _DECODER + "qkv/kernel", matrix),
+    (_CHANNEL + r"attn\.qkv\.bias", _DECODER + "qkv/bias", same),
+    (_CHANNEL + r"attn\.proj\.weight", _DECODER + "attn_out/kernel", matrix),
+    (_CHANNEL + r"attn\.proj\.bias", _DECODER + "attn_out/bias", same),
+    (_CHANNEL + r"mlp\.fc1\.weight", _DECODER + "mlp/up/kernel", matrix),
+    (_CHANNEL + r"mlp\.fc1\.bias", _DECODER + "mlp/up/bias", same),
+    (_CHANNEL + r"mlp\.fc2\.weight", _DECODER + "mlp/down/kernel", matrix),
+    (_CHANNEL + r"mlp\.fc2\.bias", _DECODER + "mlp/down/bias", same),
+    (r"decoder_pred\.weight", "predict/kernel", matrix),
+    (r"decoder_pred\.bias", "predict/bias", same),
     # Fixed positions, which we compute: `_check_positions`.
-    (_VIT + r"pos_embed", None, _same),
-    (r"decoder\.pos_embeddings", None, _same),
+    (_VIT + r"pos_embed", None, same),
+    (r"decoder\.pos_embeddings", None, same),
     # timm makes this norm for a pooled head that OpenPhenom does not call (docs/method.md §9).
-    (_VIT + r"fc_norm\.(weight|bias)", None, _same),
+    (_VIT + r"fc_norm\.(weight|bias)", None, same),
     # Channel token of the class token, which no output reads.
-    (r"decoder\.placeholder", None, _same),
+    (r"decoder\.placeholder", None, same),
 ]
-
-
-def read_state(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Name → float32 array of a checkpoint: a torch pickle or true safetensors.
-
-    Raises:
-        EncoderFileError: The file is missing or damaged, holds more than arrays, or needs torch
-            and torch is not installed.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError as error:
-        raise EncoderFileError(f"{path} cannot be read: {error}") from error
-    state = _safetensors(path) if head[8:9] == b"{" else _torch(path)
-    return {name: np.asarray(value, np.float32) for name, value in state.items()}
-
-
-def _safetensors(path: pathlib.Path) -> Mapping[str, Any]:
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # damage has many types, bfloat16 a TypeError
-        raise EncoderFileError(f"{path} is not a readable safetensors file: {error}") from error
-
-
-def _torch(path: pathlib.Path) -> Mapping[str, Any]:
-    try:
-        import torch  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise EncoderFileError(
-            f"{path} is a torch checkpoint in spite of its name, and torch is not installed; "
-            "install it for this one command: pip install torch"
-        ) from error
-    try:
-        # By handle: from a name in .safetensors torch concludes that it is no torch file.
-        with path.open("rb") as file:
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # UnpicklingError, RuntimeError, EOFError, …
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EncoderFileError(
-            f"{path} is neither safetensors nor a torch checkpoint of arrays alone: {reason}"
-        ) from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
-    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise EncoderFileError(f"{path} holds no state dict: names and tensors")
-    return {name: value.detach().float().numpy() for name, value in state.items()}
 
 
 def convert(state: StateDict) -> Converted:
@@ -165,24 +107,14 @@ def convert(state: StateDict) -> Converted:
     """
     found: dict[str, np.ndarray] = {}
     stacked: dict[str, dict[int, np.ndarray]] = {}
-    unused, unknown = [], []
-    for name, value in state.items():
-        for pattern, target, lay in _RULES:
-            match = re.fullmatch(pattern, name)
-            if match is None:
-                continue
-            groups = match.groupdict()
-            if target is None:
-                unused.append(name)
-            elif "channel" in groups:
-                part = stacked.setdefault(target.format(**groups), {})
-                part[int(groups["channel"])] = lay(value)
-            else:
-                found[target.format(**groups)] = lay(value)
-            break
+    unused = []
+    for each in lay(state, _RULES, whose="OpenPhenom"):
+        if each.target is None:
+            unused.append(each.name)
+        elif "channel" in each.groups:
+            stacked.setdefault(each.target, {})[int(each.groups["channel"])] = each.value
         else:
-            unknown.append(name)
-    _refuse("the file has entries that OpenPhenom has not", unknown)
+            found[each.target] = each.value
     config = _sizes(state)
     wrong = []
     for target, parts in stacked.items():
@@ -192,18 +124,9 @@ def convert(state: StateDict) -> Converted:
             wrong.append(f"{target}, whose shape differs from channel to channel")
         else:
             found[target] = np.stack([parts[channel] for channel in range(config.channels)])
-    _refuse("the file does not hold whole decoders", wrong)
+    refuse("the file does not hold whole decoders", wrong)
     expected: dict[str, Any] = dict(traverse_util.flatten_dict(_shapes(config)["params"], sep="/"))
-    _refuse("the file lacks what these parameters need", sorted(set(expected) - set(found)))
-    _refuse("the file has blocks beyond its own sizes", sorted(set(found) - set(expected)))
-    _refuse(
-        "shapes do not fit",
-        [
-            f"{name}: {found[name].shape}, expected {leaf.shape}"
-            for name, leaf in expected.items()
-            if found[name].shape != leaf.shape
-        ],
-    )
+    need_same_shapes(found, expected)
     _check_positions(state, config)
     params = {"params": traverse_util.unflatten_dict(found, sep="/")}
     return Converted(config, params, tuple(unused))
@@ -218,7 +141,7 @@ def _sizes(state: StateDict) -> MAEConfig:
         "channel": "decoder.modality_tokens.0",
         "decoder_block": "decoder.decoders.0.0.norm1.weight",
     }
-    _refuse("the file lacks", [name for name in needed.values() if name not in state])
+    refuse("the file lacks", [name for name in needed.values() if name not in state])
     width, _, patch, _ = state[needed["patch"]].shape
     decoder_heads = PRESETS["openphenom"].heads
 
@@ -257,7 +180,7 @@ def _check_positions(state: StateDict, config: MAEConfig) -> None:
     ):
         if name in state and not _is_our_table(state[name], width):
             wrong.append(f"{name} {state[name].shape}")
-    _refuse("these positions are not the fixed sines and cosines that are computed here", wrong)
+    refuse("these positions are not the fixed sines and cosines that are computed here", wrong)
 
 
 def _is_our_table(table: Float[np.ndarray, "1 t w"], width: int) -> bool:
@@ -272,9 +195,3 @@ def _is_our_table(table: Float[np.ndarray, "1 t w"], width: int) -> bool:
         return False
     ours = np.tile(position_encoding(width, side, side), (len(rows) // side**2, 1))
     return bool(np.abs(table[0, 0]).max() < 1e-6 and np.abs(rows - ours).max() < 1e-4)
-
-
-def _refuse(what: str, names: list[str]) -> None:
-    if names:
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        raise EncoderFileError(f"{what}: {', '.join(names[:8])}{more}")

@@ -17,18 +17,19 @@ from molphenix_jax.molecules.graphs.cache import GraphCacheError, prepare_graphs
 from molphenix_jax.molecules.graphs.featurise import MAX_ATOMS, featurise_graphs
 from molphenix_jax.molecules.graphs.record import MolecularGraph
 from molphenix_jax.molecules.graphs.vocabulary import (
+    CONVENTIONS,
     EDGE_COLUMNS,
     EDGE_SIZES,
-    GRAPH_FEATURISER_VERSION,
     NODE_COLUMNS,
     NODE_SIZES,
     Column,
+    graphs_version,
 )
 
 __all__ = [
+    "CONVENTIONS",
     "EDGE_COLUMNS",
     "EDGE_SIZES",
-    "GRAPH_FEATURISER_VERSION",
     "MAX_ATOMS",
     "NODE_COLUMNS",
     "NODE_SIZES",
@@ -36,5 +37,6 @@ __all__ = [
     "GraphCacheError",
     "MolecularGraph",
     "featurise_graphs",
+    "graphs_version",
     "prepare_graphs",
 ]

@@ -27,7 +27,7 @@ from jaxtyping import Int
 from molphenix_jax.errors import InputError
 from molphenix_jax.molecules.graphs.featurise import MAX_ATOMS, featurise_records
 from molphenix_jax.molecules.graphs.record import MolecularGraph, decode
-from molphenix_jax.molecules.graphs.vocabulary import GRAPH_FEATURISER_VERSION
+from molphenix_jax.molecules.graphs.vocabulary import graphs_version
 from molphenix_jax.storage import digest_texts, new_file, waiting_lock, write_json
 
 FORMAT_VERSION = 1
@@ -55,11 +55,13 @@ class GraphStore:
         folder: Where the shards are.
         row_of: Record of each row.
         rejected: One row per rejected row: row, field, value, reason.
+        convention: Of `featurise_graphs`.
     """
 
     folder: pathlib.Path
     row_of: Int[np.ndarray, " n"]
     rejected: pd.DataFrame = dataclasses.field(repr=False)
+    convention: str = "mpnn++"
 
     def __len__(self) -> int:
         return len(self.row_of)
@@ -83,7 +85,7 @@ class GraphStore:
 
     @functools.cached_property
     def _source(self) -> Any:
-        return _open(self.folder)
+        return _open(self.folder, self.convention)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_source"}
@@ -97,6 +99,7 @@ def prepare_graphs(
     *,
     cache: str | pathlib.Path,
     max_atoms: int = MAX_ATOMS,
+    convention: str = "mpnn++",
     shard_size: int = SHARD_SIZE,
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -107,6 +110,7 @@ def prepare_graphs(
         smiles: n SMILES as for `featurise_graphs`.
         cache: Folder for all such caches; made where missing.
         max_atoms: As for `featurise_graphs`.
+        convention: As for `featurise_graphs`.
         shard_size: Distinct molecules in a shard.
         progress: Called after each shard with the numbers of molecules done and in all.
         say: Is told once for whom this process waits, where another makes the same graphs.
@@ -121,7 +125,7 @@ def prepare_graphs(
     distinct = list(rows)
     header = {
         "format": FORMAT_VERSION,
-        "featuriser": GRAPH_FEATURISER_VERSION,
+        "featuriser": graphs_version(convention),
         "max_atoms": max_atoms,
         "shard_size": shard_size,
         "n_molecules": len(distinct),
@@ -142,12 +146,13 @@ def prepare_graphs(
         done = 0
         for part, path in shards:
             if not path.exists():
-                _write_shard(path, part, max_atoms)
+                _write_shard(path, part, max_atoms, convention)
             done += len(part)
             if progress:
                 progress(done, len(distinct))
     row_of = np.array([rows[text] for text in texts], np.int64)
-    return GraphStore(folder, row_of, _rejected(folder, smiles, row_of))
+    rejected = _rejected(folder, smiles, row_of, convention)
+    return GraphStore(folder, row_of, rejected, convention)
 
 
 def _start(folder: pathlib.Path, header: dict[str, Any]) -> None:
@@ -176,8 +181,10 @@ def _shard_names(header: dict[str, Any]) -> list[str]:
     return [f"graphs-{i:05d}-of-{n_shards:05d}.arrayrecord" for i in range(n_shards)]
 
 
-def _write_shard(path: pathlib.Path, smiles: Sequence[str], max_atoms: int) -> None:
-    records, rejected = featurise_records(smiles, max_atoms=max_atoms)
+def _write_shard(
+    path: pathlib.Path, smiles: Sequence[str], max_atoms: int, convention: str
+) -> None:
+    records, rejected = featurise_records(smiles, max_atoms=max_atoms, convention=convention)
     reasons = dict(zip(rejected["row"], rejected["reason"], strict=True))
     with new_file(path) as private:
         # One record a group: any one can be read without its neighbours.
@@ -189,8 +196,8 @@ def _write_shard(path: pathlib.Path, smiles: Sequence[str], max_atoms: int) -> N
             writer.close()
 
 
-def _open(folder: pathlib.Path) -> Any:
-    header = _check_header(folder, GRAPH_FEATURISER_VERSION)
+def _open(folder: pathlib.Path, convention: str) -> Any:
+    header = _check_header(folder, graphs_version(convention))
     if not header["n_molecules"]:
         return ()
     try:
@@ -215,9 +222,9 @@ def _graph(folder: pathlib.Path, record: bytes) -> MolecularGraph | None:
 
 
 def _rejected(
-    folder: pathlib.Path, smiles: Sequence[str], row_of: Int[np.ndarray, " n"]
+    folder: pathlib.Path, smiles: Sequence[str], row_of: Int[np.ndarray, " n"], convention: str
 ) -> pd.DataFrame:
-    source = _open(folder)
+    source = _open(folder, convention)
     reasons: dict[int, str] = {}
     for start in range(0, len(source), _READ_AT_ONCE):
         rows = range(start, min(start + _READ_AT_ONCE, len(source)))

@@ -4,7 +4,7 @@ Graphs of one size are stacked, so that a few calls of NumPy do the work of thou
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -25,8 +25,24 @@ def encode_positions(
     Returns:
         For each graph `random_walks`, eigenvectors and eigenvalues side by side, float32.
     """
+    return by_size(adjacency, _encode)
+
+
+def by_size(
+    adjacency: Sequence[Float[np.ndarray, "n n"]],
+    encode: Callable[[Float[np.ndarray, "g n n"]], Float[np.ndarray, "g n w"]],
+) -> list[Float[np.ndarray, "n w"]]:
+    """Applies `encode` to graphs of one size together; float32, in the order of the graphs."""
+    encoded: list[np.ndarray] = [np.empty(0)] * len(adjacency)
+    places: dict[int, list[int]] = {}
+    for i, matrix in enumerate(adjacency):
+        places.setdefault(len(matrix), []).append(i)
     with _controller().limit(limits=1, user_api="blas"):
-        return _encode(adjacency)
+        for members in places.values():
+            together = encode(np.stack([adjacency[i] for i in members]))
+            for i, rows in zip(members, together.astype(np.float32), strict=True):
+                encoded[i] = rows
+    return encoded
 
 
 @functools.cache
@@ -36,19 +52,10 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _encode(adjacency: Sequence[np.ndarray]) -> list[np.ndarray]:
-    encoded: list[np.ndarray] = [np.empty(0)] * len(adjacency)
-    by_size: dict[int, list[int]] = {}
-    for i, matrix in enumerate(adjacency):
-        by_size.setdefault(len(matrix), []).append(i)
-    for members in by_size.values():
-        stacked = np.stack([adjacency[i] for i in members])
-        vectors, values = laplacian(stacked)
-        values = np.broadcast_to(values[:, None, :], vectors.shape)
-        together = np.concatenate([random_walks(stacked), vectors, values], axis=2)
-        for i, rows in zip(members, together.astype(np.float32), strict=True):
-            encoded[i] = rows
-    return encoded
+def _encode(stacked: Float[np.ndarray, "g n n"]) -> Float[np.ndarray, "g n w"]:
+    vectors, values = laplacian(stacked)
+    values = np.broadcast_to(values[:, None, :], vectors.shape)
+    return np.concatenate([random_walks(stacked), vectors, values], axis=2)
 
 
 def random_walks(adjacency: Float[np.ndarray, "g n n"]) -> Float[np.ndarray, "g n w"]:
@@ -77,9 +84,7 @@ def laplacian(
 ) -> tuple[Float[np.ndarray, "g n k"], Float[np.ndarray, "g k"]]:
     """The 8 lowest eigenvectors and eigenvalues of D - A, zeros where a graph has fewer."""
     n_graphs, n, _ = adjacency.shape
-    matrix = -adjacency.astype(np.float64)
-    matrix[:, np.arange(n), np.arange(n)] = adjacency.sum(axis=2)
-    all_values, all_vectors = np.linalg.eigh(matrix)
+    all_values, all_vectors = np.linalg.eigh(laplacian_matrices(adjacency))
     kept = min(n, N_EIGENVECTORS)
     vectors = np.zeros((n_graphs, n, N_EIGENVECTORS))
     values = np.zeros((n_graphs, N_EIGENVECTORS))
@@ -88,3 +93,11 @@ def laplacian(
     # Known exactly in a connected graph, and so free of rounding.
     vectors[:, :, 0], values[:, 0] = n**-0.5, 0.0
     return vectors, values
+
+
+def laplacian_matrices(adjacency: Float[np.ndarray, "g n n"]) -> Float[np.ndarray, "g n n"]:
+    """D - A in float64."""
+    rows = np.arange(adjacency.shape[1])
+    matrices = -adjacency.astype(np.float64)
+    matrices[:, rows, rows] = adjacency.sum(axis=2)
+    return matrices

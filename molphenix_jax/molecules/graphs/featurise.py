@@ -11,6 +11,7 @@ from jaxtyping import Float16, Int, Int16, UInt8
 from rdkit import Chem, rdBase
 
 from molphenix_jax.molecules.graphs.encodings import encode_positions
+from molphenix_jax.molecules.graphs.minimol import encode_minimol
 from molphenix_jax.molecules.graphs.record import MolecularGraph, encode
 from molphenix_jax.molecules.graphs.vocabulary import (
     BOND_TYPE_CODES,
@@ -38,7 +39,7 @@ _COLUMNS = slice(0, _WALKS_END), slice(_WALKS_END, _VECTORS_END), slice(_VECTORS
 
 
 def featurise_graphs(
-    smiles: Sequence[str], *, max_atoms: int = MAX_ATOMS
+    smiles: Sequence[str], *, max_atoms: int = MAX_ATOMS, convention: str = "mpnn++"
 ) -> tuple[list[MolecularGraph | None], pd.DataFrame]:
     """The graph of each molecule.
 
@@ -46,6 +47,8 @@ def featurise_graphs(
         smiles: n SMILES, repeats welcome (equal ones share their graph). They are taken as they
             are: pass the `smiles` column of `standardise` to have salts and charges settled.
         max_atoms: Molecules with more (hydrogens not counted) are rejected.
+        convention: The network that they are for, of `CONVENTIONS`. Positions of "minimol" are
+            those of `graphs.minimol`, and a number that the codes cannot hold is rejected there.
 
     Returns:
         n graphs, None for a rejected row; and one row per rejected one: row, field, value, reason.
@@ -53,18 +56,18 @@ def featurise_graphs(
     Raises:
         ValueError: `max_atoms` is not from 1 to 32,767.
     """
-    return _mapped(graphs_of_chunk, smiles, max_atoms)
+    return _mapped(graphs_of_chunk, smiles, max_atoms, convention)
 
 
 def featurise_records(
-    smiles: Sequence[str], *, max_atoms: int = MAX_ATOMS
+    smiles: Sequence[str], *, max_atoms: int = MAX_ATOMS, convention: str = "mpnn++"
 ) -> tuple[list[bytes | None], pd.DataFrame]:
     """As `featurise_graphs`, with graphs as the bytes of `encode`."""
-    return _mapped(_records, smiles, max_atoms)
+    return _mapped(_records, smiles, max_atoms, convention)
 
 
 def _mapped(
-    work: Callable[..., Sequence[Any]], smiles: Sequence[str], max_atoms: int
+    work: Callable[..., Sequence[Any]], smiles: Sequence[str], max_atoms: int, convention: str
 ) -> tuple[list[Any], pd.DataFrame]:
     """Results of the work, None for a rejected row, and the rejected rows."""
     if not 1 <= max_atoms <= _INDEX_LIMIT:
@@ -72,7 +75,8 @@ def _mapped(
     texts = [text if isinstance(text, str) else "" for text in smiles]
     results: list[Any] = []
     rows = []
-    for row, result in enumerate(map_distinct(functools.partial(work, max_atoms=max_atoms), texts)):
+    work = functools.partial(work, max_atoms=max_atoms, convention=convention)
+    for row, result in enumerate(map_distinct(work, texts)):
         rejected = isinstance(result, str)
         results.append(None if rejected else result)
         if rejected:
@@ -80,18 +84,20 @@ def _mapped(
     return results, pd.DataFrame(rows, columns=["row", "field", "value", "reason"])
 
 
-def _records(smiles: Sequence[str], *, max_atoms: int) -> list[bytes | str]:
-    results = graphs_of_chunk(smiles, max_atoms=max_atoms)
+def _records(smiles: Sequence[str], *, max_atoms: int, convention: str) -> list[bytes | str]:
+    results = graphs_of_chunk(smiles, max_atoms=max_atoms, convention=convention)
     return [each if isinstance(each, str) else encode(each) for each in results]
 
 
 def graphs_of_chunk(
-    smiles: Sequence[str], *, max_atoms: int = MAX_ATOMS
+    smiles: Sequence[str], *, max_atoms: int = MAX_ATOMS, convention: str = "mpnn++"
 ) -> list[MolecularGraph | str]:
     """The graph of each molecule, or why it is rejected; in this process, all together."""
     with rdBase.BlockLogs():
         read = [_read(text, max_atoms) for text in smiles]
-    graphs = iter(_graphs([each for each in read if not isinstance(each, str)]))
+        if convention == "minimol":
+            read = [each if isinstance(each, str) else _if_held(each) for each in read]
+    graphs = iter(_graphs([each for each in read if not isinstance(each, str)], convention))
     return [each if isinstance(each, str) else next(graphs) for each in read]
 
 
@@ -112,7 +118,18 @@ def _read(text: str, max_atoms: int) -> Chem.Mol | str:
     return mol
 
 
-def _graphs(mols: Sequence[Chem.Mol]) -> list[MolecularGraph]:
+def _if_held(mol: Chem.Mol) -> Chem.Mol | str:
+    """The molecule, or which of its numbers the codes would clip: MiniMol was fed the number."""
+    for atom in mol.GetAtoms():
+        numbers = (atom.GetTotalDegree(), atom.GetFormalCharge(), atom.GetNumRadicalElectrons())
+        for column, number, less in zip(_NUMBERS, numbers, (2, 0, 0), strict=False):
+            if not 0 <= number - less - column.lowest < column.size:
+                name = column.name.replace("_", " ")
+                return f"an atom {atom.GetSymbol()} has {name} {number}, beyond this encoder's"
+    return mol
+
+
+def _graphs(mols: Sequence[Chem.Mol], convention: str) -> list[MolecularGraph]:
     """Asks RDKit atom by atom and bond by bond, then computes with the arrays of all molecules."""
     if not mols:
         return []
@@ -125,7 +142,7 @@ def _graphs(mols: Sequence[Chem.Mol]) -> list[MolecularGraph]:
     directed = _split(both_ways, 2 * n_bonds)
     edges = _split(np.repeat(codes, 2, axis=0), 2 * n_bonds)
     graphs = []
-    each = zip(nodes, edges, directed, _positions(mols, directed), strict=True)
+    each = zip(nodes, edges, directed, _positions(mols, directed, convention), strict=True)
     for mol_nodes, mol_edges, pairs, position in each:
         rwse, vectors, values = (position[:, columns] for columns in _COLUMNS)
         graphs.append(
@@ -187,7 +204,7 @@ def _bonds(
 
 
 def _positions(
-    mols: Sequence[Chem.Mol], directed: Sequence[Int16[np.ndarray, "e 2"]]
+    mols: Sequence[Chem.Mol], directed: Sequence[Int16[np.ndarray, "e 2"]], convention: str
 ) -> list[Float16[np.ndarray, "n p"]]:
     """Positional encodings, by connected component.
 
@@ -211,6 +228,10 @@ def _positions(
                 ranks = np.sort(rank[list(part)])
                 places.append((i, order[ranks]))
                 adjacency.append(whole[np.ix_(ranks, ranks)])
-    for (i, atoms), rows in zip(places, encode_positions(adjacency), strict=True):
+    encode = encode_minimol if convention == "minimol" else encode_positions
+    for (i, atoms), rows in zip(places, encode(adjacency), strict=True):
         encodings[i][atoms] = rows
+        if convention == "minimol" and len(atoms) == 1 < len(encodings[i]):
+            # graphium's walks stay at the only atom of a molecule, and die on a lone ion of a salt.
+            encodings[i][atoms, :_WALKS_END] = 0
     return encodings

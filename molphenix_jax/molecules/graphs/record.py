@@ -26,7 +26,7 @@ class MolecularGraph:
         senders: Atom that the directed bond leaves; `senders[2k] == receivers[2k + 1]`.
         receivers: Atom that it reaches.
         rwse: Probability that a random walk is back at its atom after 1 to k steps. An atom
-            without bonds is always back.
+            without bonds is always back (for MiniMol: if it is the only one, else never).
         lap_vectors: Components of each atom in the k lowest eigenvectors of the Laplacian of its
             connected component, unit length, sign and (in degenerate spaces) basis arbitrary but
             the same for any order of the atoms. Column 0 is constant; columns that the component

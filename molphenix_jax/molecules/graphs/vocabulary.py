@@ -13,7 +13,14 @@ from rdkit import Chem
 
 # Graphs change with the library that reads the SMILES and with this package's code: raise the first
 # number whenever the same molecule would give other arrays. Stored beside every stored graph.
-GRAPH_FEATURISER_VERSION = f"1+rdkit{rdkit.__version__}"
+# By the network that graphs are for: our MPNN++, or MiniMol, whose positions differ.
+_VERSIONS = {"mpnn++": "1", "minimol": "minimol1"}
+CONVENTIONS = tuple(_VERSIONS)
+
+
+def graphs_version(convention: str) -> str:
+    """What makes the graphs of a convention today."""
+    return f"{_VERSIONS[convention]}+rdkit{rdkit.__version__}"
 
 
 class Column(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from molphenix_jax.models import Embeddings, row_norm
-from molphenix_jax.models.mpnn import MoleculeEncoder
+from molphenix_jax.models.mpnn import molecule_encoder
 from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.screens.sampling import Batch
@@ -66,7 +66,7 @@ class EncoderAlignRun(AlignRun):
             packing.sizes_of([own[i] for i in trained]),
             batch_size=min(self.sampler.batch_size // self._n_devices, len(trained)),
         )
-        self.encoder = MoleculeEncoder(self.mpnn, jnp.dtype(config.train.compute_dtype))
+        self.encoder = molecule_encoder(self.mpnn, jnp.dtype(config.train.compute_dtype))
         example = packing.pack([own[trained[0]]], self._budgets)
         self._example = jax.tree.map(jnp.asarray, example)
         self._pretrained = None
@@ -90,6 +90,7 @@ class EncoderAlignRun(AlignRun):
             found, without = graphs_of(
                 screen.molecules["smiles"].tolist(),
                 max_atoms=self.config.molecules.max_atoms,
+                convention=self.mpnn.network,
                 cache=cache_folder(self.config.data.cache),
             )
             if len(without):

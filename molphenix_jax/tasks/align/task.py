@@ -65,6 +65,7 @@ from molphenix_jax.tasks.align.evaluation import (
 from molphenix_jax.tasks.align.refit import keep_measured, read_measured
 from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.tasks.molecule_encoder import (
+    convention_of,
     featuriser_of,
     need_same_featuriser,
     write_featuriser,
@@ -124,7 +125,7 @@ class AlignTask:
         split = self.split(fold)
         need_same_split(workdir / SPLITS_FILE, split_table(self.screen, split))
         if self.config.molecules.encoder == "mpnn":
-            need_same_featuriser(workdir, features=False)
+            need_same_featuriser(workdir, features=False, convention=convention_of(self.config))
         run = self._from_checkpoint(workdir).make_run(split)
         for sentence in run.notes:
             say(sentence)
@@ -161,7 +162,11 @@ class AlignTask:
         storage.write_csv(workdir / SPLITS_FILE, split_table(self.screen, run.split))
         storage.write_json(workdir / "leakage.json", leakage_report(self.screen, run.split))
         if self.config.molecules.encoder == "mpnn":
-            write_featuriser(workdir, max_atoms=self.config.molecules.max_atoms)
+            write_featuriser(
+                workdir,
+                max_atoms=self.config.molecules.max_atoms,
+                convention=convention_of(self.config),
+            )
 
     def keep_model(self, run: AlignRun, params: Any, workdir: pathlib.Path) -> None:
         """Writes `model/`: all that its use needs, and no screen."""
@@ -187,7 +192,9 @@ class AlignTask:
                     **dict(zip(READ_FIELDS, read, strict=True)),
                 },
                 "featuriser": {
-                    **featuriser_of(max_atoms=config.molecules.max_atoms),
+                    **featuriser_of(
+                        max_atoms=config.molecules.max_atoms, convention=convention_of(config)
+                    ),
                     "encoders": encoder_versions(run.blocks),
                 },
                 "trained": trained,

@@ -30,6 +30,7 @@ from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.splits import SPLITS_FILE, fold_of, molecule_groups, need_same_split
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import (
+    convention_of,
     features_of,
     featuriser_of,
     graphs_of,
@@ -86,7 +87,11 @@ class PropertyTask:
 
     def keep(self, workdir: pathlib.Path) -> None:
         """Writes `rejected.csv` and `featuriser.json`."""
-        write_featuriser(workdir, max_atoms=self.config.data.max_atoms)
+        write_featuriser(
+            workdir,
+            max_atoms=self.config.data.max_atoms,
+            convention=convention_of(self.config),
+        )
         rejected = self.labels.rejected
         if len(rejected):
             path = workdir / "rejected.csv"
@@ -114,7 +119,9 @@ class PropertyTask:
                 "blocks": dict(assets.blocks._asdict()),
             },
             about={
-                "featuriser": featuriser_of(max_atoms=self.config.data.max_atoms),
+                "featuriser": featuriser_of(
+                    max_atoms=self.config.data.max_atoms, convention=convention_of(self.config)
+                ),
                 "labels": groups,
                 "trained": {
                     "updates": self.config.train.steps,
@@ -234,7 +241,9 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Prop
     """
     d = config.data
     cache = storage.cache_folder(d.cache)
-    need_same_featuriser(workdir, features=bool(not d.labels or config.model.head_blocks))
+    convention = convention_of(config)
+    computed = bool(not d.labels or config.model.head_blocks)
+    need_same_featuriser(workdir, features=computed, convention=convention)
     if d.labels:
         say(f"reading {d.labels}")
         labels = read_labels(
@@ -249,7 +258,7 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Prop
         labels = computed_labels(smiles, blocks=listed(d.computed))
     smiles = labels.molecules["smiles"].tolist()
     say(f"graphs of {len(smiles):,} molecules")
-    graphs, too_large = graphs_of(smiles, max_atoms=d.max_atoms, cache=cache)
+    graphs, too_large = graphs_of(smiles, max_atoms=d.max_atoms, convention=convention, cache=cache)
     for note in labels.notes:
         say(f"- {note}")
     labels = _keep(labels, graphs, too_large)

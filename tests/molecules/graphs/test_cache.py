@@ -57,7 +57,7 @@ def test_other_molecules_options_or_versions_have_folders_of_their_own(tmp_path,
     folders.add(prepare_graphs(SMILES[:2], cache=tmp_path).folder)
     folders.add(prepare_graphs(["CCOc1ccccc1"], cache=tmp_path).folder)
     folders.add(prepare_graphs(SMILES, cache=tmp_path, max_atoms=5).folder)
-    monkeypatch.setattr(graph_cache, "GRAPH_FEATURISER_VERSION", "2")
+    monkeypatch.setattr(graph_cache, "graphs_version", lambda _: "2")
     folders.add(prepare_graphs(SMILES, cache=tmp_path).folder)
     assert len(folders) == 5
 
@@ -66,7 +66,7 @@ def test_graphs_of_another_featuriser_are_refused(tmp_path):
     store = prepare_graphs(SMILES, cache=tmp_path)
     path = store.folder / "header.json"
     header = json.loads(path.read_text())
-    assert header["featuriser"] == graph_cache.GRAPH_FEATURISER_VERSION
+    assert header["featuriser"] == graph_cache.graphs_version("mpnn++")
     path.write_text(json.dumps({**header, "featuriser": "0+rdkit2020"}))
     with pytest.raises(GraphCacheError, match="0\\+rdkit2020.*delete that folder"):
         prepare_graphs(SMILES, cache=tmp_path)

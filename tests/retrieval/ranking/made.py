@@ -10,7 +10,7 @@ import pandas as pd
 import molphenix_jax
 from molphenix_jax.models import ConcentrationEncoding, MolPhenix, TowerConfig
 from molphenix_jax.molecules import FEATURISER_VERSION, shipped_smiles, standardise
-from molphenix_jax.molecules.graphs import GRAPH_FEATURISER_VERSION
+from molphenix_jax.molecules.graphs import graphs_version
 from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.retrieval.index import open_index
 from molphenix_jax.retrieval.index.folder import Place, write_part
@@ -103,7 +103,7 @@ def write_run(
             "screen": {"name": "made", "conditions": conditions.as_json()},
             "featuriser": {
                 "features": FEATURISER_VERSION,
-                "graphs": GRAPH_FEATURISER_VERSION,
+                "graphs": graphs_version("mpnn++"),
                 "max_atoms": 128,
             },
             "trained": {

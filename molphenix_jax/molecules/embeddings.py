@@ -18,6 +18,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.molecules.standard import standardise
 from molphenix_jax.tables.columns import as_number, as_text, is_list, is_number, short
 from molphenix_jax.tables.formats.arrays import array_header, damage_of
+from molphenix_jax.tables.numbering import numbers_rows
 from molphenix_jax.tables.reading.files import TableFile, open_file
 from molphenix_jax.tables.reading.lists import as_lists, as_matrix, usual_length
 from molphenix_jax.tables.text import read_text
@@ -42,7 +43,8 @@ def load_embeddings(
 
     Args:
         path: Parquet or CSV with a column `inchikey` or `smiles` (the first, if both) and one list
-            column, or else its numeric columns in file order; `.npz` or HDF5 with arrays `keys` (or
+            column, or else its numeric columns in file order but those that number
+            rows or name things (an index, ids); `.npz` or HDF5 with arrays `keys` (or
             `names`) and `embeddings`; or `.npy` [m, k] beside a `.txt` (one key a line) or `.csv`
             (a column `inchikey` or `smiles`) of the same name, in the same order. Keys are
             InChIKeys, their first blocks, or SMILES.
@@ -154,7 +156,7 @@ def _read_table(file: TableFile) -> tuple[list[str], np.ndarray]:
         )
     if not (lists or numeric):
         raise EmbeddingsError(f"{path}: has neither a list column nor numeric columns beside {key}")
-    columns = lists or numeric
+    columns = lists or _without_numbering(file, numeric)
     width = usual_length(as_lists(file.head(lists).column(0))) if lists else 0
     keys, parts = [], []
     for part in range(len(file.parts)):
@@ -162,6 +164,23 @@ def _read_table(file: TableFile) -> tuple[list[str], np.ndarray]:
             parts.append(_matrix(path, batch, columns, width, row=len(keys)))
             keys += as_text(batch.column(0)).tolist()
     return keys, np.concatenate(parts)
+
+
+def _without_numbering(file: TableFile, numeric: list[str]) -> list[str]:
+    """Columns but an index that was written out, ids and folds, which are named in the log."""
+    head = file.head(numeric)
+    numbering = [n for n in numeric if numbers_rows(n, as_number(head.column(n)))]
+    if len(numbering) == len(numeric):
+        raise EmbeddingsError(
+            f"{file.path}: its numeric columns only number rows: {short(numbering)}; add those of "
+            "the embedding"
+        )
+    if numbering:
+        logging.warning(
+            "%s: %s number or name rows: not taken as values of the embedding",
+            *(file.path, short(numbering)),
+        )
+    return [n for n in numeric if n not in numbering]
 
 
 def _matrix(

@@ -170,3 +170,20 @@ def test_pickled_keys_are_not_loaded(tmp_path, molecules, keys):
     np.savez(tmp_path / "e.npz", keys=np.array(keys["smiles"], dtype=object), embeddings=VECTORS)
     with pytest.raises(ValueError, match="keys are object, not text"):
         load_embeddings(tmp_path / "e.npz", molecules)
+
+
+@pytest.mark.parametrize(
+    "column", ["Unnamed: 0", "__index_level_0__", "cid", "ChEMBL ID", "cv_fold", "split", "n"]
+)
+def test_what_numbers_rows_is_no_value_of_an_embedding(tmp_path, column, caplog):
+    smiles = ["CCO", "CCN", "CCC", "CCCl", "CCBr", "CCF"]
+    numbering = range(6) if column in ("Unnamed: 0", "n") else [7, 3, 9, 9, 1, 2]
+    table = pd.DataFrame({column: numbering, "smiles": smiles, "mw": 1.5, "e0": np.arange(6) / 4})
+    table.to_csv(tmp_path / "e.csv", index=False)
+    np.testing.assert_array_equal(
+        load_embeddings(tmp_path / "e.csv", standardise(smiles)), table[["mw", "e0"]]
+    )
+    assert f"{column} number or name rows" in caplog.text
+    table[["smiles", column]].to_csv(tmp_path / "none.csv", index=False)
+    with pytest.raises(InputError, match="only number rows"):
+        load_embeddings(tmp_path / "none.csv", standardise(smiles))

@@ -79,6 +79,18 @@ def test_the_wells_are_those_of_one_file(files, given):
         assert ours[name].tolist() == theirs[name].tolist(), name
 
 
+@pytest.mark.parametrize("numbers", ["cid", "mw", "Unnamed: 0", "purity", "compound_number"])
+def test_a_table_of_compounds_may_hold_numbers(files, tmp_path, numbers):
+    compounds = pd.read_csv(files["compounds"])
+    compounds.insert(0, numbers, range(2, 2 + len(compounds)))
+    compounds.to_csv(tmp_path / "numbered.csv", index=False)
+    both = f"{files['profiles']},{tmp_path / 'numbered.csv'}"
+    assert [path.stem for path in Sources.of(both).join] == ["numbered"]
+    wells = read_wells(both, check_smiles=None)
+    assert set(wells.table["smiles"].dropna()) - {""} == set(compounds["smiles"])
+    assert all(name.startswith("f") for name in wells.feature_names)
+
+
 def test_a_smiles_column_of_ones_own_name(files, tmp_path):
     for name in ("first", "second"):
         pd.read_csv(files[name]).rename(columns={"smiles": "SMI"}).to_csv(

@@ -16,6 +16,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.tables.columns import short
 from molphenix_jax.tables.dose_names import dose_name
 from molphenix_jax.tables.missing import MISSING
+from molphenix_jax.tables.numbering import counts_up
 from molphenix_jax.tables.numbers import Style, numbers_of, sample, style_of
 from molphenix_jax.wells.controls.words import truth_of
 from molphenix_jax.wells.features.choice import (
@@ -23,7 +24,6 @@ from molphenix_jax.wells.features.choice import (
     METADATA,
     NAME,
     ROWS,
-    counts_up,
     why_no_feature,
 )
 

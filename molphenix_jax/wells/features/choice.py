@@ -9,7 +9,6 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import pyarrow as pa
 
 from molphenix_jax.tables.columns import (
@@ -22,6 +21,7 @@ from molphenix_jax.tables.columns import (
     short,
 )
 from molphenix_jax.tables.dose_names import dose_name
+from molphenix_jax.tables.numbering import IDENTIFIERS, ROW_NUMBERS, counts_up, words_of
 from molphenix_jax.tables.reading.lists import as_lists
 
 # Reads some columns of the first rows of the table.
@@ -77,10 +77,7 @@ _STATISTIC_WORD = (
 )
 # The same by the words of any name: small letters, words joined by "_".
 _DESCRIPTIVE = {
-    ROWS: re.compile(
-        r"index_level_\d+|unnamed.*|index|idx|level_\d|row_?(number|num|no|nr|idx|index|id)"
-        r"|row_?names?|rank|order|seq(uence)?_?(no|nr|number)|"
-    ),
+    ROWS: re.compile(ROW_NUMBERS),
     PLACE: re.compile(
         r"((plate|well|image|source|dest|destination)_?)?(row|col|column)_?(idx|index|number|num)?"
         r"|[xyz]|(.*_)?(center|centre|centroid|position|pos|coord(inate)?s?|location|loc|stage)_?"
@@ -89,7 +86,7 @@ _DESCRIPTIVE = {
         r"|quadrant|region"
     ),
     NAME: re.compile(
-        r"(.*_)?(id|ids|uid|uuid|guid|barcode|cid|sid|accession|cas|seed)"
+        rf"{IDENTIFIERS}"
         rf"|((.*_)?({_THING})_?(no|nr|num|number|index|idx|code|label|key))|{_THING}"
         r"|number_of_(analyzed|analysed)_fields|passage|(chembl|pubchem).*|lot|fold|split|source"
         r"|cluster|table_?number|(library|source|compound)_?plate|(target|moa)_?idx"
@@ -249,11 +246,9 @@ def why_no_feature(name: str) -> str | None:
         return DOSES
     if (_CELLPROFILER.match(name) or _of(_OBJECTS).match(name)) and (why := _bookkeeping(name)):
         return why
-    bare = re.sub(r"[\[(].*?[\])]", "", name)
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", bare)
-    words = re.sub(r"[^a-z0-9]+", "_", spaced.lower())
+    words = words_of(name)
     for why, pattern in _DESCRIPTIVE.items():
-        if pattern.fullmatch(words.strip("_")):
+        if pattern.fullmatch(words):
             return why
     return NAME if is_text(name) else None
 
@@ -360,12 +355,6 @@ def _may_list(kind: pa.DataType) -> bool:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         kind = kind.value_type
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def counts_up(values: np.ndarray) -> bool:
-    """Whether whole numbers rise by one from row to row, as numbers of rows do."""
-    values = values.astype(np.float64)
-    return len(values) > 4 and (np.diff(values) == 1).all() and values[0] == int(values[0])
 
 
 def _counting(head: FirstRows, names: Sequence[str]) -> list[str]:

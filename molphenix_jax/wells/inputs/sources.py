@@ -5,8 +5,9 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from molphenix_jax.tables.columns import ALIASES, is_list, is_number, is_text, normal
+from molphenix_jax.tables.columns import ALIASES, is_list, is_number, normal
 from molphenix_jax.tables.reading.files import TableFile, open_file
+from molphenix_jax.wells.features.choice import why_no_feature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,16 +86,11 @@ def _has_smiles(file: TableFile, name: str | None) -> bool:
 
 
 def _features(file: TableFile) -> set[str]:
-    """The columns of numbers that nothing else is called after."""
+    """The columns of numbers whose names say nothing else."""
     return set(file.profile) or {
         field.name
         for field in file.schema
-        if is_list(field.type)
-        or (
-            is_number(field.type)
-            and not is_text(field.name)
-            and not field.name.lower().startswith("metadata_")
-        )
+        if is_list(field.type) or (is_number(field.type) and why_no_feature(field.name) is None)
     }
 
 

@@ -12,6 +12,7 @@ import jax
 
 from molphenix_jax import storage, tasks
 from molphenix_jax.runtime import mesh as meshes
+from molphenix_jax.runtime import processes
 from molphenix_jax.runtime.config import Config, ConfigError, plain
 from molphenix_jax.runtime.optimizer import make_optimizer
 from molphenix_jax.runtime.progress import say
@@ -31,7 +32,7 @@ from molphenix_jax.tasks.stored import (
     placed_config,
     stored_config,
 )
-from molphenix_jax.train import abstract_state
+from molphenix_jax.train import abstract_state, on_this_host
 from molphenix_jax.trained.folder import MODEL_FOLDER
 
 EVALUATIONS, REQUEST_FILE = "evaluations", "request.json"
@@ -68,7 +69,8 @@ def evaluate(
     tasks.validate(chosen)
     need_own_folder(workdir, chosen)
     mesh = meshes.make_mesh(chosen.train.devices)
-    task = tasks.make(chosen, mesh, workdir)
+    with processes.first_before_others("prepare"):
+        task = tasks.make(chosen, mesh, workdir)
     loaded = []
     for fold in range(task.n_folds):
         folder = fold_folder(workdir, fold, task.n_folds)
@@ -85,6 +87,20 @@ def evaluate(
     }
     newest = max(step for _, _, step, _ in loaded)
     out = _choose_folder(workdir / EVALUATIONS, name, f"after-{newest}", request)
+    if processes.is_first():
+        _write(out, request, task, loaded, workdir)
+    processes.barrier("evaluate", alone=True)
+    return out
+
+
+def _write(
+    out: pathlib.Path,
+    request: dict[str, Any],
+    task: Any,
+    loaded: list[tuple[int, Run, int, Params]],
+    workdir: pathlib.Path,
+) -> None:
+    """Evaluates the folds of a run, and fills the folder of an evaluation."""
     with storage.claim(out, doing="written", remedy="wait for it or take another --name"):
         storage.write_json(out / REQUEST_FILE, request)
         results = []
@@ -92,7 +108,6 @@ def evaluate(
             say(f"evaluating {fold_folder(workdir, fold, task.n_folds)} after {step:,} updates")
             results.append(task.evaluate(run, params, fold_folder(out, fold, task.n_folds)))
         task.conclude(results, workdir, out)
-    return out
 
 
 def write_model_of(workdir: pathlib.Path, fold: int, out: pathlib.Path) -> pathlib.Path:
@@ -165,4 +180,4 @@ def load_params(
         restored = checkpoints.restore(checkpoint, abstract_state(init, mesh), run.assets, say=say)
     run.adopt(restored.assets)
     need_lines(workdir / METRICS_FILE, restored.step, restored.n_lines)
-    return restored.step, restored.state.params
+    return restored.step, on_this_host(restored.state.params)

@@ -19,6 +19,10 @@ finds the plugin again.
 Ctrl-C and SIGTERM end it within 5 seconds, at any moment, and the same command continues. A
 training that is told to end saves its state if that takes no longer. Exit status: 0 done, 1 input
 that cannot be used, 2 usage, 130 Ctrl-C, 143 SIGTERM.
+
+The same command started several times, on one host or many, is one job (docs/hosts.md): a scheduler
+tells each process which it is, or --coordinator, --num_processes and --process_id do. They save
+within 25 seconds when one is told to end; 142 is the exit status of those that have lost another.
 """
 
 import sys
@@ -28,6 +32,7 @@ from molphenix_jax import signals
 if __name__ == "__main__":
     signals.install()  # before the imports below, which take seconds
 
+import contextlib
 import pathlib
 from collections.abc import Sequence
 from typing import NoReturn
@@ -39,7 +44,9 @@ from ml_collections import config_flags
 from molphenix_jax import plugins, train
 from molphenix_jax.errors import InputError, sentence_of
 from molphenix_jax.evaluate import evaluate
-from molphenix_jax.runtime.config import Config, config_file
+from molphenix_jax.runtime import processes
+from molphenix_jax.runtime.config import Config, config_file, plain
+from molphenix_jax.runtime.optimizer import DEFAULT_TIMEOUT_S
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.tasks.stored import placed_config
 
@@ -54,6 +61,15 @@ _NAME = flags.DEFINE_string(
     "name", "", "With --mode=evaluate: the folder in WORKDIR/evaluations; after-STEP if not given."
 )
 flags.DEFINE_multi_string("plugin", [], plugins.HELP)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "HOST:PORT of the first process of several; a scheduler tells by itself."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", 0, "How many processes do this together; 0 asks the scheduler.", lower_bound=0
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", -1, "Which of them this is, from 0; -1 asks the scheduler.", lower_bound=-1
+)
 
 
 def main(argv: list[str]) -> None:
@@ -62,7 +78,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # orbax tells of every file it writes
     workdir, config = pathlib.Path(_WORKDIR.value), _with_plugins(flags.FLAGS.config)
     try:
-        with signals.working():
+        with signals.working(), _joined(config):
             if _MODE.value == "evaluate":
                 evaluate(config, workdir, checkpoint=_CHECKPOINT.value, name=_NAME.value)
             else:
@@ -73,6 +89,18 @@ def main(argv: list[str]) -> None:
             raise
         say(f"error: {sentence}")
         sys.exit(1)
+
+
+def _joined(config: Config) -> contextlib.AbstractContextManager[None]:
+    """This process as one of its job, if there are several."""
+    return processes.joined(
+        coordinator=_COORDINATOR.value,
+        num_processes=_NUM_PROCESSES.value,
+        process_id=_PROCESS_ID.value,
+        timeout_s=config.get("runtime", {}).get("timeout_s", DEFAULT_TIMEOUT_S),
+        same=plain(config),
+        say=say,
+    )
 
 
 def _with_plugins(config: Config | None) -> Config | None:

@@ -4,11 +4,15 @@
     working()    around the work: a signal unwinds it, so that locks and half files go
     deferred()   around what must not be torn: a signal is noted, `asked()` tells, the end raises
     prompt()     around a part of that which may be: a signal unwinds it at once
+    of_job()     around what several processes do together: each passes a signal on to all
 
 Python runs a signal's handler between two of its own instructions: in the middle of a long call of
 C++ (XLA compiles for minutes) never. So a thread waits for signals too, woken by the system itself
 (`signal.set_wakeup_fd`), and ends the process if that has not ended by itself after `GRACE_S`. What
 is left behind then is what a kill leaves: the next start knows it as such.
+
+A process of several is told by the others (`runtime/processes`) with `RELAYED`, which is as good as
+SIGTERM. A scheduler's own SIGTERM may come after it, and is no second one.
 
 Exit status: 0 done, 1 input, 2 usage, 130 Ctrl-C (SIGINT), 143 SIGTERM.
 """
@@ -20,13 +24,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 # Seconds to unwind, save and leave; together with what the system needs it has to stay below 5.
 GRACE_S = 3.5
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 _AT_ONCE, _UNWIND, _NOTE = "at once", "unwind", "note"
+RELAYED = signal.SIGUSR1  # of another process of the same job that has been asked to end
 
 
 class Stopped(KeyboardInterrupt):
@@ -40,11 +45,17 @@ class _State:
         number: The signal that has asked it to end.
         mode: What a signal does now.
         work: The block of `working` that runs; another object for each, and for none.
+        relayed: Whether it was another process that told of it.
+        grace_s: Seconds that the work has to end.
+        farewell: Is told exit status and reason before this process ends by a signal.
     """
 
     number: int | None = None
     mode = _AT_ONCE
     work = object()
+    relayed = False
+    grace_s = GRACE_S
+    farewell: Callable[[int, str], None] | None = None
 
 
 def install() -> None:
@@ -77,8 +88,7 @@ def working() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if _State.number is not None:
-            _leave(_State.number)
+        leave_if_asked()
         raise
     finally:
         # A signal that has come too late is forgotten: the work is done.
@@ -110,6 +120,23 @@ def _mode(mode: str) -> Iterator[None]:
         _State.mode = before
 
 
+@contextlib.contextmanager
+def of_job(farewell: Callable[[int, str], None], *, grace_s: float) -> Iterator[None]:
+    """Within the block this process is one of several that end together.
+
+    Args:
+        farewell: Is told exit status and reason before this process ends by a signal.
+        grace_s: Seconds that the work has to end, in place of `GRACE_S`.
+    """
+    before = signal.signal(RELAYED, _handle)
+    _State.farewell, _State.grace_s = farewell, grace_s
+    try:
+        yield
+    finally:
+        _State.farewell, _State.grace_s, _State.relayed = None, GRACE_S, False
+        signal.signal(RELAYED, before)
+
+
 def asked() -> bool:
     """Whether a signal has asked the work to end."""
     return _State.number is not None
@@ -123,6 +150,12 @@ def stop_if_asked() -> None:
     """
     if asked():
         raise Stopped
+
+
+def leave_if_asked() -> None:
+    """Ends the process where a signal has asked for it, whatever has come of that by now."""
+    if _State.number is not None:
+        _leave(_State.number)
 
 
 @contextlib.contextmanager
@@ -145,6 +178,13 @@ def starting_workers() -> Iterator[None]:
 
 
 def _handle(number: int, _: object) -> None:
+    if number == RELAYED:
+        if _State.number is not None:
+            return
+        number, _State.relayed = signal.SIGTERM, True
+    elif _State.relayed:
+        _State.relayed = False
+        return
     if _State.number is not None or _State.mode == _AT_ONCE:
         _leave(number)  # the second one: who asks does not want to wait
     _State.number = number
@@ -154,9 +194,9 @@ def _handle(number: int, _: object) -> None:
 
 def _watch(reads: int) -> None:
     while number := os.read(reads, 1)[0]:
-        work = _State.work
+        number, work = signal.SIGTERM if number == RELAYED else number, _State.work
         if number in _NAMES:
-            time.sleep(GRACE_S)
+            time.sleep(_State.grace_s)
             if _State.work is work:
                 _leave(number)
 
@@ -164,6 +204,13 @@ def _watch(reads: int) -> None:
 def _leave(number: int) -> None:
     """Ends the process and those that it started, with the sentence."""
     sentence = f"stopped by {_NAMES[signal.Signals(number)]}: the same command continues\n"
+    if _State.farewell is not None:
+        _State.farewell(128 + number, sentence.strip())
+    end(128 + number, sentence)
+
+
+def end(status: int, sentence: str) -> NoReturn:
+    """Ends the process and those that it started at once, from any thread, with a sentence."""
     if sys.stdout is not None and sys.stdout.isatty():
         sentence = f"\x1b[?25h\n{sentence}"  # a progress bar hides the cursor
     with contextlib.suppress(OSError):
@@ -171,7 +218,7 @@ def _leave(number: int) -> None:
     for process in _children(os.getpid()):
         with contextlib.suppress(OSError):
             os.kill(process, signal.SIGKILL)
-    os._exit(128 + number)
+    os._exit(status)
 
 
 def _children(parent: int) -> list[int]:

@@ -10,6 +10,7 @@ and comes out bit for bit the same.
 import contextlib
 import pathlib
 from time import perf_counter as clock
+from time import sleep
 from typing import Any
 
 import jax
@@ -18,7 +19,8 @@ from molphenix_jax import signals, tasks
 from molphenix_jax.errors import InputError
 from molphenix_jax.memory import need_memory
 from molphenix_jax.runtime import mesh as meshes
-from molphenix_jax.runtime.config import Config
+from molphenix_jax.runtime import processes
+from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.loader import Loader
 from molphenix_jax.runtime.optimizer import make_optimizer
 from molphenix_jax.runtime.progress import Progress, say
@@ -33,11 +35,14 @@ from molphenix_jax.runtime.step import (
     make_step,
     make_steps,
 )
-from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, Checkpoints
+from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, Checkpoints, saved_steps
 from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, fold_folder
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
-from molphenix_jax.storage import claim
+from molphenix_jax.storage import VOID_AFTER_S, claim
 from molphenix_jax.tasks.stored import find_run, need_own_folder
+
+# Until all hosts of a network drive see a file; some keep what they have read for so long.
+SHARED_WITHIN_S = 30.0
 
 
 class NonFiniteError(InputError):
@@ -59,40 +64,48 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
     tasks.validate(config)
     need_own_folder(workdir, config)
     # A finished run is only read; of a job of several processes the first claims for all.
-    claims = not (workdir / EVALUATION_FILE).exists() and jax.process_index() == 0
+    claims = not (workdir / EVALUATION_FILE).exists() and processes.is_first()
     words = {"doing": "trained", "remedy": "wait for it or take another --workdir"}
-    with claim(workdir, **words) if claims else contextlib.nullcontext():
+    # A job that starts again after it has lost a host waits until that host's claim is void.
+    wait_s = VOID_AFTER_S if processes.several() else 0
+    with claim(workdir, **words, wait_s=wait_s) if claims else contextlib.nullcontext():
         _train_and_evaluate(config, workdir)
 
 
 def _train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
     begun = find_run(workdir, config)
-    if begun.finished:
+    if processes.first_says(begun.finished):
         say(f"the run in {workdir} is finished; its table is in {workdir / 'report'}")
         say("raise train.steps to train on, or evaluate with --mode=evaluate")
         return
     mesh = meshes.make_mesh(config.train.devices)
     say(f"devices: {meshes.describe(mesh)}")
-    task = tasks.make(config, mesh, workdir)
+    with processes.first_before_others("prepare"):
+        task = tasks.make(config, mesh, workdir)
     results = []
     for fold in range(task.n_folds):
         folder = fold_folder(workdir, fold, task.n_folds)
         run = task.run(fold, folder)
         if fold == 0:
             need_memory_to_train(run, config, mesh)
-            # Only now: a command that fails before has claimed nothing.
-            begun.claim(config, say=say)
-            task.keep(workdir)
+            if processes.is_first():
+                # Only now: a command that fails before has claimed nothing.
+                begun.claim(config, say=say)
+                task.keep(workdir)
             n = count_parameters(jax.eval_shape(run.init, jax.random.key(0)))
             members = config.train.members
             say(f"model: {n:,} parameters" + (f" × {members} members" if members > 1 else ""))
-        task.keep_run(run, folder)
+        if processes.is_first():
+            task.keep_run(run, folder)
         label = f"fold {fold + 1}/{task.n_folds} " if task.n_folds > 1 else ""
         params = fit(run, config, mesh, folder, label=label)
-        if jax.process_index() == 0:
+        if processes.is_first():
             task.keep_model(run, params, folder)
-        results.append(task.evaluate(run, params, folder))
-    task.conclude(results, workdir, workdir)
+            results.append(task.evaluate(run, params, folder))
+        processes.barrier("evaluate", alone=True)
+    if processes.is_first():
+        task.conclude(results, workdir, workdir)
+    processes.barrier("report", alone=True)
 
 
 def need_memory_to_train(run: Run, config: Config, mesh: jax.sharding.Mesh) -> None:
@@ -223,6 +236,8 @@ def fit(
     member_shape = jax.eval_shape(run.init, jax.random.key(0))
     tx = make_optimizer(t, member_shape)
     init = make_init(run, tx, members=t.members, seed=config.seed)
+    need_same_data(run)
+    need_same_folder(workdir)
     checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=t.keep_checkpoints)
     restored = checkpoints.restore_latest(abstract_state(init, mesh), run.assets, say=say)
     loader = Loader(run, mesh, n_steps=t.steps, prefetch=t.prefetch)
@@ -237,7 +252,7 @@ def fit(
             say(f"{label}{METRICS_FILE} is gone: its {restored.n_lines:,} lines are lost")
     step_fn = make_step(run, tx, members=t.members, seed=config.seed)
     dispatch = Dispatch(make_steps(step_fn), mesh, run.place_tables(mesh))
-    writes = jax.process_index() == 0
+    writes = processes.is_first()
     metrics_file = MetricsFile(
         workdir / METRICS_FILE,
         restored_step=start,
@@ -248,7 +263,7 @@ def fit(
     timing_file = MetricsFile(workdir / TIMING_FILE, restored_step=start, writes=writes)
     recorder = _Recorder(metrics_file, finite_names(member_shape), t.log_every)
     step = start or 0
-    stopwatch = _Stopwatch(dispatch, step)
+    stopwatch, stopping = _Stopwatch(dispatch, step), processes.Stopping()
 
     def save() -> None:
         recorder.flush()
@@ -260,19 +275,21 @@ def fit(
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         most = t.steps_per_dispatch or (1 if on_cpu else ROOM_STEPS)
         with Progress(label, total=t.steps, done=step) as progress, signals.deferred():
+            processes.barrier("restore")
             while True:
-                if signals.asked() and step != start:
-                    say(f"{label}saving the state after update {step:,}")
-                    save()
-                signals.stop_if_asked()
+                if stopping.at(step):
+                    if step != start:
+                        say(f"{label}saving the state after update {step:,}")
+                        save()
+                    signals.stop_if_asked()
                 last = step == t.steps
                 if _validates(step, t):
                     recorder.flush()
                     if step > (start or 0):
                         timing_file.write("train", step, stopwatch.lap(step))
                     try:
-                        with signals.prompt():
-                            validation = run.validate(_on_this_host(state.params))
+                        with contextlib.nullcontext() if stopping.is_agreed() else signals.prompt():
+                            validation = run.validate(on_this_host(state.params))
                     except signals.Stopped:
                         continue
                     metrics_file.write("validation", step, validation)
@@ -282,20 +299,63 @@ def fit(
                     save()
                 if last:
                     break
+                if stopping.beyond(step):
+                    continue
                 began = clock()
                 batches = loader.take(min(most, _until_due(step, t)))
                 stopwatch.count_data(began, state)
                 state, metrics = dispatch(state, batches)
+                stopping.dispatched(step)
                 taken = len(jax.tree.leaves(batches)[0])
                 step += taken
                 recorder.add(step, taken, metrics)
                 progress.advance(taken)
+            checkpoints.wait()
+            processes.barrier("train")
     finally:
+        stopping.close()
         loader.close()
         metrics_file.close()
         timing_file.close()
         checkpoints.close()
-    return _on_this_host(state.params)
+    return on_this_host(state.params)
+
+
+def need_same_data(run: Run) -> None:
+    """Has each process take what the first one fitted on the data, to the bit.
+
+    The programs of all have it as constants, and where processors differ so do its last bits.
+
+    Raises:
+        InputError: Processes have read different data.
+    """
+    if not processes.several():
+        return
+    try:
+        run.adopt(processes.of_first(run.assets))
+    except ConfigError as error:
+        raise InputError(
+            f"process {jax.process_index()} reads other data than process 0 ({error}): give all "
+            "the same files, and one --config.data.cache on a file system that they share"
+        ) from error
+
+
+def need_same_folder(workdir: pathlib.Path) -> None:
+    """Stops where a process does not see the files of the first one's workdir.
+
+    Raises:
+        ConfigError: The hosts do not share it.
+    """
+    seen = processes.first_says([workdir.is_dir(), saved_steps(workdir)])
+    deadline = clock() + SHARED_WITHIN_S
+    while seen != (here := [workdir.is_dir(), saved_steps(workdir)]):
+        if clock() > deadline:
+            raise ConfigError(
+                f"process {jax.process_index()} sees the checkpoints {here[1]} in {workdir}, "
+                f"process 0 sees {seen[1]}: give a --workdir on a file system that all hosts share"
+            )
+        signals.stop_if_asked()
+        sleep(0.5)
 
 
 def _validates(step: int, t: Config) -> bool:
@@ -311,7 +371,7 @@ def _until_due(step: int, t: Config) -> int:
     )
 
 
-def _on_this_host(params: Params) -> Params:
+def on_this_host(params: Params) -> Params:
     """Parameters as arrays of this process alone, where there are several."""
     if jax.process_count() == 1:
         return params

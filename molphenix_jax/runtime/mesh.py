@@ -25,11 +25,16 @@ def make_mesh(n_devices: int = 0) -> Mesh:
     """A one-axis mesh over the first `n_devices` devices; 0 means all.
 
     Raises:
-        ConfigError: More devices are asked for than there are.
+        ConfigError: More devices are asked for than there are, or not all of several processes.
     """
     devices = jax.devices()
     if n_devices > len(devices):
         raise ConfigError(f"train.devices={n_devices}, but there are {len(devices)} devices")
+    if n_devices not in (0, len(devices)) and jax.process_count() > 1:
+        raise ConfigError(
+            f"train.devices={n_devices}, but {jax.process_count()} processes share all of their "
+            f"{len(devices)} devices: leave it at 0, or start fewer processes"
+        )
     n = n_devices or len(devices)
     return jax.make_mesh((n,), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices[:n])
 

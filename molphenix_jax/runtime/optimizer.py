@@ -18,8 +18,16 @@ from molphenix_jax.runtime.config import Config, ConfigError, pair_problems
 
 Params = Any
 
+DEFAULT_TIMEOUT_S = 300.0
 OPTIMIZERS = ("adamw", "adam", "lion")
 SCHEDULES = ("cosine", "linear", "onecycle", "constant")
+
+
+def runtime_fields() -> Config:
+    """The `runtime` part of a config, of jobs of several processes; no number depends on it."""
+    r = ml_collections.ConfigDict()
+    r.timeout_s = DEFAULT_TIMEOUT_S  # a process of which nothing is heard for so long is lost
+    return r
 
 
 def train_fields(*, steps: int, batch_size: int, learning_rate: float, members: int = 1) -> Config:
@@ -59,6 +67,8 @@ def check_training(checks: Checks) -> None:
     t = checks.config.train
     for field in ("steps", "batch_size", "members", "keep_checkpoints"):
         checks.least(f"train.{field}", 1)
+    if "runtime" in checks.config:
+        checks.least("runtime.timeout_s", 1)
     for field in ("log_every", "validate_every", "checkpoint_every"):
         checks.least(f"train.{field}", 1)
     checks.within("train.prefetch", 0, 1_000)

@@ -35,9 +35,10 @@ from molphenix_jax.storage.files import (
     write_text,
     writing,
 )
-from molphenix_jax.storage.locks import claim, waiting_lock
+from molphenix_jax.storage.locks import VOID_AFTER_S, claim, waiting_lock
 
 __all__ = [
+    "VOID_AFTER_S",
     "StorageError",
     "cache_folder",
     "cached",

@@ -34,6 +34,8 @@ from molphenix_jax.storage.owners import Owner
 
 HEARTBEAT_S = 5.0
 DEAD_AFTER_S = 60.0
+# After so long a lock that nobody touches any more has been seen to be void.
+VOID_AFTER_S = 1.25 * DEAD_AFTER_S
 _POLL_S, _LONGEST_POLL_S = 0.1, 1.0
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 
@@ -169,7 +171,7 @@ def _read(path: pathlib.Path) -> _Held | None:
 
 
 @contextlib.contextmanager
-def claim(folder: pathlib.Path, *, doing: str, remedy: str) -> Iterator[None]:
+def claim(folder: pathlib.Path, *, doing: str, remedy: str, wait_s: float = 0.0) -> Iterator[None]:
     """Holds a folder for this job alone while the block runs; the lock is `.lock` in the folder.
 
     The first process of a job claims, on behalf of all of them. A folder that was made for the
@@ -180,6 +182,7 @@ def claim(folder: pathlib.Path, *, doing: str, remedy: str) -> Iterator[None]:
         folder: Made where it is missing.
         doing: What is done in it, to complete "FOLDER is being …".
         remedy: What whoever comes second can do.
+        wait_s: For how long to wait for one that holds it.
 
     Raises:
         StorageError: Another process holds it, or it cannot be written.
@@ -193,7 +196,10 @@ def claim(folder: pathlib.Path, *, doing: str, remedy: str) -> Iterator[None]:
         os._exit(1)
 
     with writing(folder):
-        lock = _take_within(folder)
+        lock, began = _take_within(folder), time.monotonic()
+        while isinstance(lock, _Held) and time.monotonic() - began < wait_s:
+            time.sleep(_LONGEST_POLL_S)
+            lock = _take_within(folder)
     if isinstance(lock, _Held):
         raise StorageError(f"{folder} is being {doing} by {lock}; {remedy}")
     try:

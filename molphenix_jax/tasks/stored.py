@@ -132,7 +132,8 @@ def anew_command(workdir: pathlib.Path) -> str:
 
 def changes(old: Config, new: Config) -> list[str]:
     """Lines `field: old → new` of what a given config changes in a run's, used fields only."""
-    ignored = ("plugins:",)  # what they bring stands in the fields that name it
+    # What plugins bring stands in the fields that name it; on `runtime` depends no number.
+    ignored = ("plugins:", "runtime.", "runtime:")
     if new.task == old.task:
         ignored += tuple(tasks.spec_of(new.task).unused(new))
     lines = differences(plain(old), plain(new))

@@ -19,6 +19,7 @@ from absl import logging as absl_logging
 
 from molphenix_jax import signals
 from molphenix_jax.errors import InputError
+from molphenix_jax.runtime.processes import barrier, everyone_says, is_first
 from molphenix_jax.storage import StorageError, set_aside, writing
 
 CHECKPOINTS = "checkpoints"  # folder of a run, see `Checkpoints`
@@ -56,9 +57,7 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path, *, keep: int | None):
         self._folder, self._reads_only = folder.resolve(), keep is None
         if self._reads_only:
-            options = ocp.CheckpointManagerOptions(
-                step_prefix="step", read_only=True, save_interval_steps=0, create=False
-            )
+            options = _only_read()
         else:
             with writing(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +116,7 @@ class Checkpoints:
         damaged: list[int] = []
         while left := [step for step in self.steps() if step not in damaged]:
             try:
-                return self._restore(left[-1], abstract_state, abstract_assets)
+                return self._restore_alike(left[-1], abstract_state, abstract_assets)
             except CheckpointError as error:
                 if self._reads_only and left[-1] not in self.steps():
                     continue
@@ -186,10 +185,26 @@ class Checkpoints:
         n_lines = position.get("n_lines", 0)
         return Restored(position["step"], restored["state"], assets, data, n_lines)
 
+    def _restore_alike(self, step: int, abstract_state: Any, abstract_assets: Any) -> Restored:
+        """Restores a checkpoint where every process of the job can; raises in all otherwise."""
+        restored, damage = None, None
+        try:
+            restored = self._restore(step, abstract_state, abstract_assets)
+        except CheckpointError as error:
+            damage = str(error)
+        found = [said for said in everyone_says(damage) if said is not None]
+        if found or restored is None:
+            raise CheckpointError(found[0])
+        return restored
+
     def _read(self, step: int, items: Any) -> Any:
         try:
             with _quiet():
-                return self._manager.restore(step, args=items)
+                if self._reads_only or jax.process_count() == 1:
+                    return self._manager.restore(step, args=items)
+                alone = ocp.CheckpointManager(self._folder, options=_only_read())
+                with contextlib.closing(alone):
+                    return alone.restore(step, args=items)
         except Exception as error:  # tensorstore and orbax raise many types on damage
             signals.stop_if_asked()  # they turn an interrupt into such, and nothing is damaged
             reason = str(error).splitlines()[0][:160]
@@ -202,9 +217,19 @@ class Checkpoints:
             return
         path = self._folder / f"step_{step}"
         aside = self._folder / f"damaged-{step}"
-        if jax.process_index() == 0 and path.exists():
+        if is_first() and path.exists():
             set_aside(path, aside)
+        barrier("set aside")
         self._manager.reload()
+
+    def wait(self) -> None:
+        """Waits for running writes.
+
+        Raises:
+            StorageError: The last checkpoint could not be written.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits for running writes and closes.
@@ -230,6 +255,25 @@ class Checkpoints:
             said = str(error)
         # Not from there: its frames hold coroutines that would complain when Python ends.
         raise StorageError(said)
+
+
+def _only_read() -> ocp.CheckpointManagerOptions:
+    """Of a manager that only reads, in this process alone.
+
+    Where one of several cannot read a file, the others must not wait for it within orbax.
+    """
+    me = jax.process_index()
+    return ocp.CheckpointManagerOptions(
+        step_prefix="step",
+        read_only=True,
+        save_interval_steps=0,
+        create=False,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process-{me}"
+        )
+        if jax.process_count() > 1
+        else ocp.options.MultiprocessingOptions(),
+    )
 
 
 def saved_steps(workdir: pathlib.Path) -> list[int]:

@@ -12,7 +12,7 @@ from molphenix_jax.losses import LOSSES, S2L_PRESETS
 from molphenix_jax.models.mpnn import mup_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS, trained_encoders
 from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
-from molphenix_jax.runtime.optimizer import train_fields
+from molphenix_jax.runtime.optimizer import runtime_fields, train_fields
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.simulated.screen import TINY, SimulationConfig
 from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_fields_of
@@ -187,6 +187,7 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     if encoder in trained_encoders():  # whose parameters may have any names
         c.train.decay_rules = (*c.train.decay_rules, ("/encoder/", False))
 
+    c.runtime = runtime_fields()
     c.eval = e = ml_collections.ConfigDict()
     e.unseen_screens = ""  # wells files, separated by commas
     e.heldout_concentrations = ()  # µM; no training pair has these doses

@@ -8,7 +8,7 @@ import ml_collections
 from molphenix_jax.models.vit import PRESETS, EncoderConfig, MAEConfig
 from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.config import Config, chosen
-from molphenix_jax.runtime.optimizer import train_fields
+from molphenix_jax.runtime.optimizer import runtime_fields, train_fields
 
 # Preset → side of the crops, and training as in the sources (docs/method.md §9) or, for the small
 # one, what a few minutes on a CPU allow; "tiny" learns nothing, it shows that images and fields go
@@ -79,6 +79,7 @@ def default_config(*, images: str = "", metadata: str = "", size: str = "small")
         (r"/(bias|mlp_bias|scale|class_token|mask_token|channel_tokens)$", False),
     )
 
+    c.runtime = runtime_fields()
     c.eval = e = ml_collections.ConfigDict()
     # An image's embedding is the mean over so many crops squared; 0: as many as cover the image.
     e.crops_per_side = 0

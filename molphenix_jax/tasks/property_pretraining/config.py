@@ -9,7 +9,7 @@ from molphenix_jax.models.mpnn import BASE_WIDTH, LAYER_RULE, mup_lr_rules, prop
 from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.config import Config, pair_problems
-from molphenix_jax.runtime.optimizer import train_fields
+from molphenix_jax.runtime.optimizer import runtime_fields, train_fields
 from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import check_encoder, encoder_fields
 from molphenix_jax.tasks.property_pretraining.labels import LOSSES
@@ -66,6 +66,7 @@ def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Con
         h.encoder.width, h.encoder.out_width, mup_lr_rules(h.encoder.width)
     )
 
+    c.runtime = runtime_fields()
     c.eval = e = ml_collections.ConfigDict()
     # Regular expression of labels that are evaluated beside baselines; this one matches none.
     e.targets = "(?!)"

@@ -1,0 +1,34 @@
+"""One job of several processes, on one host or many: joining, waiting for each other, ending.
+
+    joining    the one call of `jax.distributed.initialize`, the table of devices, the end
+    job        what each process tells all others of itself, and the thread that misses one
+    stopping   the update after which all stop when one of them is told to
+
+With a single process each of these does nothing.
+"""
+
+from molphenix_jax.runtime.processes.job import (
+    LOST_STATUS,
+    barrier,
+    everyone_says,
+    first_before_others,
+    first_says,
+    is_first,
+    of_first,
+    several,
+)
+from molphenix_jax.runtime.processes.joining import joined
+from molphenix_jax.runtime.processes.stopping import Stopping
+
+__all__ = [
+    "LOST_STATUS",
+    "Stopping",
+    "barrier",
+    "everyone_says",
+    "first_before_others",
+    "first_says",
+    "is_first",
+    "joined",
+    "of_first",
+    "several",
+]

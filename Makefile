@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A file stays with one worker, since its tests share what takes long.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install check test test-fast test-arrays soak demo clean
+.PHONY: install check test test-fast test-arrays soak demo evidence clean
 
 install: $(VENV)/installed
 
@@ -37,6 +37,10 @@ soak: install
 
 demo: install
 	$(BIN)/python -m molphenix_jax.main --config=configs/s2l.py --workdir=runs/demo
+
+# docs/reproduction.md and docs/evidence/ anew: every ablation at its small tier; takes hours.
+evidence: install
+	$(BIN)/molphenix ablate --all --tier=small --workdir=runs/evidence --report=docs/reproduction.md
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .ruff_cache *.egg-info

@@ -20,7 +20,7 @@ def make_parser() -> argparse.ArgumentParser:
     from molphenix_jax.commands import bench
     from molphenix_jax.commands.models import embed, index, pretrained, rank
     from molphenix_jax.commands.screens import cache, embed_images, prepare
-    from molphenix_jax.commands.training import compare, compile, export, refit, train
+    from molphenix_jax.commands.training import ablate, compare, compile, export, refit, train
 
     parser = argparse.ArgumentParser(prog="molphenix", description=__doc__)
     parser.add_argument("--plugin", action="append", help=plugins.HELP)
@@ -31,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         prepare,
         refit,
         compare,
+        ablate,
         export,
         index,
         rank,

@@ -13,6 +13,8 @@ from molphenix_jax.evaluation.protocol import Ranks, RankTable, Setting
 _SETTING = [field.name for field in dataclasses.fields(Setting)]
 _QUERY = ["fold", "molecule", "concentration_um", "condition"]
 _OTHER = "n_gallery"
+# Of a table of ranks; its other columns are models.
+QUERY_COLUMNS = (*_SETTING, *_QUERY, _OTHER)
 
 
 class PairingError(ValueError):
@@ -35,7 +37,7 @@ def ranks_frame(folds: Sequence[Ranks]) -> pd.DataFrame:
             by_model = {model: pd.array(rank, "Int64") for model, rank in table.rank.items()}
             parts.append(pd.DataFrame({**told, "fold": fold, **query, **by_model}))
     if not parts:
-        return pd.DataFrame(columns=[*_SETTING, *_QUERY, _OTHER])
+        return pd.DataFrame(columns=list(QUERY_COLUMNS))
     frame = pd.concat(parts, ignore_index=True)
     return frame.astype({name: float if name == "psi" else "category" for name in _SETTING})
 
@@ -54,7 +56,7 @@ def paired_ranks(frames: Mapping[str, pd.DataFrame], *, model: str) -> tuple[Ran
     Raises:
         PairingError: Nothing is left.
     """
-    keys = [*_SETTING, *_QUERY, _OTHER]
+    keys = list(QUERY_COLUMNS)
     for name, frame in frames.items():
         if model not in frame:
             raise PairingError(f"{name} has no ranks of {model}")

@@ -28,25 +28,30 @@ class ConfigError(InputError):
     """A config that cannot be run; the message names the field and the remedy."""
 
 
-def config_file(name: str) -> pathlib.Path:
+def packaged(folder: str = "") -> dict[str, pathlib.Path]:
+    """The config files of this package by name, those in one of its folders if that is given."""
+    return {file.stem: file for file in sorted((_PACKAGED / folder).glob("*.py"))}
+
+
+def config_file(name: str, *, folder: str = "", said: str = "") -> pathlib.Path:
     """The file that `--config=NAME` stands for, from any folder.
 
     Args:
         name: The path of a file, which ends in .py, or the name of a config of this package.
+        folder: The folder of the package's configs that has the names.
+        said: What the user wrote; `--config=NAME` if it is empty.
 
     Raises:
         ConfigError: It is neither; names the configs of this package.
     """
-    path = pathlib.Path(name)
-    files = sorted(_PACKAGED.rglob("*.py"))
-    packaged = {file.relative_to(_PACKAGED).with_suffix("").as_posix(): file for file in files}
+    path, known = pathlib.Path(name), packaged(folder)
     if path.suffix == ".py" and path.is_file():
         return path
-    if name in packaged:
-        return packaged[name]
+    if name in known:
+        return known[name]
     raise ConfigError(
-        f"--config={name} is no config file; give one that ends in .py, or a config by its name: "
-        f"{', '.join(packaged)}"
+        f"{said or f'--config={name}'} is no config file; give one that ends in .py, or a config "
+        f"by its name: {', '.join(known)}"
     )
 
 

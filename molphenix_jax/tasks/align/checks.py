@@ -147,6 +147,7 @@ def _evaluation(checks: Checks) -> None:
     checks.that(
         not e.heldout_concentrations
         or encoding not in CONCENTRATIONS
+        or encoding == "none"  # told of no dose, the model has nothing to be wrong about
         or CONCENTRATIONS[encoding].new_doses,
         f"eval.heldout_concentrations: model.concentration={encoding} has nothing for a "
         "dose that training lacks; set log or sigmoid",

@@ -40,10 +40,6 @@ CONTRADICTIONS = {
     "molecules.embeddings='molgps'": {"molecules__embeddings": "molgps"},
     "molecules.embeddings='maccs=": {"molecules__embeddings": "maccs=file.npz"},
     "model.concentration": {"model__concentration": "raw"},
-    "eval.heldout_concentrations": {
-        "eval__heldout_concentrations": (10.0,),
-        "model__concentration": "none",
-    },
     "model.concentration=onehot has nothing for a": {
         "eval__heldout_concentrations": (10.0,),
         "model__concentration": "onehot",

@@ -1,0 +1,304 @@
+"""From the runs of an ablation to its table: means over seeds, paired differences, verdicts."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from molphenix_jax.ablations.grid import Ablation, Claim, Tier, why_skipped
+from molphenix_jax.ablations.running import Planned
+from molphenix_jax.errors import InputError
+from molphenix_jax.evaluation import Ranks, RankTable, pool
+from molphenix_jax.evaluation.contrasts import Contrast, contrasts
+from molphenix_jax.evaluation.kept import QUERY_COLUMNS, PairingError, paired_ranks
+from molphenix_jax.evaluation.protocol import HELDOUT
+from molphenix_jax.evaluation.ranks import chance_hits, hits
+from molphenix_jax.evaluation.summary import METRICS
+from molphenix_jax.runtime.config import plain
+from molphenix_jax.runtime.workdir.folder import RANKS_FILE, fold_folder
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
+
+JUDGED = "top_1pct"
+MODEL = "molphenix"  # in tables of ranks
+_UNSEEN, _DIRECTION = "unseen_molecules", "profile_to_molecule"
+
+
+def judge(
+    ablation: Ablation,
+    planned: Sequence[Planned],
+    tier: Tier,
+    inputs: Mapping[str, str],
+    *,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The table of an ablation from those of its runs that are finished, as JSON types.
+
+    Args:
+        ablation: Which.
+        planned: Its runs.
+        tier: How large.
+        inputs: Name → file that the user gave.
+        about: Stands first in the table: tier, data, versions.
+
+    Returns:
+        `rows` (what each varies; `skipped`, `unfinished` runs, `twin_of`: a row that trained the
+        same to the last digit), `results` (a line for each setting, metric and row: `mean` and `sd`
+        over `seeds`, `difference` to the reference with the ends of its simultaneous interval, and
+        its verdict), `claims` and `curves`. A row with an unfinished run is in no result.
+
+    Raises:
+        InputError: The runs were not asked the same.
+    """
+    by_row = {
+        row.name: [p for p in planned if p.cell.row.name == row.name] for row in ablation.rows
+    }
+    rows, firsts = [], {}
+    for row in ablation.rows:
+        runs = by_row[row.name]
+        unfinished = sum(not p.finished for p in runs)
+        line = {
+            "name": row.name,
+            "label": row.label,
+            "fields": {"config": row.config, **plain(dict(row.fields))},
+            "skipped": why_skipped(row, tier, inputs),
+            "unfinished": unfinished,
+            "twin_of": "",
+        }
+        if runs and not unfinished:
+            trained = (_first_fold(runs[0]) / METRICS_FILE).read_bytes()
+            line["twin_of"] = firsts.setdefault(trained, row.name)
+            line["twin_of"] = "" if line["twin_of"] == row.name else line["twin_of"]
+        rows.append(line)
+    ready = [line["name"] for line in rows if not line["skipped"] and not line["unfinished"]]
+    table = {
+        "name": ablation.name,
+        "title": ablation.title,
+        "paper": ablation.paper,
+        **about,
+        "reference": ablation.reference,
+        "margin": ablation.margin,
+        "note": ablation.note,
+        "rows": rows,
+        "results": [],
+        "claims": [_claim(claim, {}, rows) for claim in ablation.claims],
+        "curves": [_curve(name, by_row[name]) for name in ready],
+    }
+    if not ready:
+        return table
+    frames, n_seeds = _frames(ablation, by_row, ready), tier.seeds
+    try:
+        ranks, _ = paired_ranks(frames, model=MODEL)
+    except PairingError as error:
+        raise InputError(f"ablation {ablation.name}: {error}") from error
+    found: dict[tuple, dict[tuple[str, str], Contrast]] = {}
+    for ranked in _settings(ranks, heldout=ablation.heldout):
+        s = ranked.setting
+        for metric in METRICS:
+            lines, told = _compare(ablation, ranked, metric, n_seeds)
+            table["results"] += lines
+            found[s.subset, s.psi, s.gallery, metric] = told
+    table["claims"] = [_claim(claim, found, rows) for claim in ablation.claims]
+    return table
+
+
+def faults(table: Mapping[str, Any]) -> list[str]:
+    """What a smoke test must not find: rows that came to nothing, or that trained the same.
+
+    Two rows whose losses are equal in every digit differ in a field that never reached the model.
+    """
+    told = [
+        f"{table['name']}/{row['name']}: trained exactly as {row['twin_of']}: what they differ in "
+        "has not reached the model"
+        for row in table["rows"]
+        if row["twin_of"]
+    ]
+    told += [
+        f"{table['name']}/{row['name']}: {row['unfinished']} runs are not finished"
+        for row in table["rows"]
+        if row["unfinished"]
+    ]
+    for line in table["results"]:
+        if not np.isfinite([line["mean"], line["difference"] or 0.0, line["chance"]]).all():
+            told.append(f"{table['name']}/{line['row']}: a number is not finite: {line}")
+    with_results = {line["row"] for line in table["results"]}
+    told += [
+        f"{table['name']}/{row['name']}: no result"
+        for row in table["rows"]
+        if not row["skipped"] and row["name"] not in with_results
+    ]
+    return told
+
+
+def _first_fold(run: Planned) -> pathlib.Path:
+    return fold_folder(run.folder, 0, run.config.data.folds)
+
+
+def _frames(
+    ablation: Ablation, by_row: Mapping[str, Sequence[Planned]], ready: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """Ranks of each row and seed, held-out doses below each other, and of the baselines."""
+    frames: dict[str, pd.DataFrame] = {}
+    for name in ready:
+        for seed in sorted({p.cell.seed for p in by_row[name]}):
+            parts = [_asked(ablation, p) for p in by_row[name] if p.cell.seed == seed]
+            frame = pd.concat(parts, ignore_index=True)
+            others = [c for c in frame.columns if c not in (*QUERY_COLUMNS, MODEL)]
+            frames[_key(name, seed)] = frame.drop(columns=others)
+            for other in others:
+                alone = frame.drop(columns=[MODEL, *(c for c in others if c != other)])
+                frames[_key(other, -1)] = alone.rename(columns={other: MODEL})
+    return frames
+
+
+def _asked(ablation: Ablation, run: Planned) -> pd.DataFrame:
+    """What the ablation is about: unseen molecules, or the dose that was held out."""
+    frame = pd.read_parquet(run.folder / RANKS_FILE)
+    split = _UNSEEN if run.cell.dose is None else f"{HELDOUT}{run.cell.dose:g}"
+    return frame.loc[(frame["split"] == split) & (frame["direction"] == _DIRECTION)]
+
+
+def _key(name: str, seed: int) -> str:
+    return f"{name}/{seed}"
+
+
+def _settings(ranks: Ranks, *, heldout: bool) -> list[RankTable]:
+    """The tables to compare in; of several held-out doses the one that pools them."""
+    tables = list(pool([ranks]).tables)
+    pooled = [table for table in tables if table.setting.split == f"{HELDOUT}pooled"]
+    return pooled or tables if heldout else tables
+
+
+def _compare(
+    ablation: Ablation, ranked: RankTable, metric: str, n_seeds: int
+) -> tuple[list[dict], dict[tuple[str, str], Contrast]]:
+    """A line for each row and baseline of one setting, and all differences that were asked for."""
+    percent, s = METRICS[metric], ranked.setting
+    values: dict[str, np.ndarray] = {}
+    for key, rank in ranked.rank.items():
+        name, _, seed = key.rpartition("/")
+        hit = hits(rank, ranked.n_gallery, percent)
+        if int(seed) < 0:  # a baseline, which has no seed
+            values[name] = np.tile(hit, (n_seeds, 1))
+        else:
+            values[name] = np.concatenate([values.get(name, hit[:0].reshape(0, len(hit))), [hit]])
+    own = {row.name for row in ablation.rows}
+    pairs = [(name, ablation.reference) for name in values if name != ablation.reference]
+    asked = (pair for claim in ablation.claims for pair in claim.contrasts)
+    pairs += [
+        pair for pair in dict.fromkeys(asked) if pair not in pairs and pair[::-1] not in pairs
+    ]
+    pairs = [pair for pair in pairs if {*pair} <= {*values}]
+    found = {(c.first, c.second): c for c in contrasts(values, ranked.molecule, pairs)}
+    lines = []
+    for name, hit in values.items():
+        by_seed = hit.mean(axis=1)
+        contrast = found.get((name, ablation.reference))
+        low, high = (contrast and contrast.interval) or (None, None)
+        alone = "reference" if name == ablation.reference else "not compared"
+        lines.append(
+            {
+                "subset": s.subset,
+                "psi": s.psi,
+                "gallery": s.gallery,
+                "metric": metric,
+                "row": name,
+                "baseline": name not in own,
+                "mean": float(by_seed.mean()),
+                "sd": float(by_seed.std(ddof=1)) if len(by_seed) > 1 and name in own else None,
+                "seeds": by_seed.tolist() if name in own else by_seed[:1].tolist(),
+                "chance": float(chance_hits(ranked.n_gallery, ranked.n_gallery, percent).mean()),
+                "n_queries": len(ranked.molecule),
+                "n_molecules": len(np.unique(ranked.molecule)),
+                "n_gallery": round(float(ranked.n_gallery.mean())),
+                "difference": contrast and contrast.difference,
+                "low": low,
+                "high": high,
+                "verdict": contrast.verdict(ablation.margin) if contrast else alone,
+            }
+        )
+    return lines, found
+
+
+def _claim(claim: Claim, found: Mapping[tuple, Mapping], rows: Sequence[Mapping]) -> dict[str, Any]:
+    """A claim with its differences, in the full gallery.
+
+    The active one of a small screen is so small that its best 1% are fewer candidates than a
+    molecule has doses: a row that is told no dose, whose doses tie, could not hit in it.
+    """
+    keys = [key for key in found if key[0] == claim.subset and key[2:] == ("full", JUDGED)]
+    told = found[min(keys, key=lambda key: key[1] or 0)] if keys else {}
+    lines, missing = [], []
+    for first, second in claim.contrasts:
+        contrast = told.get((first, second))
+        turned = told.get((second, first))
+        if contrast is None and turned is not None:
+            ends = turned.interval and (-turned.interval[1], -turned.interval[0])
+            contrast = Contrast(first, second, -turned.difference, ends)
+        if contrast is None:
+            missing += [first, second]
+            continue
+        low, high = contrast.interval or (None, None)
+        lines.append(
+            {
+                "first": first,
+                "second": second,
+                "difference": contrast.difference,
+                "low": low,
+                "high": high,
+            }
+        )
+    skipped = [
+        f"{r['label']}: {r['skipped']}" for r in rows if r["name"] in missing and r["skipped"]
+    ]
+    return {
+        "text": claim.text,
+        "paper": claim.paper,
+        "subset": claim.subset,
+        "psi": min(keys, key=lambda key: key[1] or 0)[1] if keys else None,
+        "reading": claim.reading,
+        "contrasts": lines,
+        "missing": skipped,
+        "verdict": verdict(lines),
+    }
+
+
+def verdict(lines: Sequence[Mapping]) -> str:
+    """Of a claim: holds, weakly, fails, or not measured.
+
+    It holds where every interval lies above 0, and fails where one lies below, or where the
+    differences are not above 0 in the mean; between the two it holds weakly.
+    """
+    if not lines:
+        return "not measured"
+    if all(line["low"] is not None and line["low"] > 0 for line in lines):
+        return "holds"
+    below = any(line["high"] is not None and line["high"] < 0 for line in lines)
+    mean = sum(line["difference"] for line in lines) / len(lines)
+    return "fails" if below or mean <= 0 else "weakly"
+
+
+def _curve(name: str, runs: Sequence[Planned]) -> dict[str, Any]:
+    """Top-5% recall of all validation pairs against the samples seen, of each seed.
+
+    Top-1% of a small validation set is fewer pairs than a molecule has doses (see `_claim`).
+    """
+    by_seed: dict[int, list[list[float]]] = {}
+    for run in runs:
+        if run.cell.dose not in (None, runs[0].cell.dose):
+            continue
+        batch = run.config.train.batch_size
+        lines = read_metrics(_first_fold(run) / METRICS_FILE)
+        by_seed[run.cell.seed] = [
+            [line["step"] * batch, line["validation_top_5pct"]]
+            for line in lines
+            if "validation_top_5pct" in line
+        ]
+    points = np.array(list(by_seed.values()))  # [seeds, points, 2]
+    return {
+        "row": name,
+        "samples": points[0, :, 0].tolist(),
+        "recall": points[:, :, 1].mean(axis=0).tolist(),
+        "sd": points[:, :, 1].std(axis=0, ddof=1).tolist() if len(points) > 1 else None,
+    }

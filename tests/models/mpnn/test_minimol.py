@@ -2,12 +2,14 @@
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 from molphenix_jax import cli
 from molphenix_jax.errors import InputError
 from molphenix_jax.models.conversion import EncoderFileError
 from molphenix_jax.models.mpnn import minimol
+from molphenix_jax.molecules import featurise
 from molphenix_jax.molecules.graphs import EDGE_COLUMNS, NODE_COLUMNS, featurise_graphs
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.trained.folder import ModelError
@@ -107,6 +109,12 @@ def test_the_command_makes_a_folder_that_embeds(state, golden, tmp_path, monkeyp
     with console.capture() as said:
         assert cli.main([*command, "--encoder=minimol", "--checkpoint=1"]) == 1
     assert "has no checkpoints" in said.get().replace("\n", " ")
+    embedded = pd.read_parquet(out)
+    block = featurise(embedded["smiles"].tolist(), "minimol")
+    expected = np.stack(embedded["embedding"].tolist())[:, -512:]  # behind layer_3
+    np.testing.assert_allclose(block, expected, atol=2e-5)
+    with pytest.raises(ModelError, match=r"1 of 2 molecules .* '\[U\+6\]'"):
+        featurise(["C", "[U+6]"], "minimol")
     loaded = load_molecule_encoder(folder)
     assert loaded.config.network == "minimol"
     assert "beyond this encoder" in out.with_suffix(".rejected.csv").read_text()

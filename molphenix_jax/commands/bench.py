@@ -20,6 +20,7 @@ def add_parser(commands) -> None:
     _add_minimol(benches)
     _add_scale(benches)
     _add_search(benches)
+    _add_library(benches)
 
 
 def _add_loss(benches) -> None:
@@ -261,6 +262,55 @@ def _search(arguments: argparse.Namespace) -> int:
     )
     measure.report("search", search.run(setting), json=arguments.json)
     return 0
+
+
+def _add_library(benches) -> None:
+    library = benches.add_parser(
+        "library",
+        help="how often the held-out molecules of a run are found in a library, what the chance "
+        "of `molphenix rank` says of it, and how often control wells are called active",
+    )
+    _add_json(library)
+    library.add_argument("run_folder", type=pathlib.Path, metavar="RUN", help="with folds or not")
+    library.add_argument("--library", type=pathlib.Path, required=True, metavar="FILE")
+    library.add_argument(
+        "--concentrations", type=_doses, required=True, metavar="1,10", help="of it, in µM"
+    )
+    library.add_argument("--table", type=pathlib.Path, metavar="FILE", help="each rank, as CSV")
+    library.add_argument(
+        "--percent", type=_percent, default=1.0, help="of the library, for recall (default 1)"
+    )
+    _add_numbers(library, ("top", 100, "molecules in the list whose chance is measured"))
+    library.set_defaults(run=_library)
+
+
+def _library(arguments: argparse.Namespace) -> int:
+    from molphenix_jax.bench import library, measure
+
+    setting = library.Setting(
+        run=arguments.run_folder,
+        library=arguments.library,
+        doses_um=arguments.concentrations,
+        top=arguments.top,
+        percent=arguments.percent,
+    )
+    rows = library.run(setting, table=arguments.table)
+    measure.report("held-out molecules in a library", rows, json=arguments.json)
+    return 0
+
+
+def _doses(text: str) -> tuple[float, ...]:
+    doses = tuple(float(part) for part in text.split(","))
+    if not all(0 < dose < float("inf") for dose in doses):
+        raise argparse.ArgumentTypeError(f"must be above 0 µM, got {text}")
+    return doses
+
+
+def _percent(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 100, got {text}")
+    return value
 
 
 def _add_json(bench: argparse.ArgumentParser) -> None:

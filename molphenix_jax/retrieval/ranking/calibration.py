@@ -9,7 +9,7 @@ only if that predicts left-out molecules better than the plain share does.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from molphenix_jax.retrieval.ranking.selecting import Listed, Wanted, select
 from molphenix_jax.wells.conditions.values import Conditions, differing
 
 INACTIVE_P = 0.05  # above it a profile looks like control wells
-_FEWEST_MOLECULES = 10
+FEWEST_MOLECULES = 10
 _FOLDS, _SEED = 5, 0
 _STRENGTH = 3.0  # of the ridge on standardised covariates, where each molecule counts once
 _TIE = 1e-6
@@ -91,8 +91,8 @@ def measure_chances(
         return None, "the model takes embeddings of molecules that only their file has"
     known = _comparable(model, index) & ~(np.nan_to_num(held.activity_p) > INACTIVE_P)
     molecule = held.inchikey[known]
-    if (n := len(np.unique(molecule))) < _FEWEST_MOLECULES:
-        return None, f"{n} held-out molecules are active, at least {_FEWEST_MOLECULES} are needed"
+    if (n := len(np.unique(molecule))) < FEWEST_MOLECULES:
+        return None, f"{n} held-out molecules are active, at least {FEWEST_MOLECULES} are needed"
     z = model.embed_profiles(held.profile[known], corrected=True)
     own = _own_score(model, index, z, held.smiles[known])
     lists = select(index, z, wanted)
@@ -100,16 +100,16 @@ def measure_chances(
         [each.score[-1] if len(each.score) == wanted.top else -np.inf for each in lists]
     )
     found = own >= worst - _TIE
-    fitted, says, better = fit_curve(covariates(held.profile[known], lists), found, molecule)
+    curve = fit_curve(covariates(held.profile[known], lists), found, molecule)
     described = (
         f"{int(found.sum())} of {len(found)} held-out profiles ({n} molecules) had their molecule "
         f"among the {wanted.top} of {len(index):,}, "
     )
-    if better:
+    if curve.fitted is not None:
         described += "more often far from the controls and where a list's first lead its last"
     else:
         described += "and nothing tells which"
-    return Chances(found, molecule, says, described, fitted if better else None), ""
+    return Chances(found, molecule, curve.says, described, curve.fitted), ""
 
 
 def _comparable(model: Model, index: Index) -> Bool[np.ndarray, " h"]:
@@ -141,19 +141,29 @@ def fold_of_molecules(molecule: np.ndarray) -> Int[np.ndarray, " h"]:
     return fold[np.searchsorted(names, molecule)]
 
 
+class Curve(NamedTuple):
+    """How often lists held the molecule, as far as anything tells.
+
+    Attributes:
+        fitted: A logistic curve over all; None where it predicts no better than the share alone.
+        says: The chance of each held-out profile, said without its molecule and fold.
+        share: The same by the share alone.
+    """
+
+    fitted: Any
+    says: Float[np.ndarray, " h"]
+    share: Float[np.ndarray, " h"]
+
+
 def fit_curve(
     x: Float[np.ndarray, "h k"], found: Bool[np.ndarray, " h"], molecule: np.ndarray
-) -> tuple[Any, Float[np.ndarray, " h"], bool]:
+) -> Curve:
     """A logistic curve of how often lists held the molecule.
 
     Args:
         x: What the chance may depend on.
         found: Whether the list of each held-out profile held its molecule.
         molecule: Of each.
-
-    Returns:
-        The curve over all, None where it is of no use; the chance of each, fitted without its
-        molecule and fold; and whether the curve predicts those better than the plain share.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -175,11 +185,12 @@ def fit_curve(
         told[left] = plain[left]
         if len(np.unique(found[rest])) == 2:
             told[left] = curve(rest).predict_proba(x[left])[:, 1]
-    if len(np.unique(found)) < 2 or _log_loss(told, found) >= _log_loss(plain, found):
-        return None, plain, False
-    return curve(np.ones(len(found), bool)), told, True
+    if len(np.unique(found)) < 2 or log_loss(told, found) >= log_loss(plain, found):
+        return Curve(None, plain, plain)
+    return Curve(curve(np.ones(len(found), bool)), told, plain)
 
 
-def _log_loss(says: Float[np.ndarray, " h"], found: Bool[np.ndarray, " h"]) -> float:
+def log_loss(says: Float[np.ndarray, " h"], found: Bool[np.ndarray, " h"]) -> float:
+    """Mean of -log of the chance that was given to what happened, in nats."""
     says = np.clip(says, 1e-6, 1 - 1e-6)
     return -float(np.log(np.where(found, says, 1 - says)).mean())

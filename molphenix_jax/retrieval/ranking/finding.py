@@ -24,6 +24,7 @@ from molphenix_jax.retrieval.ranking.queries import Queries, null_wells
 from molphenix_jax.retrieval.ranking.selecting import Listed, Wanted, select
 from molphenix_jax.wells.conditions.values import differing, level_label
 
+_NO_CHANCE = "no chance is told of a combination: it is measured on single profiles"
 _PROPERTIES = ("mw", "logp", "tpsa", "hbd", "hba")
 
 
@@ -256,6 +257,10 @@ def _add_chances(
 ) -> None:
     """Adds the calibrated chance of each query of one active profile, in place."""
     table["chance_in_list"] = np.nan
+    for i, query in enumerate(joined):
+        if chances is not None and len(query.places) > 1:
+            told = filter(None, [str(table.loc[i, "note"]), _NO_CHANCE])
+            table.loc[i, "note"] = "; ".join(told)
     known = ~table["abstained"].to_numpy(bool) & table["told"].to_numpy(bool)
     rows = [i for i in lists if known[i] and len(joined[i].places) == 1]
     if chances is not None and rows:

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from molphenix_jax.retrieval.ranking.calibration import Chances, fit_curve, measure_chances
+from molphenix_jax.retrieval.ranking.calibration import (
+    Chances,
+    fit_curve,
+    log_loss,
+    measure_chances,
+)
 from molphenix_jax.retrieval.ranking.selecting import Wanted, select
 from molphenix_jax.trained.held_out import HeldOut
 from tests.retrieval.ranking import made
@@ -74,8 +79,9 @@ def test_what_it_says_holds():
     x, molecule = rng.normal(size=(n, 1)), np.array([f"m{i % 400}" for i in range(n)])
     truth = 1 / (1 + np.exp(1 - 2 * x[:, 0]))
     found = rng.random(n) < truth
-    fitted, says, better = fit_curve(x, found, molecule)
-    assert better
+    fitted, says, share = fit_curve(x, found, molecule)
+    assert fitted is not None
+    assert log_loss(says, found) < log_loss(share, found)
     np.testing.assert_allclose(fitted.predict_proba(x)[:, 1], truth, atol=0.1)
     table = Chances(found, molecule, says, "", fitted).reliability()
     assert len(table) == 5
@@ -87,9 +93,9 @@ def test_what_a_profile_looks_like_counts_only_if_it_predicts():
     rng, n = np.random.default_rng(0), 300
     molecule = np.array([f"m{i % 60}" for i in range(n)])
     found = rng.random(n) < 0.3
-    fitted, says, better = fit_curve(rng.normal(size=(n, 1)), found, molecule)
-    assert not better
+    fitted, says, share = fit_curve(rng.normal(size=(n, 1)), found, molecule)
     assert fitted is None
+    np.testing.assert_array_equal(says, share)
     assert np.ptp(says) < 0.1
     none = fit_curve(rng.normal(size=(n, 1)), np.zeros(n, bool), molecule)
     assert none[0] is None

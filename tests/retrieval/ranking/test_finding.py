@@ -20,6 +20,7 @@ from molphenix_jax.retrieval.ranking.combining import CombinationError
 from molphenix_jax.retrieval.ranking.queries import Reading, read_queries
 from molphenix_jax.wells.inputs.sources import Sources
 from tests.retrieval.ranking import made
+from tests.retrieval.ranking.test_calibration import held_out
 
 EFFECTS = {
     ("gene A", "", np.nan): [9, 0, 0, 0, 0, 0],
@@ -208,6 +209,21 @@ def test_another_model_is_refused_and_both_are_named(world, tmp_path):
     with pytest.raises(InputError, match=r"was embedded by .*run.* not by .*other"):
         find_hits(queries, index, other)
     assert folder
+
+
+def test_a_combination_says_that_it_has_no_chance(tmp_path):
+    """The chance is measured on single profiles, and a list without one says why."""
+    table = made.molecules(80)
+    model = made.load(made.write_run(tmp_path / "run", held_out=held_out(table)))
+    index = made.write_index(tmp_path / "INDEX", model, made.embedded(model, table), table)
+    wells = made.plates(EFFECTS)
+    one = molphenix_jax.rank(wells, index=index, model=model, top=5).attrs["queries"]
+    assert one["chance_in_list"].notna().tolist() == (~one["abstained"]).tolist()
+    assert not one["note"].str.contains("no chance").any()
+    mix = molphenix_jax.rank(wells, index=index, model=model, combine="+gene A,+gene B", top=5)
+    (row,) = mix.attrs["queries"].to_dict("records")
+    assert np.isnan(row["chance_in_list"])
+    assert row["note"].endswith("measured on single profiles")
 
 
 def test_a_table_and_arrays_give_what_a_file_gives(world):

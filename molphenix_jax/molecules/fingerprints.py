@@ -132,7 +132,7 @@ class MoleculeEncoderSpec:
         width: Columns.
         bits: Whether `encode` gives 0 and 1 as uint8, which are stored packed.
         version: Raised when the same molecules would get other numbers; "" of the blocks here,
-            whose version is `FEATURISER_VERSION`.
+            whose version is `FEATURISER_VERSION`. A function where weights in a file decide it.
         network: Makes the Flax module that reads the numbers of `encode` (atoms or tokens as codes,
             say) as float32 [n, width], called with `train=`, and gives [n, k]. The contrastive loss
             trains it; None of blocks that are taken as they are.
@@ -141,7 +141,7 @@ class MoleculeEncoderSpec:
     encode: Callable[[Sequence[str]], Any]
     width: int
     bits: bool = False
-    version: str = "1"
+    version: str | Callable[[], str] = "1"
     network: Callable[[], Any] | None = None
 
 
@@ -155,8 +155,9 @@ def trained_encoders() -> tuple[str, ...]:
 
 def encoder_versions(blocks: Sequence[str]) -> dict[str, str]:
     """The versions of those blocks that come from outside."""
-    known = (name for name in blocks if name in FINGERPRINTS)
-    return {name: FINGERPRINTS[name].version for name in known if FINGERPRINTS[name].version}
+    given = {name: FINGERPRINTS[name].version for name in blocks if name in FINGERPRINTS}
+    versions = {name: v if isinstance(v, str) else v() for name, v in given.items()}
+    return {name: version for name, version in versions.items() if version}
 
 
 def featurise(

@@ -21,7 +21,7 @@ from molphenix_jax.molecules.graphs import (
     graphs_version,
 )
 from molphenix_jax.storage import cache_folder, digest_file, temporary_folder
-from molphenix_jax.trained.folder import MODEL_FILE, ModelError
+from molphenix_jax.trained.folder import MODEL_FILE, WEIGHTS_FILE, ModelError
 from molphenix_jax.trained.graph_embedder import GraphEmbedder
 from molphenix_jax.trained.molecule_encoder import (
     LoadedMoleculeEncoder,
@@ -99,7 +99,7 @@ def minimol_there() -> pathlib.Path:
 
 def _encode(smiles: Sequence[str]) -> Float32[np.ndarray, "n k"]:
     """Fingerprints of standardised SMILES, by the MiniMol of the cache."""
-    loaded = _loaded(minimol_there())
+    loaded = _loaded(minimol_there(), _version())
     graphs, rejected = featurise_graphs(smiles, max_atoms=loaded.max_atoms, convention=NAME)
     if len(rejected):
         first = rejected.iloc[0]
@@ -116,12 +116,19 @@ def _encode(smiles: Sequence[str]) -> Float32[np.ndarray, "n k"]:
 
 
 @functools.cache
-def _loaded(folder: pathlib.Path) -> LoadedMoleculeEncoder:
+def _loaded(folder: pathlib.Path, version: str) -> LoadedMoleculeEncoder:
+    """Read once for each version, which is there to tell them apart."""
     return load_molecule_encoder(folder)
 
 
+def _version() -> str:
+    """Of the fingerprints: weights of another file, or other graphs, give others."""
+    weights = digest_file(minimol_there() / WEIGHTS_FILE)[:16]
+    return f"minimol-{weights}+{graphs_version(NAME)}"
+
+
 # The frozen block `minimol`, which `molecules.fingerprints` names.
-BLOCK = MoleculeEncoderSpec(_encode, WIDTH, version=f"{PACKAGE}+{graphs_version(NAME)}")
+BLOCK = MoleculeEncoderSpec(_encode, WIDTH, version=_version)
 
 
 def convert_minimol(

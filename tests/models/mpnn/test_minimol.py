@@ -9,7 +9,7 @@ from molphenix_jax import cli
 from molphenix_jax.errors import InputError
 from molphenix_jax.models.conversion import EncoderFileError
 from molphenix_jax.models.mpnn import minimol
-from molphenix_jax.molecules import featurise
+from molphenix_jax.molecules import encoder_versions, featurise
 from molphenix_jax.molecules.graphs import EDGE_COLUMNS, NODE_COLUMNS, featurise_graphs
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.trained.folder import ModelError
@@ -113,6 +113,11 @@ def test_the_command_makes_a_folder_that_embeds(state, golden, tmp_path, monkeyp
     block = featurise(embedded["smiles"].tolist(), "minimol")
     expected = np.stack(embedded["embedding"].tolist())[:, -512:]  # behind layer_3
     np.testing.assert_allclose(block, expected, atol=2e-5)
+    versions = encoder_versions(["minimol"])
+    torch_file.save(file, {name: value.astype(np.float16) / 2 for name, value in state.items()})
+    assert cli.main(["pretrained", "minimol", str(file)]) == 0
+    assert encoder_versions(["minimol"]) != versions  # other weights, another block
+    assert np.abs(featurise(embedded["smiles"].tolist(), "minimol") - expected).max() > 1e-3
     with pytest.raises(ModelError, match=r"1 of 2 molecules .* '\[U\+6\]'"):
         featurise(["C", "[U+6]"], "minimol")
     loaded = load_molecule_encoder(folder)

@@ -177,7 +177,9 @@ def load_params(
     tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
     init = make_init(run, tx, members=t.members, seed=config.seed)
     with contextlib.closing(Checkpoints(workdir / CHECKPOINTS, keep=None)) as checkpoints:
-        restored = checkpoints.restore(checkpoint, abstract_state(init, mesh), run.assets, say=say)
+        # Whole, however it was spread: it is only used.
+        abstract = abstract_state(init, mesh, sharded=False)
+        restored = checkpoints.restore(checkpoint, abstract, run.assets, say=say)
     run.adopt(restored.assets)
     need_lines(workdir / METRICS_FILE, restored.step, restored.n_lines)
-    return restored.step, on_this_host(restored.state.params)
+    return restored.step, on_this_host(restored.state.params, mesh)

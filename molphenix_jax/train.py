@@ -8,6 +8,7 @@ and comes out bit for bit the same.
 """
 
 import contextlib
+import math
 import pathlib
 from time import perf_counter as clock
 from time import sleep
@@ -34,6 +35,7 @@ from molphenix_jax.runtime.step import (
     make_init,
     make_step,
     make_steps,
+    place_state,
 )
 from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, Checkpoints, saved_steps
 from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, fold_folder
@@ -117,12 +119,21 @@ def need_memory_to_train(run: Run, config: Config, mesh: jax.sharding.Mesh) -> N
     t = config.train
     params = jax.eval_shape(run.init, jax.random.key(0))
     state = jax.eval_shape(make_init(run, make_optimizer(t, params), members=t.members, seed=0))
-    # Each member has its gradients beside its parameters and the moments of its optimizer.
-    held = jax.tree.leaves((state, state.params))
+    # Each member has its gradients beside its parameters and the moments of its optimizer. Where
+    # these are spread, the parameters are once more whole on each device.
+    placed = place_state(state, mesh, sharded=t.shard_state)
+    held = [*zip(jax.tree.leaves(state), jax.tree.leaves(placed), strict=True)]
+    held += zip(jax.tree.leaves(state.params), jax.tree.leaves(placed.params), strict=True)
+    n_bytes = sum(
+        math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf, place in held
+    )
+    if t.shard_state:
+        n_bytes += sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))
     need_memory(
         f"training {count_parameters(params):,} parameters × {t.members:,} members",
-        sum(leaf.size * leaf.dtype.itemsize for leaf in held),
-        f"lower train.members={t.members}, or widths and depths of the model",
+        n_bytes,
+        f"lower train.members={t.members}, or widths and depths of the model"
+        + ("" if t.shard_state else ", or on several devices set train.shard_state"),
         there=meshes.memory_per_device(mesh),
     )
 
@@ -220,7 +231,8 @@ def fit(
     Args:
         run: What to train.
         config: The whole config; `train` and `seed` are used.
-        mesh: Devices; batches are spread over them, parameters replicated.
+        mesh: Devices; batches are spread over them, parameters and moments are whole on each or,
+            with `train.shard_state`, spread too.
         workdir: Gets `metrics.jsonl`, `timing.jsonl` and `checkpoints/`.
         label: Stands before what is printed.
 
@@ -239,10 +251,12 @@ def fit(
     need_same_data(run)
     need_same_folder(workdir)
     checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=t.keep_checkpoints)
-    restored = checkpoints.restore_latest(abstract_state(init, mesh), run.assets, say=say)
+    abstract = abstract_state(init, mesh, sharded=t.shard_state)
+    placed = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    restored = checkpoints.restore_latest(abstract, run.assets, say=say)
     loader = Loader(run, mesh, n_steps=t.steps, prefetch=t.prefetch)
     if restored is None:
-        state, start = jax.jit(init, out_shardings=meshes.replicated(mesh))(), None
+        state, start = jax.jit(init, out_shardings=placed)(), None
     else:
         run.adopt(restored.assets)
         loader.seek(restored.position)
@@ -250,8 +264,9 @@ def fit(
         say(f"{label}continuing after update {start:,}")
         if restored.n_lines and not (workdir / METRICS_FILE).exists():
             say(f"{label}{METRICS_FILE} is gone: its {restored.n_lines:,} lines are lost")
-    step_fn = make_step(run, tx, members=t.members, seed=config.seed)
-    dispatch = Dispatch(make_steps(step_fn), mesh, run.place_tables(mesh))
+    spread = mesh if t.shard_state else None
+    step_fn = make_step(run, tx, members=t.members, seed=config.seed, spread=spread)
+    dispatch = Dispatch(make_steps(step_fn), mesh, run.place_tables(mesh), placed)
     writes = processes.is_first()
     metrics_file = MetricsFile(
         workdir / METRICS_FILE,
@@ -289,7 +304,7 @@ def fit(
                         timing_file.write("train", step, stopwatch.lap(step))
                     try:
                         with contextlib.nullcontext() if stopping.is_agreed() else signals.prompt():
-                            validation = run.validate(on_this_host(state.params))
+                            validation = run.validate(on_this_host(state.params, mesh))
                     except signals.Stopped:
                         continue
                     metrics_file.write("validation", step, validation)
@@ -318,7 +333,7 @@ def fit(
         metrics_file.close()
         timing_file.close()
         checkpoints.close()
-    return on_this_host(state.params)
+    return on_this_host(state.params, mesh)
 
 
 def need_same_data(run: Run) -> None:
@@ -371,17 +386,21 @@ def _until_due(step: int, t: Config) -> int:
     )
 
 
-def on_this_host(params: Params) -> Params:
-    """Parameters as arrays of this process alone, where there are several."""
+def on_this_host(params: Params, mesh: jax.sharding.Mesh) -> Params:
+    """Parameters whole on each device, as arrays of this process alone where there are several."""
+    everywhere = meshes.replicated(mesh)
+    if not all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(params)):
+        params = jax.jit(lambda spread: spread, out_shardings=everywhere)(params)
     if jax.process_count() == 1:
         return params
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
 
 
-def abstract_state(init: Any, mesh: jax.sharding.Mesh) -> State:
+def abstract_state(init: Any, mesh: jax.sharding.Mesh, *, sharded: bool) -> State:
     """Shapes, types and placement of the state, for the restore."""
-    place = meshes.replicated(mesh)
+    state = jax.eval_shape(init)
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        jax.eval_shape(init),
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        state,
+        place_state(state, mesh, sharded=sharded),
     )

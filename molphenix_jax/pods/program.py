@@ -95,8 +95,10 @@ def compile_step(
     run, t = described.run, config.train
     params = jax.eval_shape(run.init, jax.random.key(0))
     tx = make_optimizer(t, params)
-    state = abstract_state(make_init(run, tx, members=t.members, seed=config.seed), mesh)
-    steps = make_steps(make_step(run, tx, members=t.members, seed=config.seed))
+    init = make_init(run, tx, members=t.members, seed=config.seed)
+    state = abstract_state(init, mesh, sharded=t.shard_state)
+    spread = mesh if t.shard_state else None
+    steps = make_steps(make_step(run, tx, members=t.members, seed=config.seed, spread=spread))
     n_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(described.batch))
     size, stacked = room(n_bytes), meshes.stacked_rows(mesh)
     batches = jax.tree.map(

@@ -54,6 +54,19 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
+def largest_axis(mesh: Mesh, shape: tuple[int, ...], *, first: int = 0) -> NamedSharding:
+    """Sharding along the largest axis that the mesh divides, the last of equals; or none.
+
+    Args:
+        mesh: Devices.
+        shape: Of the array.
+        first: Axes before this one stay whole, as that of the members of an ensemble.
+    """
+    axes = [i for i in range(first, len(shape)) if shape[i] % mesh.devices.size == 0]
+    axis = max(axes, key=lambda i: (shape[i], i), default=-1)
+    return NamedSharding(mesh, P(*(DATA_AXIS if i == axis else None for i in range(len(shape)))))
+
+
 def abstract(tree: Any, placement: Any) -> Any:
     """Shapes and types of arrays, placed; none is touched."""
     return jax.tree.map(

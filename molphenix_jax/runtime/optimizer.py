@@ -37,6 +37,9 @@ def train_fields(*, steps: int, batch_size: int, learning_rate: float, members: 
     t.batch_size = batch_size
     t.members = members  # independent models trained side by side
     t.devices = 0  # 0: all
+    # Parameters and moments spread over the devices, each along its largest axis that they divide,
+    # rather than whole on each; a checkpoint of either continues as the other.
+    t.shard_state = False
     # At most so many updates are started by the host at once, 16 or 64 MiB of batches in any case;
     # 0: one on a CPU, as many as there is room for elsewhere. Changes no bit of a result.
     t.steps_per_dispatch = 0

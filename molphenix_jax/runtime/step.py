@@ -46,19 +46,59 @@ def make_init(
     return init
 
 
+def place_state(state: Any, mesh: Mesh, *, sharded: bool) -> Any:
+    """Where each leaf of a state lies: whole on every device, or its largest axis spread.
+
+    Moments have the shapes of their parameters and lie as they do.
+
+    Args:
+        state: Arrays or shapes; leaves but the step have a leading axis [members].
+        mesh: Devices.
+        sharded: `train.shard_state`.
+    """
+    if not sharded:
+        return jax.tree.map(lambda _: meshes.replicated(mesh), state)
+    return jax.tree.map(lambda leaf: meshes.largest_axis(mesh, leaf.shape, first=1), state)
+
+
 def make_step(
-    run: Run, tx: optax.GradientTransformation, *, members: int, seed: int
+    run: Run,
+    tx: optax.GradientTransformation,
+    *,
+    members: int,
+    seed: int,
+    spread: Mesh | None = None,
 ) -> Callable[[State, Any, Any], tuple[State, dict[str, jax.Array]]]:
     """The train step (state, batch, tables) → (state, metrics); pure, to be jitted.
 
     Each member is a run of its own: own initialisation, own dropout, own gradient clip. The metric
     `finite` is a vector of flags in the order of `finite_names`.
+
+    Args:
+        run: Gives the loss.
+        tx: The optimizer.
+        members: Of the ensemble.
+        seed: Of the loss's randomness.
+        spread: Devices that a sharded state is spread over: parameters are gathered for the loss,
+            and gradients and updates are computed where the moments lie.
     """
+
+    def gathered(params):
+        if spread is None:
+            return params
+        return jax.lax.with_sharding_constraint(params, meshes.replicated(spread))
+
+    def scattered(grads):
+        if (mesh := spread) is None:
+            return grads
+        placed = jax.tree.map(lambda leaf: meshes.largest_axis(mesh, leaf.shape), grads)
+        return jax.lax.with_sharding_constraint(grads, placed)
 
     def member_step(params, opt_state, key, batch, tables):
         (loss, metrics), grads = jax.value_and_grad(run.loss, has_aux=True)(
-            params, batch, tables, key
+            gathered(params), batch, tables, key
         )
+        grads = scattered(grads)
         updates, opt_state = tx.update(grads, opt_state, params)
         params = run.bounded(optax.apply_updates(params, updates))
         flags = [jnp.isfinite(loss), *(jnp.isfinite(square(g)) for g in jax.tree.leaves(grads))]
@@ -117,21 +157,23 @@ def make_steps(
     return steps
 
 
-def jit_steps(steps: Callable[..., Any], mesh: Mesh, tables: Any) -> Any:
+def jit_steps(steps: Callable[..., Any], mesh: Mesh, tables: Any, placed_state: Any = None) -> Any:
     """The program of a dispatch, to be compiled: the state is given up, rows are spread.
 
     Args:
         steps: Of `make_steps`.
         mesh: Devices.
         tables: As the run places them, or their shapes and placement.
+        placed_state: Of `place_state`; None: whole on every device.
     """
     everywhere = meshes.replicated(mesh)
+    state = everywhere if placed_state is None else placed_state
     placed = jax.tree.map(lambda table: table.sharding, tables)
     return jax.jit(
         steps,
         donate_argnums=0,
-        in_shardings=(everywhere, meshes.stacked_rows(mesh), placed, everywhere),
-        out_shardings=(everywhere, everywhere),
+        in_shardings=(state, meshes.stacked_rows(mesh), placed, everywhere),
+        out_shardings=(state, everywhere),
     )
 
 
@@ -151,9 +193,11 @@ class Dispatch:
     one update and sixteen run through the same program, and so give the same bits.
     """
 
-    def __init__(self, steps: Callable[..., Any], mesh: Mesh, tables: Any):
+    def __init__(
+        self, steps: Callable[..., Any], mesh: Mesh, tables: Any, placed_state: Any = None
+    ):
         self._stacked, self._tables = meshes.stacked_rows(mesh), tables
-        self._jitted = jit_steps(steps, mesh, tables)
+        self._jitted = jit_steps(steps, mesh, tables, placed_state)
         self._write = jax.jit(_write_first, donate_argnums=0, out_shardings=self._stacked)
         self._memory = meshes.memory_per_device(mesh)
         self._compiled: dict[Any, Any] = {}

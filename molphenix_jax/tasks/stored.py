@@ -34,7 +34,7 @@ _AGAIN = "delete that file, and the same command evaluates again"
 # Where arrays are kept and computed; no number depends on it.
 _PLACES = (
     *("data.placement", "data.device_memory_gib", "images.placement"),
-    *("train.devices", "train.prefetch", "train.steps_per_dispatch"),
+    *("train.devices", "train.prefetch", "train.steps_per_dispatch", "train.shard_state"),
 )
 
 

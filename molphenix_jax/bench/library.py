@@ -43,7 +43,7 @@ _PSEUDO = 500  # queries of control wells
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class LibraryCase:
     """What is asked.
 
     Attributes:
@@ -108,7 +108,7 @@ class _Asked:
         return self.model.embed_features(found, concentrations_um=doses_um, conditions=self.levels)
 
 
-def ranked(setting: Setting) -> tuple[pd.DataFrame, list[Model]]:
+def ranked(setting: LibraryCase) -> tuple[pd.DataFrame, list[Model]]:
     """Every held-out profile of every fold, ranked.
 
     Returns:
@@ -198,7 +198,7 @@ def _table(model: Model, one: _Asked, fold: int) -> pd.DataFrame:
     )
 
 
-def run(setting: Setting, *, table: pathlib.Path | None = None) -> list[Row]:
+def run(setting: LibraryCase, *, table: pathlib.Path | None = None) -> list[Row]:
     """Measures; `table` takes the rank of every profile as CSV."""
     from molphenix_jax import storage
 
@@ -210,7 +210,7 @@ def run(setting: Setting, *, table: pathlib.Path | None = None) -> list[Row]:
     return rows + _abstained(models)
 
 
-def _recall(found: pd.DataFrame, setting: Setting) -> list[Row]:
+def _recall(found: pd.DataFrame, setting: LibraryCase) -> list[Row]:
     gallery, rank = found["gallery"].to_numpy(), found["rank"].to_numpy()
     molecule = found["inchikey"].to_numpy(str)
     near = found["tanimoto"].to_numpy() >= IN_DOMAIN

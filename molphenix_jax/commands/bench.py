@@ -287,7 +287,7 @@ def _add_library(benches) -> None:
 def _library(arguments: argparse.Namespace) -> int:
     from molphenix_jax.bench import library, measure
 
-    setting = library.Setting(
+    setting = library.LibraryCase(
         run=arguments.run_folder,
         library=arguments.library,
         doses_um=arguments.concentrations,

@@ -28,7 +28,7 @@ def world(tmp_path_factory):
 def test_ranks_are_those_of_the_formula(world, monkeypatch):
     folder, table, model = world
     monkeypatch.setattr(bench, "CHUNK_ROWS", 7)
-    setting = bench.Setting(folder / "run", folder / "library.csv", made.DOSES, top=5)
+    setting = bench.LibraryCase(folder / "run", folder / "library.csv", made.DOSES, top=5)
     found, _ = bench.ranked(setting)
     z_x = model.embed_profiles(model.held_out.profile, corrected=True)
     score = np.einsum("qe,mke->qmk", z_x, made.embedded(model, table)).max(axis=2)
@@ -68,6 +68,6 @@ def test_it_runs(world, tmp_path):
 
 def test_a_run_that_holds_nothing_back_ends_in_a_sentence(world, tmp_path):
     run = made.write_run(tmp_path / "run", train=["CCO"])
-    setting = bench.Setting(run, world[0] / "library.csv", (1.0,))
+    setting = bench.LibraryCase(run, world[0] / "library.csv", (1.0,))
     with pytest.raises(InputError, match="keeps no held-out profiles"):
         bench.ranked(setting)

@@ -126,6 +126,7 @@ OPTIONS = {
     "--placement=stream --folder=screens/scale --json=F",
     "bench search": "--queries=4 --rows=500 --width=8 --top=3 --repeats=1 "
     "--approximate=IVF4,Flat --json=F",
+    "bench library": "--top=5 --percent=10 --table=T --json=F",
     "bench minimol": "--molecules=4 --repeats=1 --json=F --encoder=minimol",
     "bench molecules": "--molecules=16 --batch=8 --width=8 --depth=1 --repeats=1 --json=F",
 }
@@ -324,16 +325,17 @@ def _molphenix(words: list[str]) -> None:
             assert parser.format_help(), name
         return
     if words[0] in parsers and all(
-        re.fullmatch("--(?!help)[^=]*(=[A-Z]+)?", word) for word in words[1:]
+        re.fullmatch("--(?!help)[^=]*(=[A-Z/]+)?", word) for word in words[1:]
     ):
         # Prose names a command (`molphenix embed --layers=NAME`) with nothing of what it needs.
         named = {word.partition("=")[0] for word in words[1:]}
         assert named <= {*parsers[words[0]]._option_string_actions}, words
         return
-    words = [*words, *small_options(words)]
+    named, words = words, [*words, *small_options(words)]
     # A benchmark reads nothing of the reader's, and runs whole in a test of its own.
     if words[0] == "bench" and "--help" not in words:
-        cli.make_parser().parse_args(words)
+        if len(named) > 2:  # prose names a benchmark with nothing of what it needs
+            cli.make_parser().parse_args(words)
         test = collect.ROOT / "tests" / "bench" / f"test_bench_{words[1]}.py"
         assert f'"bench", "{words[1]}"' in test.read_text(), f"{test} does not run it"
         return

@@ -40,6 +40,7 @@ from molphenix_jax.runtime.step import (
 from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, Checkpoints, saved_steps
 from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, fold_folder
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
+from molphenix_jax.runtime.workdir.tensorboard import TENSORBOARD_FOLDER, Events
 from molphenix_jax.storage import VOID_AFTER_S, claim
 from molphenix_jax.tasks.stored import find_run, need_own_folder
 
@@ -233,7 +234,8 @@ def fit(
         config: The whole config; `train` and `seed` are used.
         mesh: Devices; batches are spread over them, parameters and moments are whole on each or,
             with `train.shard_state`, spread too.
-        workdir: Gets `metrics.jsonl`, `timing.jsonl` and `checkpoints/`.
+        workdir: Gets `metrics.jsonl`, `timing.jsonl`, `checkpoints/`, and `tensorboard/` where
+            `train.tensorboard` asks for it.
         label: Stands before what is printed.
 
     Returns:
@@ -243,8 +245,11 @@ def fit(
         NonFiniteError: A NaN or infinite loss or gradient.
         CheckpointError: Checkpoints are there and none can be read.
         Stopped: A signal has come; the state is saved.
+        MissingExtraError: TensorBoard's events are asked for without tensorboardX.
     """
     t = config.train
+    writes = processes.is_first()
+    events = Events(workdir / TENSORBOARD_FOLDER) if t.tensorboard and writes else None
     member_shape = jax.eval_shape(run.init, jax.random.key(0))
     tx = make_optimizer(t, member_shape)
     init = make_init(run, tx, members=t.members, seed=config.seed)
@@ -267,13 +272,13 @@ def fit(
     spread = mesh if t.shard_state else None
     step_fn = make_step(run, tx, members=t.members, seed=config.seed, spread=spread)
     dispatch = Dispatch(make_steps(step_fn), mesh, run.place_tables(mesh), placed)
-    writes = processes.is_first()
     metrics_file = MetricsFile(
         workdir / METRICS_FILE,
         restored_step=start,
         n_lines=restored.n_lines if restored else 0,
         validates=start is None or _validates(start, t),
         writes=writes,
+        events=events,
     )
     timing_file = MetricsFile(workdir / TIMING_FILE, restored_step=start, writes=writes)
     recorder = _Recorder(metrics_file, finite_names(member_shape), t.log_every)

@@ -62,6 +62,7 @@ def train_fields(*, steps: int, batch_size: int, learning_rate: float, members: 
     t.validate_every = max(steps // 6, 1)
     t.checkpoint_every = max(steps // 3, 1)
     t.keep_checkpoints = 3
+    t.tensorboard = False  # also events for TensorBoard, in WORKDIR/tensorboard
     return t
 
 

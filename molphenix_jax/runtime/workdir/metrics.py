@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from molphenix_jax.errors import InputError
+from molphenix_jax.runtime.workdir.tensorboard import Events
 from molphenix_jax.storage import write_text, writing
 
 METRICS_FILE = "metrics.jsonl"
 TIMING_FILE = "timing.jsonl"
 _BEGINS = b'{"kind": "'  # every line
+_PLACE = ("kind", "step")
 
 
 class MetricsError(InputError):
@@ -33,6 +35,7 @@ class MetricsFile:
         n_lines: int = 0,
         validates: bool = True,
         writes: bool = True,
+        events: Events | None = None,
     ):
         """Opens the file.
 
@@ -44,11 +47,12 @@ class MetricsFile:
             validates: Whether the loop validates the restored state; it does not where a run that
                 ended at an odd step is trained on.
             writes: False in all but one of the processes that share a workdir: nothing is opened.
+            events: Gets every line too, those that are kept first.
 
         Raises:
             MetricsError: It is damaged, or lacks lines of before the restored checkpoint.
         """
-        self._file, self.n_lines = None, 0
+        self._file, self.n_lines, self._events = None, 0, events
         if not writes:
             return
         kept = []
@@ -59,6 +63,10 @@ class MetricsFile:
             ]
         write_text(path, "".join(_dump(line) for line in kept))
         self._path, self._file, self.n_lines = path, path.open("a"), len(kept)
+        if events is not None:
+            for line in kept:
+                told = {name: value for name, value in line.items() if name not in _PLACE}
+                events.add(line["kind"], line["step"], told)
 
     def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         """Appends one line: kind (`train` or `validation`), step, then the values."""
@@ -67,6 +75,8 @@ class MetricsFile:
                 self._file.write(_dump({"kind": kind, "step": step, **values}))
                 self._file.flush()
             self.n_lines += 1
+            if self._events:
+                self._events.add(kind, step, values)
 
     def to_disk(self) -> None:
         """Has the system write what is there: a checkpoint that counts the lines outlives them."""
@@ -78,6 +88,8 @@ class MetricsFile:
         """Closes the file."""
         if self._file is not None:
             self._file.close()
+            if self._events:
+                self._events.close()
 
 
 def _is_final(line: Mapping[str, Any], step: int, validates: bool) -> bool:

@@ -243,6 +243,46 @@ def torch_rows(setting: LossCase) -> list[Row]:
     return rows
 
 
+def open_clip_rows(setting: LossCase, *, chunk_size: int = 4096) -> list[Row]:
+    """SigLIP chunked here beside open_clip's whole loss and the one in its own chunks.
+
+    Memory is compared on a GPU, where PyTorch tells its peak.
+    """
+    inputs, rows = _inputs(setting), []
+    compiled = _compile(make_loss("siglip", execution="chunked"), inputs)
+    for size in (0, chunk_size):
+        how = f"in chunks of {size}" if size else "whole"
+        case = f"siglip value and gradient, batch {setting.batch}, open_clip's {how}"
+        other, label = torch_losses.value_and_grad(
+            "siglip",
+            *(np.asarray(each, np.float32) for each in inputs),
+            scale=SCALE,
+            bias=BIAS,
+            chunk_size=size,
+        )
+        if other is None:
+            rows.append(Row(case, "s", None, other_name="open_clip", note=label))
+            continue
+        try:
+            peak = torch_losses.peak_mib(other)
+            seconds = interleaved_medians(
+                {"ours": _runner(compiled, inputs), "other": other}, repeats=setting.repeats
+            )
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if "memory" not in str(error).lower():
+                raise
+            seconds = interleaved_medians(
+                {"ours": _runner(compiled, inputs)}, repeats=setting.repeats
+            )
+            note = f"{label} has not the memory"
+            rows.append(Row(case, "s", seconds["ours"], other_name="open_clip", note=note))
+            continue
+        rows.append(Row(case, "s", seconds["ours"], seconds["other"], label))
+        if peak is not None:
+            rows.append(Row(f"{case}, memory", "MiB", temporary_mib(compiled), peak, label))
+    return rows
+
+
 def _compile(loss: Loss | Callable[..., Any], inputs: Sequence[Any]) -> Any:
     def value(z_x, z_m, scale, bias, profile, null_constant):
         return loss(z_x, z_m, scale=scale, bias=bias, profile=profile, null_constant=null_constant)[

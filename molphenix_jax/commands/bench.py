@@ -21,6 +21,7 @@ def add_parser(commands) -> None:
     _add_scale(benches)
     _add_search(benches)
     _add_library(benches)
+    _add_device(benches)
 
 
 def _add_loss(benches) -> None:
@@ -296,6 +297,33 @@ def _library(arguments: argparse.Namespace) -> int:
     )
     rows = library.run(setting, table=arguments.table)
     measure.report("held-out molecules in a library", rows, json=arguments.json)
+    return 0
+
+
+def _add_device(benches) -> None:
+    device = benches.add_parser(
+        "device",
+        help="products, losses, training step, images, search, molecules on a GPU or TPU, the most "
+        "important first, in so many seconds",
+    )
+    device.add_argument(
+        "--budget-s", type=positive, default=480, metavar="SECONDS", help="for all (default 480)"
+    )
+    device.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR")
+    device.add_argument(
+        "--size", choices=("full", "tiny"), default="full", help="tiny tries it on a CPU"
+    )
+    device.set_defaults(run=_device)
+
+
+def _device(arguments: argparse.Namespace) -> int:
+    from molphenix_jax.bench import device
+    from molphenix_jax.runtime.progress import say
+
+    left = device.run(arguments.out, budget_s=arguments.budget_s, size=arguments.size, say=say)
+    for sentence in left:
+        say(f"left out: {sentence}")
+    say(f"written: {arguments.out / device.REPORT}")
     return 0
 
 

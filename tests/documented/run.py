@@ -126,6 +126,7 @@ OPTIONS = {
     "--placement=stream --folder=screens/scale --json=F",
     "bench search": "--queries=4 --rows=500 --width=8 --top=3 --repeats=1 "
     "--approximate=IVF4,Flat --json=F",
+    "bench device": "--size=tiny --budget-s=9",
     "bench library": "--top=5 --percent=10 --table=T --json=F",
     "bench minimol": "--molecules=4 --repeats=1 --json=F --encoder=minimol",
     "bench molecules": "--molecules=16 --batch=8 --width=8 --depth=1 --repeats=1 --json=F",

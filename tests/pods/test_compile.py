@@ -108,6 +108,18 @@ def test_a_step_is_compiled_for_a_pod(tmp_path, capsys):
 
 
 @needs_libtpu
+def test_several_pods_are_one_page(tmp_path):
+    page, out = tmp_path / "SCALING.md", tmp_path / "programs.json"
+    wanted = ["--topology=v5e:2x2+v5e:2x4", "--rows-per-chip=8", "--wells=100000"]
+    assert cli.main(["compile", *TINY, *wanted, f"--page={page}", f"--json={out}"]) == 0
+    assert [(each["chips"], each["rows"]) for each in json.loads(out.read_text())] == [
+        *((4, 32), (8, 64))
+    ]
+    assert page.read_text().count("| v5e:2x2 |") == 2
+    assert "--rows-per-chip=8" in page.read_text()
+
+
+@needs_libtpu
 def test_what_does_not_fit_is_refused(capsys):
     sentence = said(capsys, *TINY, "--topology=v5e:2x2", "--wells=20000000")
     assert "32 rows on v5e:2x2" in sentence

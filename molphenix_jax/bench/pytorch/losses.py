@@ -6,6 +6,7 @@ PyTorch is no dependency of this package; `pip install torch open_clip_torch` be
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -39,8 +40,19 @@ def value_and_grad(
     *,
     scale: float,
     bias: float,
+    chunk_size: int = 0,
 ) -> tuple[Callable[[], float] | None, str]:
     """A function that takes value and gradient once, and what it is.
+
+    Args:
+        name: Of the loss.
+        z_x: Phenomic embeddings.
+        z_m: Molecule embeddings.
+        profile: Frozen profiles.
+        null_constant: c of S2L.
+        scale: Of the cosines.
+        bias: Of the logits.
+        chunk_size: Rows that open_clip takes at once, where its version can; 0 for all.
 
     Returns:
         (function, its name), or (None, why not) where PyTorch or open_clip is not installed.
@@ -59,12 +71,15 @@ def value_and_grad(
     c = float(null_constant)
 
     if name == "siglip":
-        siglip = open_clip.SigLipLoss()
+        options = {"chunk_size": chunk_size} if chunk_size else {}
+        if options and "chunk_size" not in inspect.signature(open_clip.SigLipLoss).parameters:
+            return None, "not compared: this open_clip has no chunk_size"
+        siglip = open_clip.SigLipLoss(**options)
 
         def loss(x, m, scale, bias):
             return siglip(x, m, scale, bias)
 
-        label = "open_clip SigLipLoss"
+        label = "open_clip SigLipLoss" + (f" in chunks of {chunk_size}" if chunk_size else "")
     else:
 
         def loss(x, m, scale, bias):
@@ -82,6 +97,17 @@ def value_and_grad(
         return value.item()
 
     return run, f"{label} ({describe()})"
+
+
+def peak_mib(run: Callable[[], float]) -> float | None:
+    """Memory in MiB that one run takes beside what is there; None where it is not a GPU's."""
+    torch = importlib.import_module("torch")
+    if not torch.cuda.is_available():
+        return None
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def describe() -> str:

@@ -33,9 +33,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", required=True, help="a config file or name: s2l:size=paper")
     parser.add_argument(
-        "--topology", default="v5e:4x4", help="chip and shape (default v5e:4x4; or v5p:4x4x4 …)"
+        "--topology",
+        default="v5e:4x4",
+        help="chip and shape (default v5e:4x4; or v5p:4x4x4 …); several by +",
     )
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write it here")
+    parser.add_argument(
+        "--rows-per-chip",
+        type=positive,
+        metavar="ROWS",
+        help="of a batch, in place of train.batch_size: weak scaling over the topologies",
+    )
+    parser.add_argument(
+        "--json",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="also write it here; a list for several topologies",
+    )
+    parser.add_argument(
+        "--page",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="also write a page (Markdown): sizes, floors by public figures of the chips",
+    )
     for name, of in (
         ("wells", "treated wells of the screen"),
         ("pairs", "its pairs of a molecule and a concentration"),
@@ -63,26 +82,41 @@ def read(words: Sequence[str]) -> tuple[argparse.Namespace, Any]:
 def _run(arguments: argparse.Namespace) -> int:
     options, config = read(arguments.flags)
     from molphenix_jax import storage
+    from molphenix_jax.pods import scaling
+
+    # Where it is written decides no number.
+    words = [word for word in arguments.flags if not word.startswith("--json")]
+    command = " ".join(["molphenix", "compile", *words])
+    programs = [
+        _compiled(options, config, topology, command) for topology in options.topology.split("+")
+    ]
+    if options.json:
+        told = [program.as_json() for program in programs]
+        storage.write_json(options.json, told if len(told) > 1 else told[0])
+    if options.page:
+        storage.write_text(options.page, scaling.page(programs, [command]))
+    return 0
+
+
+def _compiled(options: argparse.Namespace, config: Any, topology: str, command: str) -> Any:
+    """The program of one topology, said."""
     from molphenix_jax.pods.described import ScreenSize, describe_run
     from molphenix_jax.pods.program import compile_step
     from molphenix_jax.pods.topology import pod_mesh
 
-    mesh, chip = pod_mesh(options.topology)
+    mesh, chip = pod_mesh(topology)
     given = {name: getattr(options, name) for name in ("wells", "pairs", "molecules", "width")}
     size = ScreenSize(**{name: n for name, n in given.items() if n is not None})
+    config = config.copy_and_resolve_references()
     with config.unlocked():
+        if options.rows_per_chip:
+            config.train.batch_size = options.rows_per_chip * mesh.devices.size
         if "data" in config and not config.data.get("device_memory_gib", 1.0):
             config.data.device_memory_gib = chip.memory / 2**30
     described = describe_run(config, mesh, size)
-    words = [word for word in arguments.flags if not word.startswith("--json")]
-    command = " ".join(["molphenix", "compile", *words])
-    program = compile_step(
-        config, described, mesh, chip, topology=options.topology, command=command
-    )
+    program = compile_step(config, described, mesh, chip, topology=topology, command=command)
     _show(program, chip)
-    if options.json:
-        storage.write_json(options.json, program.as_json())
-    return 0
+    return program
 
 
 def _config(name: str, fields: Sequence[str]) -> Any:

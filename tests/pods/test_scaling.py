@@ -1,0 +1,62 @@
+"""Floors of a step and the page of them, from programs that are made up."""
+
+import pytest
+
+from molphenix_jax.pods.chips import CHIPS
+from molphenix_jax.pods.collectives import Collective
+from molphenix_jax.pods.program import Program
+from molphenix_jax.pods.scaling import floors, page
+
+
+def program(topology="v5e:2x4", chips=8, flops=1.97e12, n_bytes=8.19e9, collectives=()) -> Program:
+    return Program(
+        command="molphenix compile …",
+        topology=topology,
+        chips=chips,
+        rows=256 * chips,
+        parameters=1000,
+        about="",
+        memory={"arguments": 2**30, "temporary": 2**30},
+        collectives=list(collectives),
+        flops=flops,
+        bytes_accessed=n_bytes,
+        compile_seconds=1.0,
+    )
+
+
+def test_floors_are_those_of_the_chips_figures():
+    """v5e: 197 TFLOP/s, 819 GB/s of memory, 200 GB/s over four links of 50 GB/s."""
+    sent = (
+        Collective("collective-permute", 3, int(5e8)),  # one link: 10 ms
+        Collective("all-reduce", 1, int(4e9)),  # there and back but for its own eighth: 35 ms
+        Collective("all-gather", 1, int(2e8)),  # 1 ms
+    )
+    found = floors(program(collectives=sent), CHIPS["v5e"])
+    assert found["products"] == pytest.approx(0.010)
+    assert found["memory"] == pytest.approx(0.010)
+    assert found["messages"] == pytest.approx(0.010 + 0.035 + 0.001)
+
+
+def test_the_page_names_what_bounds_each_pod():
+    sent = [Collective("all-reduce", 2, int(8e8))]
+    text = page(
+        [
+            program(),
+            program("v5e:16x16", 256, collectives=sent * 4),
+            program("v5p:4x4x4", 64, n_bytes=1e9),
+        ],
+        ["molphenix compile --page=SCALING.md"],
+    )
+    rows = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0].startswith("v5") and len(cells) == 7:
+            rows[cells[0]] = cells
+    assert rows["v5e:2x4"][4:] == ["products", "204,800", "100%"]
+    assert rows["v5e:16x16"][4] == "messages"
+    assert rows["v5e:16x16"][6] == "31%"  # 10 ms of 31.9
+    assert rows["v5p:4x4x4"][4] == "products"
+    assert "2 GiB | 12.5%" in text
+    assert "No TPU has run this yet" in text
+    assert "    molphenix compile --page=SCALING.md" in text
+    assert text.count("cloud.google.com") == 2  # each chip once

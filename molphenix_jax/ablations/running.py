@@ -13,7 +13,7 @@ from molphenix_jax import plugins, storage, train
 from molphenix_jax.ablations.grid import AblationError, Cell, Tier, config_of, why_skipped
 from molphenix_jax.errors import sentence_of
 from molphenix_jax.runtime.config import Config
-from molphenix_jax.runtime.progress import console, say
+from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir.folder import read_json
 from molphenix_jax.tasks.stored import find_run
 
@@ -188,10 +188,5 @@ def _mean(values: Sequence[float]) -> float:
 @contextlib.contextmanager
 def _said_to(path: pathlib.Path) -> Iterator[None]:
     """What a run says goes into a file."""
-    shown = console.file
-    with path.open("a", encoding="utf-8") as file:
-        console.file = file
-        try:
-            yield
-        finally:
-            console.file = shown
+    with path.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        yield

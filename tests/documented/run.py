@@ -169,7 +169,7 @@ class Reader:
                 if word.startswith("--out=") and os.path.isfile(word[6:]):
                     os.unlink(word[6:])
             _molphenix(words[1:])
-        elif not words[0].endswith("/"):
+        elif not words[0].endswith(("/", ".md")):  # a script of launch/
             subprocess.run(["bash", "-n", collect.ROOT / words[0]], check=True)
 
     def _next(self) -> int:

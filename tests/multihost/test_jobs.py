@@ -127,7 +127,7 @@ def kill_and_continue(
     assert re.search(r"continuing after update \d+", again.text(0))
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_the_others_of_a_killed_process_name_it_and_the_same_command_continues(
     index, whole, cache, tmp_path
 ):

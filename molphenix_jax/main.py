@@ -46,7 +46,6 @@ from molphenix_jax.errors import InputError, sentence_of
 from molphenix_jax.evaluate import evaluate
 from molphenix_jax.runtime import processes
 from molphenix_jax.runtime.config import Config, config_file, plain
-from molphenix_jax.runtime.optimizer import DEFAULT_TIMEOUT_S
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.tasks.stored import placed_config
 
@@ -97,7 +96,7 @@ def _joined(config: Config) -> contextlib.AbstractContextManager[None]:
         coordinator=_COORDINATOR.value,
         num_processes=_NUM_PROCESSES.value,
         process_id=_PROCESS_ID.value,
-        timeout_s=config.get("runtime", {}).get("timeout_s", DEFAULT_TIMEOUT_S),
+        timeout_s=config.get("runtime", {}).get("timeout_s", processes.DEFAULT_TIMEOUT_S),
         same=plain(config),
         say=say,
     )

@@ -226,9 +226,7 @@ def torch_rows(setting: LossCase) -> list[Row]:
             rows.append(Row(case, "s", None, other_name="PyTorch", note=note))
             continue
         inputs = _inputs(setting)
-        other, label = torch_losses.value_and_grad(
-            name, *(np.asarray(each, np.float32) for each in inputs), scale=SCALE, bias=BIAS
-        )
+        other, label = _in_torch(name, inputs)
         if other is None:
             rows.append(Row(case, "s", None, other_name="PyTorch", note=label))
             continue
@@ -253,13 +251,7 @@ def open_clip_rows(setting: LossCase, *, chunk_size: int = 4096) -> list[Row]:
     for size in (0, chunk_size):
         how = f"in chunks of {size}" if size else "whole"
         case = f"siglip value and gradient, batch {setting.batch}, open_clip's {how}"
-        other, label = torch_losses.value_and_grad(
-            "siglip",
-            *(np.asarray(each, np.float32) for each in inputs),
-            scale=SCALE,
-            bias=BIAS,
-            chunk_size=size,
-        )
+        other, label = _in_torch("siglip", inputs, chunk_size=size)
         if other is None:
             rows.append(Row(case, "s", None, other_name="open_clip", note=label))
             continue
@@ -281,6 +273,19 @@ def open_clip_rows(setting: LossCase, *, chunk_size: int = 4096) -> list[Row]:
         if peak is not None:
             rows.append(Row(f"{case}, memory", "MiB", temporary_mib(compiled), peak, label))
     return rows
+
+
+def _in_torch(
+    name: str, inputs: Sequence[jax.Array], *, chunk_size: int = 0
+) -> tuple[Callable[[], float] | None, str]:
+    """The loss of the same arrays in PyTorch; see `pytorch.losses.value_and_grad`."""
+    return torch_losses.value_and_grad(
+        name,
+        *(np.asarray(each, np.float32) for each in inputs),
+        scale=SCALE,
+        bias=BIAS,
+        chunk_size=chunk_size,
+    )
 
 
 def _compile(loss: Loss | Callable[..., Any], inputs: Sequence[Any]) -> Any:

@@ -15,7 +15,7 @@ import dataclasses
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -27,7 +27,7 @@ from molphenix_jax.phenomics.coral import CORAL_RIDGE, Axes, write_npy
 from molphenix_jax.phenomics.group_stage import MIN_TO_CENTER, Grouped, fit_groups, rows_of
 from molphenix_jax.phenomics.whitening import centers_and_scales, whitening
 from molphenix_jax.storage import read_npz
-from molphenix_jax.tables.rows import Rows, RowsOnDisk, chunked
+from molphenix_jax.tables.rows import Rows, RowsOnDisk, RowsThrough, chunked
 
 # Bump it when a corrected profile or a p-value changes; see screens.versions for what follows.
 # 2: each condition is centred and scaled by its own controls before the PCA.
@@ -357,7 +357,7 @@ def fit_correction(
         notes += (f"{n_constant} features are constant on the controls: centred, not scaled",)
     screen = dataclasses.replace(blank, method=method, center=center, scale=scale)
     if method in ("pca_cs", "tvn"):
-        standardised = _Through(x, stage, screen._standardised)
+        standardised = RowsThrough(x, stage, screen._standardised)
         z = chunked(standardised, reference, lambda rows: _clipped(rows, screen.clip))
         rotation, above_floor = whitening(z)
         screen = dataclasses.replace(screen, rotation=rotation, rescaled=above_floor)
@@ -370,22 +370,6 @@ def fit_correction(
     return _with_groups(screen, x, stage, wells, notes, axes_path)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Through:
-    """Rows by what a stage makes of them, each with its row of centre and scale."""
-
-    x: Rows
-    stage: Int[np.ndarray, "n"]
-    of: Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.x.shape
-
-    def __getitem__(self, ids: Int[np.ndarray, "k"], /) -> Float[np.ndarray, "k d"]:
-        return self.of(self.x[ids], self.stage[ids])
-
-
 def _with_groups(
     screen: Correction,
     x: Rows,
@@ -395,7 +379,7 @@ def _with_groups(
     axes_path: pathlib.Path | None,
 ) -> Correction:
     fields, more = fit_groups(
-        _Through(x, stage, screen._screen_stage),
+        RowsThrough(x, stage, screen._screen_stage),
         wells,
         scaling=screen.method != "tvn",
         rescaled=screen.rescaled,

@@ -18,16 +18,8 @@ from molphenix_jax.runtime.config import Config, ConfigError, pair_problems
 
 Params = Any
 
-DEFAULT_TIMEOUT_S = 300.0
 OPTIMIZERS = ("adamw", "adam", "lion")
 SCHEDULES = ("cosine", "linear", "onecycle", "constant")
-
-
-def runtime_fields() -> Config:
-    """The `runtime` part of a config, of jobs of several processes; no number depends on it."""
-    r = ml_collections.ConfigDict()
-    r.timeout_s = DEFAULT_TIMEOUT_S  # a process of which nothing is heard for so long is lost
-    return r
 
 
 def train_fields(*, steps: int, batch_size: int, learning_rate: float, members: int = 1) -> Config:

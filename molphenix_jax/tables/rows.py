@@ -25,6 +25,30 @@ class Rows(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True)
+class RowsThrough:
+    """Rows by what a function of them and a number of each makes of them.
+
+    Attributes:
+        x: The rows.
+        number: Of each row.
+        of: Embeddings and their numbers → embeddings of the same width.
+    """
+
+    x: Rows
+    number: Int[np.ndarray, " n"]
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, d)."""
+        return self.x.shape
+
+    def __getitem__(self, ids: Any, /) -> np.ndarray:
+        """The embeddings with these numbers, in this order."""
+        return self.of(self.x[ids], self.number[ids])
+
+
 # Chunks that can be gone through again, for statistics that need two passes.
 Chunks = Callable[[], Iterator[Float[np.ndarray, "n d"]]]
 

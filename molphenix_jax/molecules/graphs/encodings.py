@@ -53,9 +53,17 @@ def _controller() -> ThreadpoolController:
 
 
 def _encode(stacked: Float[np.ndarray, "g n n"]) -> Float[np.ndarray, "g n w"]:
-    vectors, values = laplacian(stacked)
+    return side_by_side(random_walks(stacked), *laplacian(stacked))
+
+
+def side_by_side(
+    walks: Float[np.ndarray, "g n k"],
+    vectors: Float[np.ndarray, "g n k"],
+    values: Float[np.ndarray, "g k"],
+) -> Float[np.ndarray, "g n w"]:
+    """Of each atom its walks, its components and its molecule's eigenvalues."""
     values = np.broadcast_to(values[:, None, :], vectors.shape)
-    return np.concatenate([random_walks(stacked), vectors, values], axis=2)
+    return np.concatenate([walks, vectors, values], axis=2)
 
 
 def random_walks(adjacency: Float[np.ndarray, "g n n"]) -> Float[np.ndarray, "g n w"]:
@@ -64,18 +72,29 @@ def random_walks(adjacency: Float[np.ndarray, "g n n"]) -> Float[np.ndarray, "g 
     The walk's matrix D⁻¹A and the symmetric S = D^-½ A D^-½ have the same powers on the diagonal,
     and that of S^(a+b) is the row sum of S^a ∘ S^b: half the products suffice.
     """
-    degree = adjacency.sum(axis=2)
     if adjacency.shape[1] == 1:  # nowhere to go: the walk stays
         return np.ones((len(adjacency), 1, RANDOM_WALK_STEPS))
-    scale = degree**-0.5
+    scale = adjacency.sum(axis=2) ** -0.5
     step = adjacency * scale[:, :, None] * scale[:, None, :]
+    return diagonals_of_powers(step, lambda a, b: np.einsum("gij,gij->gi", a, b))
+
+
+def diagonals_of_powers(
+    step: Float[np.ndarray, "g n n"],
+    of_product: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Float[np.ndarray, "g n w"]:
+    """Diagonals of the powers 1 to 16 of matrices.
+
+    Args:
+        step: The matrices.
+        of_product: The diagonal [g, n] of the product of two powers, which needs no product.
+    """
     powers = [step]
     for _ in range(1, RANDOM_WALK_STEPS // 2):
         powers.append(powers[-1] @ step)
     back = [np.diagonal(step, axis1=1, axis2=2)]
     for k in range(2, RANDOM_WALK_STEPS + 1):
-        a, b = powers[k // 2 - 1], powers[k - k // 2 - 1]
-        back.append(np.einsum("gij,gij->gi", a, b))
+        back.append(of_product(powers[k // 2 - 1], powers[k - k // 2 - 1]))
     return np.stack(back, axis=2)
 
 
@@ -83,15 +102,25 @@ def laplacian(
     adjacency: Float[np.ndarray, "g n n"],
 ) -> tuple[Float[np.ndarray, "g n k"], Float[np.ndarray, "g k"]]:
     """The 8 lowest eigenvectors and eigenvalues of D - A, zeros where a graph has fewer."""
-    n_graphs, n, _ = adjacency.shape
-    all_values, all_vectors = np.linalg.eigh(laplacian_matrices(adjacency))
+    vectors, values = lowest(*np.linalg.eigh(laplacian_matrices(adjacency)))
+    vectors[:, :, 0] = adjacency.shape[1] ** -0.5  # known exactly, as its eigenvalue is
+    return vectors, values
+
+
+def lowest(
+    all_values: Float[np.ndarray, "g n"], all_vectors: Float[np.ndarray, "g n n"]
+) -> tuple[Float[np.ndarray, "g n k"], Float[np.ndarray, "g k"]]:
+    """The 8 lowest eigenvectors and eigenvalues, zeros where a graph has fewer.
+
+    The lowest eigenvalue of a connected graph is exactly 0, and so free of rounding.
+    """
+    n_graphs, n = all_values.shape
     kept = min(n, N_EIGENVECTORS)
     vectors = np.zeros((n_graphs, n, N_EIGENVECTORS))
     values = np.zeros((n_graphs, N_EIGENVECTORS))
     vectors[:, :, :kept] = all_vectors[:, :, :kept]
     values[:, :kept] = all_values[:, :kept]
-    # Known exactly in a connected graph, and so free of rounding.
-    vectors[:, :, 0], values[:, 0] = n**-0.5, 0.0
+    values[:, 0] = 0.0
     return vectors, values
 
 

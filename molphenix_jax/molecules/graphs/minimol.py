@@ -10,7 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from molphenix_jax.molecules.graphs.encodings import by_size, laplacian_matrices
+from molphenix_jax.molecules.graphs.encodings import (
+    by_size,
+    diagonals_of_powers,
+    laplacian_matrices,
+    lowest,
+    side_by_side,
+)
 from molphenix_jax.molecules.graphs.vocabulary import N_EIGENVECTORS, RANDOM_WALK_STEPS
 
 # Eigenvalues closer than this are one; components of a vector whose sizes differ less, relative to
@@ -26,9 +32,7 @@ def encode_minimol(
 
 
 def _encode(stacked: Float[np.ndarray, "g n n"]) -> Float[np.ndarray, "g n w"]:
-    vectors, values = eigenvectors(stacked)
-    values = np.broadcast_to(values[:, None, :], vectors.shape)
-    return np.concatenate([return_probabilities(stacked), vectors, values], axis=2)
+    return side_by_side(return_probabilities(stacked), *eigenvectors(stacked))
 
 
 def return_probabilities(adjacency: Float[np.ndarray, "g n n"]) -> Float[np.ndarray, "g n w"]:
@@ -40,14 +44,7 @@ def return_probabilities(adjacency: Float[np.ndarray, "g n n"]) -> Float[np.ndar
     if adjacency.shape[1] == 1:
         return np.ones((len(adjacency), 1, RANDOM_WALK_STEPS))
     step = adjacency / adjacency.sum(axis=2, dtype=np.float64)[:, :, None]
-    powers = [step]
-    for _ in range(1, RANDOM_WALK_STEPS // 2):
-        powers.append(powers[-1] @ step)
-    back = [np.diagonal(step, axis1=1, axis2=2)]
-    for k in range(2, RANDOM_WALK_STEPS + 1):
-        a, b = powers[k // 2 - 1], powers[k - k // 2 - 1]
-        back.append((a * b.swapaxes(1, 2)).sum(axis=2))
-    return np.stack(back, axis=2)
+    return diagonals_of_powers(step, lambda a, b: (a * b.swapaxes(1, 2)).sum(axis=2))
 
 
 def eigenvectors(
@@ -59,14 +56,10 @@ def eigenvectors(
     Where eigenvalues are equal, the first vector is the unit vector of their space that has the
     largest component on some row (the first such row), the next that of what is left, and so on.
     """
-    n_graphs, n, _ = adjacency.shape
-    all_values, all_vectors = np.linalg.eigh(laplacian_matrices(adjacency))
+    n = adjacency.shape[1]
     kept = min(n, N_EIGENVECTORS)
-    vectors = np.zeros((n_graphs, n, N_EIGENVECTORS))
-    values = np.zeros((n_graphs, N_EIGENVECTORS))
-    vectors[:, :, :kept] = all_vectors[:, :, :kept]
-    values[:, :kept] = all_values[:, :kept]
-    values[:, 0] = 0.0
+    all_values, all_vectors = np.linalg.eigh(laplacian_matrices(adjacency))
+    vectors, values = lowest(all_values, all_vectors)
     equal = np.diff(all_values, axis=1)[:, :kept] < _SAME
     for graph in np.flatnonzero(equal.any(axis=1)):
         first = 0

@@ -17,10 +17,11 @@ from molphenix_jax.runtime.processes.job import (
     of_first,
     several,
 )
-from molphenix_jax.runtime.processes.joining import joined
+from molphenix_jax.runtime.processes.joining import DEFAULT_TIMEOUT_S, joined, runtime_fields
 from molphenix_jax.runtime.processes.stopping import Stopping
 
 __all__ = [
+    "DEFAULT_TIMEOUT_S",
     "LOST_STATUS",
     "Stopping",
     "barrier",
@@ -30,5 +31,6 @@ __all__ = [
     "is_first",
     "joined",
     "of_first",
+    "runtime_fields",
     "several",
 ]

@@ -16,20 +16,29 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 import jax
+import ml_collections
 
 # JAX has no public name for either: its own libraries (orbax among them) take them from here.
 from jax._src import clusters, distributed
 
 from molphenix_jax import signals
 from molphenix_jax.errors import sentence_of
-from molphenix_jax.runtime.config import ConfigError
+from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.processes import job as jobs
 from molphenix_jax.runtime.processes.job import LOST_STATUS, Job, LostError
 from molphenix_jax.runtime.progress import console
 
 # What a process has to save and leave: GKE gives 30 s from SIGTERM to the kill.
 GRACE_S = 25.0
+DEFAULT_TIMEOUT_S = 300.0
 _COORDINATOR, _COUNT, _ID = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+
+
+def runtime_fields() -> Config:
+    """The `runtime` part of a config, of jobs of several processes; no number depends on it."""
+    r = ml_collections.ConfigDict()
+    r.timeout_s = DEFAULT_TIMEOUT_S  # a process of which nothing is heard for so long is lost
+    return r
 
 
 class _Place(NamedTuple):

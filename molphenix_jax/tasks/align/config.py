@@ -9,10 +9,12 @@ import ml_collections
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.losses import LOSSES, S2L_PRESETS
+from molphenix_jax.models import TowerConfig
 from molphenix_jax.models.mpnn import mup_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS, trained_encoders
 from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
-from molphenix_jax.runtime.optimizer import runtime_fields, train_fields
+from molphenix_jax.runtime.optimizer import train_fields
+from molphenix_jax.runtime.processes import runtime_fields
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.simulated.screen import TINY, SimulationConfig
 from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_fields_of
@@ -328,3 +330,8 @@ def unused(c: Config) -> tuple[str, ...]:
     prepared = bool(c.data.wells) and (pathlib.Path(c.data.wells) / HEADER).is_file()
     preparing = _PREPARING if prepared and not c.eval.unseen_screens else ()
     return (*losses, *simulated, *encoder, *preparing)
+
+
+def tower_config(t: Config) -> TowerConfig:
+    """Size of a head from its fields in the config."""
+    return TowerConfig(t.width, t.n_blocks, t.input_dropout, t.dropout)

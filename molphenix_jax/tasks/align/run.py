@@ -19,7 +19,6 @@ from molphenix_jax.models import (
     Embeddings,
     EncodedMolPhenix,
     MolPhenix,
-    TowerConfig,
 )
 from molphenix_jax.molecules import FINGERPRINTS, trained_encoders
 from molphenix_jax.runtime.config import Config, ConfigError
@@ -28,7 +27,7 @@ from molphenix_jax.screens.sampling import Batch, Sampler, undersample
 from molphenix_jax.screens.screen import Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.screens.ties import describe_ties, row_digests
-from molphenix_jax.tasks.align.config import loss_options
+from molphenix_jax.tasks.align.config import loss_options, tower_config
 from molphenix_jax.tasks.align.held_out import held_out_of
 from molphenix_jax.tasks.align.tables import (
     Feed,
@@ -446,8 +445,3 @@ class AlignRun(Run):
             return MoleculeRows(blocks, screen.concentration_um[ids], told)
 
         return rows_of
-
-
-def tower_config(t: Config) -> TowerConfig:
-    """Size of a head from its fields in the config."""
-    return TowerConfig(t.width, t.n_blocks, t.input_dropout, t.dropout)

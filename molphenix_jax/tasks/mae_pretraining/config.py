@@ -8,7 +8,8 @@ import ml_collections
 from molphenix_jax.models.vit import PRESETS, EncoderConfig, MAEConfig
 from molphenix_jax.runtime.checks import Checks
 from molphenix_jax.runtime.config import Config, chosen
-from molphenix_jax.runtime.optimizer import runtime_fields, train_fields
+from molphenix_jax.runtime.optimizer import train_fields
+from molphenix_jax.runtime.processes import runtime_fields
 
 # Preset → side of the crops, and training as in the sources (docs/method.md §9) or, for the small
 # one, what a few minutes on a CPU allow; "tiny" learns nothing, it shows that images and fields go

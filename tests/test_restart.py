@@ -144,7 +144,8 @@ def test_readers_beside_a_training_disturb_nothing(whole, cache, tmp_path):
                     evaluated = evaluate(None, workdir)
     finally:
         process.kill()
-    assert process.wait() == 0, log.read_text()
+        process.wait()
+    assert process.returncode == 0, log.read_text()
     assert evaluated is not None
     assert (evaluated / "evaluation.json").exists()
     assert reads

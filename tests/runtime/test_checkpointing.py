@@ -1,3 +1,7 @@
+import contextlib
+import os
+import shutil
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -74,3 +78,27 @@ def test_no_readable_checkpoint_is_an_error(tmp_path):
 def test_no_checkpoint_at_all_is_an_error_that_says_train_first(tmp_path):
     with pytest.raises(CheckpointError, match="train first"):
         restore(tmp_path)
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_a_checkpoint_that_a_training_deletes_while_a_reader_looks_is_none(
+    moment, tmp_path, monkeypatch
+):
+    saved(tmp_path, [1, 2])
+    looks, stat = 0, os.stat
+
+    def deleted_at(path, *args, **kwargs):
+        nonlocal looks
+        if str(path).endswith("step_1"):
+            looks += 1
+            if looks == moment + 1:
+                shutil.rmtree(path)
+        return stat(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", deleted_at)
+        with contextlib.closing(Checkpoints(tmp_path, keep=None)) as checkpoints:
+            assert checkpoints.steps()[-1] == 2
+            assert checkpoints.steps() == ([2] if looks > moment else [1, 2])
+            assert checkpoints.read_state(2)["step"] == 2
+    assert looks > moment

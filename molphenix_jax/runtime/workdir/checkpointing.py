@@ -10,7 +10,7 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -22,7 +22,10 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.runtime.processes import barrier, everyone_says, is_first
 from molphenix_jax.storage import StorageError, set_aside, writing
 
+Found = TypeVar("Found")
+
 CHECKPOINTS = "checkpoints"  # folder of a run, see `Checkpoints`
+_LOOKS = 20  # at a folder whose checkpoints are deleted beside, see `_listed`
 
 
 class CheckpointError(InputError):
@@ -67,13 +70,13 @@ class Checkpoints:
         self._traces = _no_traces()
         self._traces.__enter__()
         with _quiet():  # it warns that what is only read is only read
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            self._manager = _listed(lambda: ocp.CheckpointManager(self._folder, options=options))
 
     def steps(self) -> list[int]:
         """The steps of the complete checkpoints, as they are now on the disk."""
         if not self._folder.is_dir():
             return []
-        self._manager.reload()
+        _listed(self._manager.reload)
         return sorted(self._manager.all_steps())
 
     def save(
@@ -202,7 +205,7 @@ class Checkpoints:
             with _quiet():
                 if self._reads_only or jax.process_count() == 1:
                     return self._manager.restore(step, args=items)
-                alone = ocp.CheckpointManager(self._folder, options=_only_read())
+                alone = _listed(lambda: ocp.CheckpointManager(self._folder, options=_only_read()))
                 with contextlib.closing(alone):
                     return alone.restore(step, args=items)
         except Exception as error:  # tensorstore and orbax raise many types on damage
@@ -274,6 +277,18 @@ def _only_read() -> ocp.CheckpointManagerOptions:
         if jax.process_count() > 1
         else ocp.options.MultiprocessingOptions(),
     )
+
+
+def _listed(look: Callable[[], Found]) -> Found:
+    """What orbax finds in a folder in which a training may write meanwhile.
+
+    It lists the checkpoints and then asks each for its time. One that the training deleted in
+    between is none to report: a newer one is there, and orbax looks again.
+    """
+    for _ in range(_LOOKS - 1):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return look()
+    return look()
 
 
 def saved_steps(workdir: pathlib.Path) -> list[int]:

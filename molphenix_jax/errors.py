@@ -18,6 +18,12 @@ class InputError(ValueError):
     """Something that the user gave cannot be used; the message says what, where and the remedy."""
 
 
+def first_line(error: BaseException, *, most: int = 200) -> str:
+    """What an error says in its first line, or its type where it says nothing."""
+    said = str(error).strip() or type(error).__name__
+    return said.splitlines()[0][:most]
+
+
 def sentence_of(error: BaseException) -> str | None:
     """What a command tells of an error that its files, disk or memory caused; None of others.
 
@@ -26,9 +32,9 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        asked = next((f" ({line.strip()})" for line in str(error).splitlines()[:1] if line), "")
+        asked = f" ({first_line(error)})" if str(error) else ""
         return (
-            f"the memory does not suffice{asked[:200]}: lower train.batch_size, train.members or "
+            f"the memory does not suffice{asked}: lower train.batch_size, train.members or "
             "the widths of the model, or take a machine with more memory"
         )
     if isinstance(error, OSError):

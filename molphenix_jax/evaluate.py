@@ -14,7 +14,7 @@ from molphenix_jax import storage, tasks
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime import processes
 from molphenix_jax.runtime.config import Config, ConfigError, plain
-from molphenix_jax.runtime.optimizer import make_optimizer
+from molphenix_jax.runtime.optimizer import optimizer_of
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.run import Run
 from molphenix_jax.runtime.step import Params, make_init
@@ -174,8 +174,7 @@ def load_params(
         MetricsError: Lines of before it are gone.
     """
     t = config.train
-    tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
-    init = make_init(run, tx, members=t.members, seed=config.seed)
+    init = make_init(run, optimizer_of(run, t), members=t.members, seed=config.seed)
     with contextlib.closing(Checkpoints(workdir / CHECKPOINTS, keep=None)) as checkpoints:
         # Whole, however it was spread: it is only used.
         abstract = abstract_state(init, mesh, sharded=False)

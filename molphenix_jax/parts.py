@@ -25,11 +25,16 @@ Spec = TypeVar("Spec")
 # Kind → the module that defines it and registers the built-in parts.
 ROOMS = {
     "loss": "molphenix_jax.losses",
+    "head": "molphenix_jax.models",
     "concentration": "molphenix_jax.models",
     "molecule_encoder": "molphenix_jax.molecules",
     "image_encoder": "molphenix_jax.images",
     "layout": "molphenix_jax.images",
+    "wells_layout": "molphenix_jax.wells.inputs.layouts",
     "baseline": "molphenix_jax.evaluation",
+    "metric": "molphenix_jax.evaluation",
+    "section": "molphenix_jax.reporting",
+    "writer": "molphenix_jax.runtime.workdir.writers",
     "task": "molphenix_jax.tasks",
 }
 _NAME = re.compile(r"[A-Za-z][\w-]*")

@@ -23,7 +23,7 @@ from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime import processes
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.loader import Loader
-from molphenix_jax.runtime.optimizer import make_optimizer
+from molphenix_jax.runtime.optimizer import optimizer_of
 from molphenix_jax.runtime.progress import Progress, say
 from molphenix_jax.runtime.run import Params, Run
 from molphenix_jax.runtime.step import (
@@ -40,7 +40,7 @@ from molphenix_jax.runtime.step import (
 from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, Checkpoints, saved_steps
 from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, fold_folder
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, TIMING_FILE, MetricsFile
-from molphenix_jax.runtime.workdir.tensorboard import TENSORBOARD_FOLDER, Events
+from molphenix_jax.runtime.workdir.writers import writers_of
 from molphenix_jax.storage import VOID_AFTER_S, claim
 from molphenix_jax.tasks.stored import find_run, need_own_folder
 
@@ -119,7 +119,7 @@ def need_memory_to_train(run: Run, config: Config, mesh: jax.sharding.Mesh) -> N
     """
     t = config.train
     params = jax.eval_shape(run.init, jax.random.key(0))
-    state = jax.eval_shape(make_init(run, make_optimizer(t, params), members=t.members, seed=0))
+    state = jax.eval_shape(make_init(run, optimizer_of(run, t), members=t.members, seed=0))
     # Each member has its gradients beside its parameters and the moments of its optimizer. Where
     # these are spread, the parameters are once more whole on each device.
     placed = place_state(state, mesh, sharded=t.shard_state)
@@ -234,8 +234,8 @@ def fit(
         config: The whole config; `train` and `seed` are used.
         mesh: Devices; batches are spread over them, parameters and moments are whole on each or,
             with `train.shard_state`, spread too.
-        workdir: Gets `metrics.jsonl`, `timing.jsonl`, `checkpoints/`, and `tensorboard/` where
-            `train.tensorboard` asks for it.
+        workdir: Gets `metrics.jsonl`, `timing.jsonl`, `checkpoints/`, and the folders of the
+            writers that `train` asks for.
         label: Stands before what is printed.
 
     Returns:
@@ -249,9 +249,9 @@ def fit(
     """
     t = config.train
     writes = processes.is_first()
-    events = Events(workdir / TENSORBOARD_FOLDER) if t.tensorboard and writes else None
+    writers = writers_of(t, workdir) if writes else ()
     member_shape = jax.eval_shape(run.init, jax.random.key(0))
-    tx = make_optimizer(t, member_shape)
+    tx = optimizer_of(run, t)
     init = make_init(run, tx, members=t.members, seed=config.seed)
     need_same_data(run)
     need_same_folder(workdir)
@@ -278,7 +278,7 @@ def fit(
         n_lines=restored.n_lines if restored else 0,
         validates=start is None or _validates(start, t),
         writes=writes,
-        events=events,
+        writers=writers,
     )
     timing_file = MetricsFile(workdir / TIMING_FILE, restored_step=start, writes=writes)
     recorder = _Recorder(metrics_file, finite_names(member_shape), t.log_every)

@@ -8,6 +8,9 @@ import runpy
 import subprocess
 import sys
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,12 +18,19 @@ import tifffile
 
 import molphenix_jax
 from molphenix_jax import plugins, tasks
-from molphenix_jax.evaluation import BASELINES
+from molphenix_jax.evaluation import BASELINES, MetricSpec
 from molphenix_jax.losses import LOSSES
-from molphenix_jax.models import ConcentrationEncoding, ConcentrationSpec
+from molphenix_jax.models import (
+    ConcentrationEncoding,
+    ConcentrationSpec,
+    MolPhenix,
+    TowerConfig,
+)
+from molphenix_jax.models.heads import ResidualHead
 from molphenix_jax.molecules import MoleculeEncoderSpec, column_names, featurise
 from molphenix_jax.parts import ROOMS, PartError, forget
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.trained.folder import ModelError
 from tests import tiny
 from tests.documented import parts
 from tests.images import screens
@@ -88,10 +98,12 @@ def test_a_loss_trains_and_is_found_again(molphenix, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_loss_an_encoding_and_a_baseline_train_together(molphenix, tmp_path):
+def test_parts_of_many_kinds_train_together(molphenix, tmp_path):
+    files = "hinge.py,waves.py,gated.py,long_table.py,reciprocal.py,directions.py"
     molphenix(
-        *("train", "--plugin=hinge.py,waves.py", "--plugin", "dose.py", "--workdir=run"),
+        *("train", f"--plugin={files}", "--plugin", "dose.py", "--workdir=run"),
         *("--config=s2l:size=tiny", *FEW, "--config.eval.baselines=dose"),
+        *("--config.model.molecules.head=gated", "--config.train.writers=long_table"),
         *("--config.loss.name=hinge", "--config.loss.options.hinge.margin=2.0"),
         *("--config.model.concentration=waves", "--config.eval.heldout_concentrations=10.0,"),
     )
@@ -99,8 +111,32 @@ def test_a_loss_an_encoding_and_a_baseline_train_together(molphenix, tmp_path):
     assert {row["model"] for row in results} == {"molphenix", "dose", "chance", "oracle"}
     assert "heldout_concentration:10" in {row["split"] for row in results}
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert stored["plugins"] == ["hinge.py", "waves.py", "dose.py"]
+    assert stored["plugins"] == [*files.split(","), "dose.py"]
     assert stored["loss"]["options"]["hinge"] == {"margin": 2.0}
+    run = tmp_path / "run"
+    for row in results:
+        low, high = row["mrr_ci"] or (0.0, 1.0)
+        assert low - 1e-9 <= row["mrr"] <= high + 1e-9
+        if row["model"] == "chance":
+            n = np.arange(1, row["n_gallery"] + 1)
+            assert row["mrr"] == row["chance_mrr"] == pytest.approx((1 / n).mean(), rel=1e-12)
+        assert row["top_5pct"] <= row["top_10pct"]
+    page = (run / "report" / "index.html").read_text()
+    assert "<h2>Both directions</h2>" in page
+    assert "MRR" in page
+    assert "| MRR | top-10% | median rank |" in (run / "report" / "results.md").read_text()
+    lines = pd.read_csv(run / "long_table" / "metrics.csv")
+    told = [line for line in read_metrics(run / METRICS_FILE) if line["kind"] == "train"]
+    assert lines[lines["name"] == "loss"]["value"].tolist() == [line["loss"] for line in told]
+    plugins.load([str(tmp_path / name) for name in ("gated.py", "waves.py")])
+    try:
+        model = molphenix_jax.load(run)
+        assert model._trained.params["params"]["molecule_head"]["gain"].shape == (1, 16)
+        assert np.isfinite(model.embed_molecules(["CCO"], concentration_um=1.0)).all()
+    finally:
+        plugins.unload()
+    with pytest.raises(ModelError, match="has the head 'gated', which is not registered"):
+        molphenix_jax.load(run)
 
 
 @pytest.mark.slow
@@ -187,6 +223,11 @@ def flat_plates(folder: pathlib.Path) -> None:
         ("baseline", 3, "must be a function (data) that gives a Prediction"),
         ("task", tasks.align, "must be a TaskSpec"),
         ("layout", None, "must be a function"),
+        ("head", MoleculeEncoderSpec, "must be a class of Flax modules with the attributes width"),
+        ("wells_layout", {}, "must be a Layout"),
+        ("metric", lambda rank, n: rank, "must be a MetricSpec"),
+        ("section", lambda evaluation: "", "must be a function (evaluation, metrics, folder) that"),
+        ("writer", lambda: None, "must be a function (folder) that gives a Writer"),
     ],
 )
 def test_a_spec_of_another_kind_is_a_sentence(kind, spec, message):
@@ -197,7 +238,13 @@ def test_a_spec_of_another_kind_is_a_sentence(kind, spec, message):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("layout", "simulated"), ("baseline", "oracle"), ("image_encoder", "intensity")],
+    [
+        ("layout", "simulated"),
+        ("baseline", "oracle"),
+        ("image_encoder", "intensity"),
+        ("metric", "psi"),
+        ("wells_layout", "simulated"),
+    ],
 )
 def test_a_name_that_stands_for_something_else_is_taken(kind, name):
     with pytest.raises(PartError, match=f"{kind} '{name}' is taken: choose another name"):
@@ -227,6 +274,34 @@ def test_an_encoding_that_gives_no_columns_is_a_sentence():
             _ = encoding.width
     finally:
         forget([("concentration", "flat")])
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (lambda rank, n: rank, r"'mine' gives \[3\] for 3 ranks, from 1 to 3"),
+        (lambda rank, n: 0.5, r"'mine' gives \[\] for 3 ranks"),
+        (lambda rank, n: rank / np.where(rank == 2, np.nan, n), "in \\[0, 1\\] for each"),
+    ],
+)
+def test_a_metric_that_is_no_share_is_a_sentence(value, said):
+    with pytest.raises(PartError, match=said):
+        MetricSpec("mine", value)(np.array([1, 2, 3]), np.array([3, 3, 3]))
+
+
+def test_a_head_of_another_width_is_a_sentence():
+    class Narrow(ResidualHead):
+        @nn.compact
+        def __call__(self, x, *, train):
+            return x[:, :2]
+
+    molphenix_jax.register("head", "narrow", Narrow)
+    try:
+        model = MolPhenix(TowerConfig(4, 0, head="narrow"), TowerConfig(4, 0), dim=3)
+        with pytest.raises(PartError, match=r"'narrow' gives \[5, 2\] for 5 rows; .* \[5, 3\]"):
+            jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((5, 4)), jnp.zeros((5, 4)))
+    finally:
+        forget([("head", "narrow")])
 
 
 def test_a_file_that_runs_again_replaces_its_part_and_another_does_not(tmp_path):

@@ -10,12 +10,10 @@ import pandas as pd
 from molphenix_jax.ablations.grid import Ablation, Claim, Tier, why_skipped
 from molphenix_jax.ablations.running import Planned
 from molphenix_jax.errors import InputError
-from molphenix_jax.evaluation import Ranks, RankTable, pool
+from molphenix_jax.evaluation import METRICS, Ranks, RankTable, pool
 from molphenix_jax.evaluation.contrasts import Contrast, contrasts
 from molphenix_jax.evaluation.kept import QUERY_COLUMNS, PairingError, paired_ranks
 from molphenix_jax.evaluation.protocol import HELDOUT
-from molphenix_jax.evaluation.ranks import chance_hits, hits
-from molphenix_jax.evaluation.summary import METRICS
 from molphenix_jax.runtime.config import plain
 from molphenix_jax.runtime.workdir.folder import RANKS_FILE, fold_folder
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
@@ -174,11 +172,11 @@ def _compare(
     ablation: Ablation, ranked: RankTable, metric: str, n_seeds: int
 ) -> tuple[list[dict], dict[tuple[str, str], Contrast]]:
     """A line for each row and baseline of one setting, and all differences that were asked for."""
-    percent, s = METRICS[metric], ranked.setting
+    spec, s = METRICS[metric], ranked.setting
     values: dict[str, np.ndarray] = {}
     for key, rank in ranked.rank.items():
         name, _, seed = key.rpartition("/")
-        hit = hits(rank, ranked.n_gallery, percent)
+        hit = spec(rank, ranked.n_gallery)
         if int(seed) < 0:  # a baseline, which has no seed
             values[name] = np.tile(hit, (n_seeds, 1))
         else:
@@ -208,7 +206,7 @@ def _compare(
                 "mean": float(by_seed.mean()),
                 "sd": float(by_seed.std(ddof=1)) if len(by_seed) > 1 and name in own else None,
                 "seeds": by_seed.tolist() if name in own else by_seed[:1].tolist(),
-                "chance": float(chance_hits(ranked.n_gallery, ranked.n_gallery, percent).mean()),
+                "chance": float(spec.at_random(ranked.n_gallery).mean()),
                 "n_queries": len(ranked.molecule),
                 "n_molecules": len(np.unique(ranked.molecule)),
                 "n_gallery": round(float(ranked.n_gallery.mean())),

@@ -13,7 +13,7 @@ from molphenix_jax import plugins, storage, train
 from molphenix_jax.ablations.grid import AblationError, Cell, Tier, config_of, why_skipped
 from molphenix_jax.errors import sentence_of
 from molphenix_jax.runtime.config import Config
-from molphenix_jax.runtime.progress import say
+from molphenix_jax.runtime.progress import duration, say
 from molphenix_jax.runtime.workdir.folder import read_json
 from molphenix_jax.tasks.stored import find_run
 
@@ -172,13 +172,6 @@ def need_same_inputs(workdir: pathlib.Path, told: Mapping[str, object]) -> None:
         )
     if not path.exists():
         storage.write_json(path, told)
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -223,7 +223,7 @@ def search(sizes: Sizes) -> Iterator[Sequence[Any]]:
     from molphenix_jax.bench import search as bench
 
     yield bench.run(
-        bench.Setting(
+        bench.SearchCase(
             queries=sizes.queries, rows=sizes.library, width=sizes.width, repeats=sizes.repeats
         )
     )

@@ -23,7 +23,7 @@ _NOISE, _PER_CENTRE = 0.6, 100
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class SearchCase:
     """Sizes.
 
     Attributes:
@@ -43,7 +43,7 @@ class Setting:
     repeats: int = 3
 
 
-def run(setting: Setting) -> list[Row]:
+def run(setting: SearchCase) -> list[Row]:
     """Measures; one row for each comparison."""
     library, queries = _vectors(setting)
     found: dict[str, search.Found] = {}
@@ -79,7 +79,7 @@ def run(setting: Setting) -> list[Row]:
     return rows
 
 
-def _vectors(setting: Setting) -> tuple[np.ndarray, np.ndarray]:
+def _vectors(setting: SearchCase) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
     d = setting.width
     centres = random.normal(size=(-(-setting.rows // _PER_CENTRE), d)).astype(np.float32)
@@ -135,7 +135,7 @@ def _differences(one: search.Found, other: search.Found) -> int:
 
 
 def _on_devices(
-    setting: Setting,
+    setting: SearchCase,
     library: np.ndarray,
     queries: np.ndarray,
     exact: search.Found,

@@ -28,10 +28,11 @@ import pandas as pd
 from molphenix_jax.bench.measure import RATE, Row, interleaved_medians, matmul
 from molphenix_jax.bench.pytorch import losses as torch_losses
 from molphenix_jax.bench.pytorch import step as torch_step
+from molphenix_jax.errors import first_line
 from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config
-from molphenix_jax.runtime.optimizer import decay_mask, make_optimizer
+from molphenix_jax.runtime.optimizer import decay_mask, optimizer_of
 from molphenix_jax.runtime.step import State, count_parameters, make_init, make_step
 from molphenix_jax.screens.screen import Archived, PackedBlock, Screen
 from molphenix_jax.screens.splits import Split
@@ -148,7 +149,7 @@ class Ours:
     def __init__(self, run: AlignRun, config: Config):
         t = config.train
         mesh = meshes.make_mesh(1)
-        tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
+        tx = optimizer_of(run, t)
         self.state: State = jax.jit(make_init(run, tx, members=1, seed=config.seed))()
         self._tables = run.place_tables(mesh)
         self._batch = jax.device_put(run.batch(0), meshes.replicated(mesh))
@@ -241,7 +242,7 @@ def torch_update(run: AlignRun, config: Config, *, compiled: bool) -> Callable[[
         ImportError: PyTorch is not installed.
     """
     t, h = config.train, config.model
-    tx = make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)))
+    tx = optimizer_of(run, t)
     state = jax.jit(make_init(run, tx, members=1, seed=config.seed))()
     params = jax.device_get(jax.tree.map(lambda a: a[0], state.params))["params"]
     tables, molecules = run.tables, np.arange(len(run.screen.molecules))
@@ -324,7 +325,7 @@ def _torch(run: AlignRun, config: Config, *, compiled: bool) -> tuple[Callable |
         if not compiled:
             raise
         # Its compiler needs a C++ toolchain and fails in many ways of its own.
-        return None, f"torch.compile does not work here: {str(error).strip().splitlines()[0]}"
+        return None, f"torch.compile does not work here: {first_line(error)}"
     return update, f"{'torch.compile' if compiled else 'eager'} ({torch_losses.describe()})"
 
 

@@ -241,7 +241,7 @@ def _add_search(benches) -> None:
 def _search(arguments: argparse.Namespace) -> int:
     from molphenix_jax.bench import measure, search
 
-    setting = search.Setting(
+    setting = search.SearchCase(
         queries=arguments.queries,
         rows=arguments.rows,
         width=arguments.width,

@@ -31,19 +31,25 @@ from molphenix_jax.evaluation.protocol import (
 )
 from molphenix_jax.evaluation.ranks import rank_of_positive, recall_at
 from molphenix_jax.evaluation.summary import (
+    METRICS,
+    MetricSpec,
     by_concentration,
+    chance_field,
     evaluation_record,
     paired_difference,
     rank_curves,
     summarise,
+    top,
 )
 
 __all__ = [
     "BASELINES",
+    "METRICS",
     "PROPERTY_BASELINES",
     "PROPERTY_METRICS",
     "BaselineData",
     "Candidates",
+    "MetricSpec",
     "QueriesAndGallery",
     "Prediction",
     "RankTable",
@@ -51,6 +57,7 @@ __all__ = [
     "auroc",
     "average_precision",
     "by_concentration",
+    "chance_field",
     "evaluate",
     "evaluation_record",
     "knn",
@@ -65,4 +72,5 @@ __all__ = [
     "recall_at",
     "ridge",
     "summarise",
+    "top",
 ]

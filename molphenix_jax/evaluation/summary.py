@@ -7,16 +7,78 @@ drawn for it.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from molphenix_jax.evaluation import bootstrap, ranks
 from molphenix_jax.evaluation.protocol import CHANCE, Ranks, RankTable
+from molphenix_jax.parts import PartError, Parts, define, of_type, register
 
-METRICS = {"top_1pct": 1.0, "top_5pct": 5.0}
 # What a model cannot be asked to beat: it is given the truth.
 UPPER_BOUND = "oracle"
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricSpec:
+    """What a query is worth by the rank of its own candidate; rows have the mean over queries.
+
+    Attributes:
+        title: As tables call it.
+        value: (ranks from 1 [q], sizes of the galleries [q]) to a number in [0, 1] for each, where
+            more is better.
+    """
+
+    title: str
+    value: Callable[[Int[np.ndarray, "q"], Int[np.ndarray, "q"]], Float[np.ndarray, "q"]]
+
+    def __call__(
+        self, rank: Int[np.ndarray, "q"], n_gallery: Int[np.ndarray, "q"]
+    ) -> Float[np.ndarray, "q"]:
+        """The value of each query.
+
+        Raises:
+            PartError: They are no numbers in [0, 1], one for each.
+        """
+        found = np.asarray(self.value(rank, n_gallery), np.float64)
+        if found.shape != rank.shape or not ((found >= 0) & (found <= 1)).all():
+            raise PartError(
+                f"metric {self.title!r} gives {list(found.shape)} for {len(rank)} ranks, from "
+                f"{np.min(found, initial=1):g} to {np.max(found, initial=0):g}; it has to give a "
+                "number in [0, 1] for each"
+            )
+        return found
+
+    def at_random(self, n_gallery: Int[np.ndarray, "q"]) -> Float[np.ndarray, "q"]:
+        """What a query is worth in the mean, were its rank drawn at random from 1..n_gallery."""
+        sizes, where = np.unique(n_gallery, return_inverse=True)
+        mean = [self(np.arange(1, n + 1), np.full(n, n)).mean() for n in sizes.tolist()]
+        return np.array(mean)[where]
+
+
+def top(percent: float) -> MetricSpec:
+    """Recall among the best `percent` % of the gallery."""
+    return MetricSpec(f"top-{percent:g}%", lambda rank, n: ranks.hits(rank, n, percent))
+
+
+def chance_field(metric: str) -> str:
+    """The field with what chance would reach, beside that of a metric."""
+    return f"chance_{metric.removeprefix('top_')}"
+
+
+# Fields of the rows of ``evaluation.json``; tables, pictures, comparisons and ablations follow.
+METRICS: Parts[MetricSpec] = define(
+    "metric",
+    of_type(MetricSpec),
+    reserved=(
+        *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
+        *("median_rank_pct", "concentration_um", "condition"),
+    ),
+)
+register("metric", "top_1pct", top(1.0))
+register("metric", "top_5pct", top(5.0))
+
 _CURVE_PERCENT = np.unique(np.append(np.round(np.geomspace(0.1, 100, 61), 3), 5.0))
 
 
@@ -71,7 +133,7 @@ def summarise(pooled: Ranks, *, n_bootstrap: int = 1000, seed: int = 0) -> list[
                 row[metric], samples = found[model, metric]
                 ends = np.percentile(samples, [2.5, 97.5])
                 row[f"{metric}_ci"] = ends.tolist() if enough else None
-                row[metric.replace("top", "chance")] = found[CHANCE, metric][0]
+                row[chance_field(metric)] = found[CHANCE, metric][0]
             rows.append(row)
     return rows
 
@@ -183,7 +245,7 @@ def rank_curves(pooled: Ranks) -> list[dict]:
             "model": model,
             "percent": _CURVE_PERCENT.tolist(),
             "recall": [
-                float(_values(table, model, percent).mean()) for percent in _CURVE_PERCENT.tolist()
+                float(_hits(table, model, percent).mean()) for percent in _CURVE_PERCENT.tolist()
             ],
         }
         for table in pooled.tables
@@ -192,7 +254,14 @@ def rank_curves(pooled: Ranks) -> list[dict]:
     ]
 
 
-def _values(table: RankTable, model: str, percent: float) -> Float[np.ndarray, "q"]:
+def _values(table: RankTable, model: str, metric: MetricSpec) -> Float[np.ndarray, "q"]:
+    """What each query is worth; for chance in the mean."""
+    if model == CHANCE:
+        return metric.at_random(table.n_gallery)
+    return metric(table.rank[model], table.n_gallery)
+
+
+def _hits(table: RankTable, model: str, percent: float) -> Float[np.ndarray, "q"]:
     """Hit or not of each query; for chance the probability of a hit."""
     if model == CHANCE:
         return ranks.chance_hits(table.n_gallery, table.n_gallery, percent)

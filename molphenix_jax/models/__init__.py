@@ -5,6 +5,7 @@ from molphenix_jax.models.concentration import (
     ConcentrationEncoding,
     ConcentrationSpec,
 )
+from molphenix_jax.models.heads import HEADS
 from molphenix_jax.models.molphenix import (
     Embeddings,
     EncodedMolPhenix,
@@ -17,6 +18,7 @@ from molphenix_jax.models.molphenix import (
 
 __all__ = [
     "CONCENTRATIONS",
+    "HEADS",
     "ConcentrationEncoding",
     "ConcentrationSpec",
     "Embeddings",

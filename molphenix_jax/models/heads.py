@@ -4,11 +4,16 @@ Sources and sizes: docs/method.md §4. No layer looks across the batch, so an em
 its own input alone.
 """
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from molphenix_jax.parts import Parts, define, register
+
+_ATTRIBUTES = ("width", "n_blocks", "dim", "input_dropout", "dropout", "dtype")
 
 
 class ResidualBlock(nn.Module):
@@ -68,3 +73,16 @@ class ResidualHead(nn.Module):
             )(h, train=train)
         h = nn.LayerNorm(dtype=self.dtype, name="norm")(h)
         return nn.Dense(self.dim, dtype=self.dtype, name="project_out")(h)
+
+
+def _problem(spec: Any) -> str:
+    module = isinstance(spec, type) and issubclass(spec, nn.Module)
+    has = {field.name for field in dataclasses.fields(spec)} if module else set()
+    if module and not {*_ATTRIBUTES} - has:
+        return ""
+    return f"must be a class of Flax modules with the attributes {', '.join(_ATTRIBUTES)}"
+
+
+# Each is called as `ResidualHead` is: features [n, k] and `train` to [n, dim], row by row.
+HEADS: Parts[type[nn.Module]] = define("head", _problem)
+register("head", "residual", ResidualHead)

@@ -4,7 +4,7 @@ Its sources: docs/method.md §4; what is done here: docs/method.md §12.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from molphenix_jax.models.heads import ResidualHead
+from molphenix_jax.models.heads import HEADS
+from molphenix_jax.parts import PartError
 
 
 class Embeddings(NamedTuple):
@@ -26,12 +27,13 @@ class Embeddings(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TowerConfig:
-    """Size of one projection head: see `ResidualHead`."""
+    """One projection head: its size as `ResidualHead` has it, and which of `HEADS` it is."""
 
     width: int
     n_blocks: int
     input_dropout: float = 0.0
     dropout: float = 0.0
+    head: str = "residual"
 
 
 def normalise(z: Float[Array, "n d"]) -> Float[Array, "n d"]:
@@ -47,7 +49,7 @@ def row_norm(x: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
 
 
 class MolPhenix(nn.Module):
-    """Two residual heads, and the learnable scale and bias of the logits scale·cos + bias.
+    """Two heads, and the learnable scale and bias of the logits scale·cos + bias.
 
     Attributes:
         phenomics: Size of the phenomic head.
@@ -70,7 +72,7 @@ class MolPhenix(nn.Module):
 
     def setup(self) -> None:
         """Makes both heads and the two scalars."""
-        head = lambda t, name: ResidualHead(  # noqa: E731
+        make = lambda t, name: cast(Any, HEADS[t.head])(  # noqa: E731
             width=t.width,
             n_blocks=t.n_blocks,
             dim=self.dim,
@@ -79,8 +81,8 @@ class MolPhenix(nn.Module):
             dtype=self.dtype,
             name=name,
         )
-        self.phenomic_head = head(self.phenomics, "phenomic_head")
-        self.molecule_head = head(self.molecules, "molecule_head")
+        self.phenomic_head = make(self.phenomics, "phenomic_head")
+        self.molecule_head = make(self.molecules, "molecule_head")
         self.log_scale = self.param(
             "log_scale", nn.initializers.constant(jnp.log(self.scale_init)), ()
         )
@@ -100,13 +102,27 @@ class MolPhenix(nn.Module):
         self, profiles: Float[Array, "n ..."], *, train: bool = False
     ) -> Float[Array, "n d"]:
         """Scaled profiles [n, k] to unit vectors z_x [n, dim]."""
-        return normalise(self.phenomic_head(profiles, train=train))
+        return self._unit(self.phenomics, self.phenomic_head(profiles, train=train), len(profiles))
 
     def embed_molecules(
         self, molecules: Float[Array, "n k"], *, train: bool = False
     ) -> Float[Array, "n d"]:
         """Molecule features with the concentration encoding [n, k] to unit vectors z_m [n, dim]."""
-        return normalise(self.molecule_head(molecules, train=train))
+        found = self.molecule_head(molecules, train=train)
+        return self._unit(self.molecules, found, len(molecules))
+
+    def _unit(self, tower: TowerConfig, found: Array, n: int) -> Float[Array, "n d"]:
+        """What a head gave, as unit vectors.
+
+        Raises:
+            PartError: It is not [n, dim].
+        """
+        if found.shape != (n, self.dim):
+            raise PartError(
+                f"head {tower.head!r} gives {list(found.shape)} for {n} rows; it has to give "
+                f"[{n}, {self.dim}], model.dim numbers for each"
+            )
+        return normalise(found)
 
     def __call__(
         self,

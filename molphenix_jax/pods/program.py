@@ -16,7 +16,7 @@ from molphenix_jax.pods.described import Described
 from molphenix_jax.pods.products import product_flops
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config
-from molphenix_jax.runtime.optimizer import make_optimizer
+from molphenix_jax.runtime.optimizer import optimizer_of
 from molphenix_jax.runtime.step import (
     count_parameters,
     jit_steps,
@@ -93,8 +93,7 @@ def compile_step(
         InputError: It needs more memory than a chip has.
     """
     run, t = described.run, config.train
-    params = jax.eval_shape(run.init, jax.random.key(0))
-    tx = make_optimizer(t, params)
+    tx = optimizer_of(run, t)
     init = make_init(run, tx, members=t.members, seed=config.seed)
     state = abstract_state(init, mesh, sharded=t.shard_state)
     spread = mesh if t.shard_state else None
@@ -135,7 +134,7 @@ def compile_step(
         topology=topology,
         chips=n,
         rows=described.rows,
-        parameters=count_parameters(params),
+        parameters=count_parameters(jax.eval_shape(run.init, jax.random.key(0))),
         about=described.about,
         memory=memory,
         collectives=collectives(compiled.as_text()),

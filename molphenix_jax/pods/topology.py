@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from molphenix_jax import extras
-from molphenix_jax.errors import InputError
+from molphenix_jax.errors import InputError, first_line
 from molphenix_jax.pods.chips import CHIPS, Chip
 from molphenix_jax.runtime.mesh import DATA_AXIS
 
@@ -40,7 +40,8 @@ def pod_mesh(topology: str) -> tuple[Mesh, Chip]:
     try:
         found = topologies.get_topology_desc(topology, platform="tpu")
     except (jax.errors.JaxRuntimeError, NotImplementedError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--topology={topology} is none that libtpu knows: {reason}") from error
+        raise InputError(
+            f"--topology={topology} is none that libtpu knows: {first_line(error)}"
+        ) from error
     mesh = Mesh(np.array(found.devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
     return mesh, CHIPS[name]

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from molphenix_jax.evaluation import METRICS
 from molphenix_jax.reporting import rows
 
-_METRICS = tuple(rows.METRICS)
+_FIRST = "top_1pct"
 _COLOURS = {"better": "#009E73", "worse": "#D55E00", "reference": "#0072B2"}
 _PLAIN, _BASELINE = "#222222", "#777777"
 
@@ -117,11 +118,11 @@ def ablation_figure(table: Mapping) -> Figure:
     first = next((s[1] for s in chosen if s[0] == "active"), None)
     chosen = [s for s in chosen if s[0] == "all" or s[1] == first]
     labels = {row["name"]: row["label"] for row in table["rows"]}
-    tall = len(lines_of(table, chosen[0], _METRICS[0]))
+    tall = len(lines_of(table, chosen[0], _FIRST))
     figure = Figure(figsize=(3.6 * len(chosen) + 1.2, 0.28 * tall + 1.4), layout="constrained")
     panels = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
     for axes, setting in zip(panels, chosen, strict=True):
-        lines = [x for x in lines_of(table, setting, _METRICS[0]) if x["row"] != rows.ORACLE]
+        lines = [x for x in lines_of(table, setting, _FIRST) if x["row"] != rows.ORACLE]
         for place, line in enumerate(lines):
             colour = _BASELINE if line["baseline"] else _COLOURS.get(line["verdict"], _PLAIN)
             seeds = 100 * np.array(line["seeds"])
@@ -168,7 +169,7 @@ def curve_figure(table: Mapping) -> Figure:
 
 def _title(table: Mapping, setting: tuple) -> str:
     subset, psi, gallery = setting
-    line = lines_of(table, setting, _METRICS[0])[0]
+    line = lines_of(table, setting, _FIRST)[0]
     queries = "all queries" if subset == "all" else f"active queries (p ≤ {psi:g})"
     own = gallery.replace("_", " ")
     return f"{queries}, {own} gallery ({line['n_queries']:,} / {line['n_gallery']:,})"
@@ -176,8 +177,13 @@ def _title(table: Mapping, setting: tuple) -> str:
 
 def _lines(table: Mapping, setting: tuple) -> list[str]:
     labels = {row["name"]: row["label"] for row in table["rows"]}
-    lines = ["| row | top-1% | Δ | | top-5% | Δ | |", "|---|---:|---:|---|---:|---:|---|"]
-    by_metric = [lines_of(table, setting, metric) for metric in _METRICS]
+    metrics = dict.fromkeys(line["metric"] for line in table["results"])
+    titles = [METRICS[name].title if name in METRICS else name for name in metrics]
+    lines = [
+        f"| row | {' '.join(f'{title} | Δ | |' for title in titles)}",
+        f"|---|{'---:|---:|---|' * len(titles)}",
+    ]
+    by_metric = [lines_of(table, setting, metric) for metric in metrics]
     for pair in zip(*by_metric, strict=True):
         name = pair[0]["row"]
         cells = [f"{labels.get(name, name)}"]

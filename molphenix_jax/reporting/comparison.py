@@ -11,8 +11,9 @@ import rich.markup
 import rich.table
 
 from molphenix_jax.errors import InputError
-from molphenix_jax.evaluation import Ranks, paired_difference, summarise
+from molphenix_jax.evaluation import METRICS, Ranks, paired_difference, summarise
 from molphenix_jax.evaluation.kept import PairingError, paired_ranks
+from molphenix_jax.evaluation.protocol import Setting
 from molphenix_jax.reporting import rows
 
 _DIRECTION = "profile_to_molecule"
@@ -90,18 +91,20 @@ def comparison_text(table: pd.DataFrame, *, split: str, width: int = 120) -> str
     )
     for column in ("setting", "run"):
         shown.add_column(column)
-    for column in ("queries", *(f for m in rows.METRICS.values() for f in (m, "Δ")), "median rank"):
+    for column in (
+        "queries",
+        *(f for m in METRICS.values() for f in (m.title, "Δ")),
+        "median rank",
+    ):
         shown.add_column(column, justify="right", no_wrap=True)
     before = None
     for row in table.to_dict("records"):
         psi = None if pd.isna(row["psi"]) else row["psi"]
-        setting = rows.Setting(split, row["subset"], psi, row["gallery"], _DIRECTION).label
+        setting = rows.in_words(Setting(split, row["subset"], psi, row["gallery"], _DIRECTION))
         if before not in (None, setting):
             shown.add_section()
         cells = [
-            cell
-            for metric in rows.METRICS
-            for cell in (_value(row, metric), _difference(row, metric))
+            cell for metric in METRICS for cell in (_value(row, metric), _difference(row, metric))
         ]
         shown.add_row(
             setting if setting != before else "",
@@ -130,11 +133,11 @@ def _row(row: Mapping, differences: Mapping) -> dict:
     setting = rows.setting_of(row)
     told = {name: row[name] for name in ("subset", "psi", "gallery")}
     told |= {"run": row["model"], "n_queries": row["n_queries"], "n_gallery": row["n_gallery"]}
-    for metric in rows.METRICS:
+    for metric in METRICS:
         low, high = rows.interval_of(row[f"{metric}_ci"]) or (None, None)
         told |= {metric: row[metric], f"{metric}_low": low, f"{metric}_high": high}
     told["median_rank_pct"] = row["median_rank_pct"]
-    for metric in rows.METRICS:
+    for metric in METRICS:
         found = differences.get((setting, row["model"], metric))
         low, high = (found and rows.interval_of(found["ci"])) or (None, None)
         name = f"{metric}_difference"

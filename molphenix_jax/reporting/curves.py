@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from molphenix_jax.evaluation import METRICS, chance_field
 from molphenix_jax.reporting import rows
 
 _COLOURS = {
@@ -98,7 +99,7 @@ def recall_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") 
         place = np.arange(len(bars))
         axes.barh(place, value, color=_colours(names), height=0.62)
         axes.hlines(place, ends[:, 0], ends[:, 1], color="#222222", linewidth=1.4)
-        chance = 100 * found[0][f"{metric.replace('top', 'chance')}"]
+        chance = 100 * found[0][chance_field(metric)]
         axes.axvline(chance, color=_COLOURS[rows.CHANCE], linestyle=_DASHES[rows.CHANCE])
         right = max([right, chance, *ends[:, 1]])
         for y, v, end in zip(place, value, ends[:, 1], strict=True):
@@ -115,8 +116,8 @@ def recall_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") 
         oracle = "".join(
             f", oracle {rows.share(r[metric])}" for r in found if r["model"] == rows.ORACLE
         )
-        axes.set_xlabel(f"{rows.METRICS[metric]} recall, % (chance {chance:.1f}{oracle})")
-        axes.set_title(f"{setting.label}\n{found[0]['n_queries']} queries", fontsize=10)
+        axes.set_xlabel(f"{METRICS[metric].title} recall, % (chance {chance:.1f}{oracle})")
+        axes.set_title(f"{rows.in_words(setting)}\n{found[0]['n_queries']} queries", fontsize=10)
     for axes in panels:
         axes.set_xlim(0, 1.15 * right)
         axes.invert_yaxis()
@@ -144,7 +145,7 @@ def rank_figure(evaluation: Mapping, split: str) -> list[Figure]:
         axes.xaxis.set_major_formatter(_PLAIN)
         axes.set_xlabel("top K% of the gallery")
         axes.set_ylabel("queries found, %")
-        axes.set_title(setting.label, fontsize=10)
+        axes.set_title(rows.in_words(setting), fontsize=10)
     _legends_below(figures, panels)
     return figures
 
@@ -189,8 +190,8 @@ def dose_figure(evaluation: Mapping, split: str, *, metric: str = "top_1pct") ->
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(_PLAIN)
         axes.set_xlabel("concentration, µM")
-        axes.set_ylabel(f"{rows.METRICS[metric]} recall, %")
-        axes.set_title(setting.label, fontsize=10)
+        axes.set_ylabel(f"{METRICS[metric].title} recall, %")
+        axes.set_title(rows.in_words(setting), fontsize=10)
     top = max(axes.get_ylim()[1] for axes in panels)
     for axes in panels:
         axes.set_ylim(0, top)

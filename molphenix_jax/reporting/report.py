@@ -3,10 +3,13 @@
 import html
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
+from molphenix_jax.evaluation import METRICS, chance_field
+from molphenix_jax.evaluation.protocol import Setting
+from molphenix_jax.parts import PartError, Parts, define, function_of, register
 from molphenix_jax.reporting import curves, rows
 from molphenix_jax.reporting.page import (
     definitions,
@@ -17,7 +20,10 @@ from molphenix_jax.reporting.page import (
 )
 from molphenix_jax.storage import write_csv, write_text
 
-_HEADLINE = ("setting", "model", "queries", "gallery", *rows.METRICS.values(), "median rank")
+Metrics = Mapping[str, Sequence[Mapping]]
+# A section of the page as HTML, "" for none: of `evaluation.json`, of the lines of
+# `metrics.jsonl` by the name of the fold, and of the folder for pictures (`page.picture`).
+Section = Callable[[Mapping, Metrics, pathlib.Path], str]
 _WORDS = (
     ("profile", "mean of a perturbation's wells after correction by the controls of their plates"),
     ("perturbation", "a molecule at a dose, under one condition"),
@@ -31,26 +37,24 @@ _WORDS = (
     ("knn, ridge, physchem", "profiles of the nearest training molecules; linear regressions"),
     ("chance, oracle", "a guess; the true effects, known of simulated screens alone"),
 )
-_FULL = (
-    *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
-    *(f"{metric}{end}" for metric in rows.METRICS for end in ("", "_low", "_high")),
-    "median_rank_pct",
-    *map(rows.chance_field, rows.METRICS),
+_LOSS, _RECALL = "loss", "validation_top_1pct"  # fields of the metrics
+
+# In the order of the page, after what each split has.
+SECTIONS: Parts[Section] = define(
+    "section", function_of("evaluation", "metrics", "folder", gives="HTML")
 )
 
 
 def write_report(
     workdir: str | pathlib.Path,
     evaluation: Mapping,
-    metrics: Mapping[str, Sequence[Mapping]],
+    metrics: Metrics,
     *,
     title: str = "MolPhenix run",
     notes: Sequence[str] = (),
     about: Sequence[tuple[str, str]] = (),
     advice: Sequence[str] = (),
     molecules: str = "",
-    loss_key: str = "loss",
-    recall_key: str = "validation_top_1pct",
 ) -> pathlib.Path:
     """Write ``report/`` below the run's folder, over what an earlier call wrote.
 
@@ -63,12 +67,13 @@ def write_report(
         about: what the screen and the run are, names with values.
         advice: what to do next, sentence by sentence.
         molecules: section of `molecules_section`; it follows the unseen molecules.
-        loss_key: field of the training loss in the metrics.
-        recall_key: field of the validation top-1% recall in the metrics, a share in [0, 1].
 
     Returns:
         Path of ``report/index.html``, which has all that it shows. Beside it: PNGs, ``results.csv``
         and ``results.md``.
+
+    Raises:
+        PartError: A section from outside gives no text.
     """
     folder = pathlib.Path(workdir) / "report"
     write_csv(folder / "results.csv", results_table(evaluation))
@@ -88,13 +93,15 @@ def write_report(
         body.append(_split_section(folder, f"{number}_{_slug(split)}", evaluation, split))
         if split == "unseen_molecules":
             body.append(molecules)
-    body.append(_conditions_section(evaluation))
-    body.append(_training_section(folder, metrics, loss_key, recall_key))
-    body.append(_missing_section(evaluation))
+    for name, section in SECTIONS.items():
+        body.append(section(evaluation, metrics, folder))
+        if not isinstance(body[-1], str):
+            raise PartError(f"section {name!r} gives {body[-1]!r}; it has to give HTML, a text")
     body.append("<h2>All results</h2>")
     body.append("<p>Recalls and chances are shares in [0, 1]. Beside this page lie results.csv and")
     body.append("results.md with the same numbers.</p><details><summary>Every row</summary>")
-    body.append(html_table(_FULL, _full_rows(evaluation), text_columns=6) + "</details>")
+    columns = _full_columns(evaluation)
+    body.append(html_table(columns, _full_rows(evaluation), text_columns=6) + "</details>")
     index = folder / "index.html"
     write_text(index, html_page(title, body))
     return index
@@ -102,12 +109,12 @@ def write_report(
 
 def results_table(evaluation: Mapping) -> pd.DataFrame:
     """Every row of ``evaluation.json``; intervals are two columns each, empty without one."""
-    return pd.DataFrame(_full_rows(evaluation), columns=list(_FULL), dtype=object)
+    return pd.DataFrame(_full_rows(evaluation), columns=_full_columns(evaluation), dtype=object)
 
 
 def results_markdown(evaluation: Mapping, *, title: str) -> str:
     """Headline table and verdicts of each split, and what was not computed."""
-    lines = [f"# {_markdown(title)}"]
+    lines, headline = [f"# {_markdown(title)}"], _headline(evaluation)
     for split in rows.splits(evaluation):
         lines += ["", f"## {_markdown(rows.split_title(split))}", ""]
         lines.append(
@@ -116,13 +123,13 @@ def results_markdown(evaluation: Mapping, *, title: str) -> str:
         )
         lines += [
             "",
-            f"| {' | '.join(_HEADLINE)} |",
-            f"|{'---|' * 2}{'---:|' * (len(_HEADLINE) - 2)}",
+            f"| {' | '.join(headline)} |",
+            f"|{'---|' * 2}{'---:|' * (len(headline) - 2)}",
         ]
         for cells, best in _headline_rows(evaluation, split):
             shown = [
                 f"**{_markdown(cell)}**" if column in best else _markdown(cell)
-                for column, cell in zip(_HEADLINE, cells, strict=True)
+                for column, cell in zip(headline, cells, strict=True)
             ]
             lines.append(f"| {' | '.join(shown)} |")
         lines += ["", *(f"- {_markdown(s)}" for s in rows.verdicts(evaluation, split))]
@@ -139,7 +146,7 @@ def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: 
         '<p class="note">Profile to molecule, % of queries [95% interval over molecules], '
         "median rank in % of the gallery; ties count against the model; best in bold.</p>",
         html_table(
-            _HEADLINE,
+            _headline(evaluation),
             [cells for cells, _ in found],
             text_columns=2,
             best=[best for _, best in found],
@@ -183,8 +190,9 @@ def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: 
     return "\n".join(parts)
 
 
-def _conditions_section(evaluation: Mapping) -> str:
+def _conditions_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.Path) -> str:
     """Counts and recall of each condition; nothing where a screen has one."""
+    del metrics, folder
     counts = evaluation.get("conditions", ())
     if not counts:
         return ""
@@ -198,14 +206,15 @@ def _conditions_section(evaluation: Mapping) -> str:
     found = [
         row for row in evaluation.get("by_condition", ()) if row["split"] == "unseen_molecules"
     ]
-    columns = ("queries", "condition", "model", "number", *rows.METRICS.values(), "median rank")
+    shown = rows.metrics_of(found)
+    columns = ("queries", "condition", "model", "number", *shown.values(), "median rank")
     table = [
         [
-            rows.setting_of(row).label,
+            rows.in_words(rows.setting_of(row)),
             row["condition"],
             row["model"],
             str(row["n_queries"]),
-            *(rows.with_interval(row, metric) for metric in rows.METRICS),
+            *(rows.with_interval(row, metric) for metric in shown),
             f"{row['median_rank_pct']:.1f}",
         ]
         for row in sorted(found, key=lambda row: rows.model_place(row["model"]))
@@ -219,37 +228,40 @@ def _conditions_section(evaluation: Mapping) -> str:
     return "\n".join(parts)
 
 
-def _training_section(
-    folder: pathlib.Path, metrics: Mapping[str, Sequence[Mapping]], loss_key: str, recall_key: str
-) -> str:
+def _training_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.Path) -> str:
+    del evaluation
     parts = ["<h2>Training</h2>"]
     try:
-        figure = curves.training_figure(metrics, loss_key=loss_key, recall_key=recall_key)
+        figure = curves.training_figure(metrics, loss_key=_LOSS, recall_key=_RECALL)
     except ValueError as error:
         # A run without validation still deserves its report, and the reader the reason.
         parts.append(f'<p class="note">No training curves: {html.escape(str(error))}.</p>')
     else:
         n = len(metrics)
         caption = f"Loss and validation recall of {f'{n} folds' if n > 1 else 'the run'}."
-        parts.append(
-            picture(folder, "training.png", figure, caption, _training_alts(metrics, recall_key))
-        )
+        parts.append(picture(folder, "training.png", figure, caption, _training_alts(metrics)))
     return "\n".join(parts)
 
 
-def _missing_section(evaluation: Mapping) -> str:
+def _missing_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.Path) -> str:
+    del metrics, folder
     missing = evaluation.get("not_computed", ())
     if not missing:
         return ""
     return f"<h2>Not computed</h2>{sentences([rows.missing_line(m) for m in missing])}"
 
 
-def _said(found: Sequence[Mapping], setting: rows.Setting, metric: str) -> str:
+register("section", "conditions", _conditions_section)
+register("section", "training", _training_section)
+register("section", "not_computed", _missing_section)
+
+
+def _said(found: Sequence[Mapping], setting: Setting, metric: str) -> str:
     """The values of a picture in words."""
     values = ", ".join(
         f"{row['model']} {rows.share(row[metric])}" for row in rows.at(found, setting)
     )
-    return f"{rows.METRICS[metric]} recall in %, {setting.label}: {values}"
+    return f"{METRICS[metric].title} recall in %, {rows.in_words(setting)}: {values}"
 
 
 def _dose_alts(evaluation: Mapping, split: str) -> list[str]:
@@ -266,13 +278,15 @@ def _dose_alts(evaluation: Mapping, split: str) -> list[str]:
             f"{row['concentration_um']:g} µM {rows.share(row['top_1pct'])}" for row in found
         )
         if rows.at(evaluation["by_concentration"], setting):
-            said.append(f"top-1% recall in % by dose, {setting.label}, {rows.MODEL}: {values}")
+            said.append(
+                f"top-1% recall in % by dose, {rows.in_words(setting)}, {rows.MODEL}: {values}"
+            )
     return said
 
 
-def _training_alts(metrics: Mapping[str, Sequence[Mapping]], recall_key: str) -> list[str]:
+def _training_alts(metrics: Metrics) -> list[str]:
     best = [
-        max((row[recall_key] for row in found if recall_key in row), default=float("nan"))
+        max((row[_RECALL] for row in found if _RECALL in row), default=float("nan"))
         for found in metrics.values()
     ]
     values = ", ".join(rows.share(value) for value in best)
@@ -281,17 +295,17 @@ def _training_alts(metrics: Mapping[str, Sequence[Mapping]], recall_key: str) ->
 
 def _headline_rows(evaluation: Mapping, split: str) -> list[tuple[list[str], set[str]]]:
     """Cells of each row, and the columns in which its model is the best of its setting."""
-    result = []
+    result, shown = [], rows.metrics_of(evaluation["results"])
+    metrics = {**shown, "median_rank_pct": "median rank"}
     for setting in rows.headline(evaluation, split):
         found = rows.at(evaluation["results"], setting)
-        metrics = {**rows.METRICS, "median_rank_pct": "median rank"}
         best = {metric: rows.best_models(found, metric) for metric in metrics}
         for number, row in enumerate(found):
             cells = [
-                "" if number else setting.label,
+                "" if number else rows.in_words(setting),
                 row["model"],
                 *(["", ""] if number else [str(row["n_queries"]), str(row["n_gallery"])]),
-                *(rows.with_interval(row, metric) for metric in rows.METRICS),
+                *(rows.with_interval(row, metric) for metric in shown),
                 f"{row['median_rank_pct']:.1f}",
             ]
             leads = {column for metric, column in metrics.items() if row["model"] in best[metric]}
@@ -299,14 +313,29 @@ def _headline_rows(evaluation: Mapping, split: str) -> list[tuple[list[str], set
     return result
 
 
+def _headline(evaluation: Mapping) -> list[str]:
+    metrics = rows.metrics_of(evaluation["results"]).values()
+    return ["setting", "model", "queries", "gallery", *metrics, "median rank"]
+
+
+def _full_columns(evaluation: Mapping) -> list[str]:
+    metrics = rows.metrics_of(evaluation["results"])
+    return [
+        *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
+        *(f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high")),
+        "median_rank_pct",
+        *map(chance_field, metrics),
+    ]
+
+
 def _full_rows(evaluation: Mapping) -> list[list[str]]:
-    result = []
+    result, columns = [], _full_columns(evaluation)
     for row in evaluation["results"]:
         flat = dict(row)
-        for metric in rows.METRICS:
+        for metric in rows.metrics_of(evaluation["results"]):
             ends = rows.interval_of(row[f"{metric}_ci"]) or (None, None)
             flat[f"{metric}_low"], flat[f"{metric}_high"] = ends
-        result.append([_plain(flat[column]) for column in _FULL])
+        result.append([_plain(flat[column]) for column in columns])
     return result
 
 

@@ -4,42 +4,36 @@ Takes ``evaluation.json`` as a plain dict (docs/architecture.md, "Contracts") an
 how it was made.
 """
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+
+from molphenix_jax.evaluation import METRICS
+from molphenix_jax.evaluation.protocol import Setting
 
 MODEL = "molphenix"
 CHANCE = "chance"
 ORACLE = "oracle"
 HEADLINE_PSI = 0.01
 NO_INTERVAL = "no interval"
-METRICS = {"top_1pct": "top-1%", "top_5pct": "top-5%"}
 _SPLITS = ("unseen_molecules", "unseen_images", "unseen_screen", "heldout_concentration")
 _LAST = ("ridge", "knn", "physchem", CHANCE, ORACLE)
 _SETTING = ("split", "subset", "psi", "gallery", "direction")
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One way to rank, as in a row of ``evaluation.json``."""
-
-    split: str
-    subset: str
-    psi: float | None
-    gallery: str
-    direction: str
-
-    @property
-    def label(self) -> str:
-        """Queries and gallery in words; the split and the direction are said elsewhere."""
-        gallery = self.gallery.replace("_", " ")
-        if self.subset == "all":
-            return f"all, {gallery} gallery"
-        return f"active p ≤ {self.psi:g}, {gallery} gallery"
+def in_words(setting: Setting) -> str:
+    """Queries and gallery in words; the split and the direction are said elsewhere."""
+    gallery = setting.gallery.replace("_", " ")
+    if setting.subset == "all":
+        return f"all, {gallery} gallery"
+    return f"active p ≤ {setting.psi:g}, {gallery} gallery"
 
 
-def chance_field(metric: str) -> str:
-    """The field with what chance would reach, beside that of a metric."""
-    return metric.replace("top", "chance")
+def metrics_of(found: Iterable[Mapping]) -> dict[str, str]:
+    """The metrics that rows have, with their titles.
+
+    Fewer than `METRICS` where a plugin brings one that the evaluation was made without.
+    """
+    found = list(found)
+    return {name: spec.title for name, spec in METRICS.items() if all(name in row for row in found)}
 
 
 def setting_of(row: Mapping) -> Setting:
@@ -135,7 +129,7 @@ def verdicts(evaluation: Mapping, split: str) -> list[str]:
             )
             if group
         ]
-        sentences.append(f"{setting.label}: {found[0]['model']} {'; it '.join(parts)}.")
+        sentences.append(f"{in_words(setting)}: {found[0]['model']} {'; it '.join(parts)}.")
     return sentences
 
 

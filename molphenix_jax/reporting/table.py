@@ -9,6 +9,7 @@ import rich.markup
 import rich.table
 
 from molphenix_jax.errors import InputError
+from molphenix_jax.evaluation import chance_field
 from molphenix_jax.reporting import rows
 
 
@@ -36,16 +37,17 @@ def headline_table(evaluation: Mapping, *, split: str | None = None) -> rich.tab
     )
     table.add_column("setting", no_wrap=True)
     table.add_column("model")
-    for column in ("queries", "gallery", *rows.METRICS.values(), "median rank"):
+    metrics = rows.metrics_of(evaluation["results"])
+    for column in ("queries", "gallery", *metrics.values(), "median rank"):
         table.add_column(column, justify="right", no_wrap=True)
     for setting in rows.headline(evaluation, split):
         found = rows.at(evaluation["results"], setting)
-        best = {m: rows.best_models(found, m) for m in (*rows.METRICS, "median_rank_pct")}
+        best = {m: rows.best_models(found, m) for m in (*metrics, "median_rank_pct")}
         for number, row in enumerate(found):
-            cells = {metric: rows.with_interval(row, metric) for metric in rows.METRICS}
+            cells = {metric: rows.with_interval(row, metric) for metric in metrics}
             cells["median_rank_pct"] = f"{row['median_rank_pct']:.1f}"
             table.add_row(
-                "" if number else setting.label,
+                "" if number else rows.in_words(setting),
                 rich.markup.escape(row["model"]),
                 *([""] * 2 if number else [str(row["n_queries"]), str(row["n_gallery"])]),
                 *(_cell(text, row["model"] in best[metric]) for metric, text in cells.items()),
@@ -65,10 +67,11 @@ def full_table(evaluation: Mapping) -> rich.table.Table:
     )
     for column in ("split", "subset", "gallery", "direction", "model"):
         table.add_column(column)
-    for column in ("queries", "gallery size", *rows.METRICS.values(), "median rank"):
+    metrics = rows.metrics_of(evaluation["results"])
+    for column in ("queries", "gallery size", *metrics.values(), "median rank"):
         table.add_column(column, justify="right")
-    for metric in rows.METRICS.values():
-        table.add_column(metric.replace("top-", "chance "), justify="right")
+    for title in metrics.values():
+        table.add_column(f"chance {title.removeprefix('top-')}", justify="right")
     for row in evaluation["results"]:
         subset = row["subset"] if row["psi"] is None else f"{row['subset']}, p ≤ {row['psi']:g}"
         table.add_row(
@@ -79,9 +82,9 @@ def full_table(evaluation: Mapping) -> rich.table.Table:
             rich.markup.escape(row["model"]),
             str(row["n_queries"]),
             str(row["n_gallery"]),
-            *(rows.with_interval(row, metric) for metric in rows.METRICS),
+            *(rows.with_interval(row, metric) for metric in metrics),
             f"{row['median_rank_pct']:.1f}",
-            *(rows.share(row[rows.chance_field(metric)]) for metric in rows.METRICS),
+            *(rows.share(row[chance_field(metric)]) for metric in metrics),
         )
     return table
 

@@ -95,6 +95,11 @@ def parse_arg(arg: str | None, **defaults: str | int | float | bool | tuple[str,
     return ml_collections.ConfigDict(values)
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """The entries of a comma-separated field."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def chosen(name: str, value: str, options: Iterable[str]) -> str:
     """The value of a config argument that names one of some options.
 

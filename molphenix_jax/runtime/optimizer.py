@@ -14,9 +14,9 @@ import ml_collections
 import optax
 
 from molphenix_jax.runtime.checks import Checks
-from molphenix_jax.runtime.config import Config, ConfigError, pair_problems
-
-Params = Any
+from molphenix_jax.runtime.config import Config, ConfigError, listed, pair_problems
+from molphenix_jax.runtime.run import Params, Run
+from molphenix_jax.runtime.workdir.writers import WRITERS
 
 OPTIMIZERS = ("adamw", "adam", "lion")
 SCHEDULES = ("cosine", "linear", "onecycle", "constant")
@@ -55,6 +55,7 @@ def train_fields(*, steps: int, batch_size: int, learning_rate: float, members: 
     t.checkpoint_every = max(steps // 3, 1)
     t.keep_checkpoints = 3
     t.tensorboard = False  # also events for TensorBoard, in WORKDIR/tensorboard
+    t.writers = ""  # others that get each line of metrics too, by commas: of your own
     return t
 
 
@@ -73,6 +74,8 @@ def check_training(checks: Checks) -> None:
     checks.choice("train.compute_dtype", ("float32", "bfloat16"))
     checks.choice("train.optimizer", OPTIMIZERS)
     checks.choice("train.schedule", SCHEDULES)
+    for name in listed(t.writers):
+        checks.choice("train.writers", WRITERS, name)
     checks.that(
         t.warmup_steps < t.steps,
         f"train.warmup_steps={t.warmup_steps} must be below train.steps={t.steps}",
@@ -94,18 +97,26 @@ def check_training(checks: Checks) -> None:
         )
 
 
-def make_optimizer(t: Config, params: Params) -> optax.GradientTransformation:
+def optimizer_of(run: Run, t: Config) -> optax.GradientTransformation:
+    """The optimizer of a run; as `make_optimizer`."""
+    return make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)), more=run.decay_rules)
+
+
+def make_optimizer(
+    t: Config, params: Params, *, more: Sequence[tuple[str, bool]] = ()
+) -> optax.GradientTransformation:
     """Gradient clip, then the optimizer with its schedule, decay and learning-rate rules.
 
     Args:
         t: `config.train`.
         params: Parameters of one member, or their shapes.
+        more: Decay rules that follow those of the config.
 
     Raises:
         ConfigError: A parameter that no decay rule covers.
     """
     schedule = _schedule(t)
-    mask = decay_mask(params, t.decay_rules)
+    mask = decay_mask(params, (*t.decay_rules, *more))
     if t.optimizer == "adamw":
         core = optax.adamw(schedule, b1=t.b1, b2=t.b2, weight_decay=t.weight_decay, mask=mask)
     elif t.optimizer == "lion":

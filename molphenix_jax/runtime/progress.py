@@ -17,6 +17,13 @@ def say(sentence: str) -> None:
     console.print(sentence, markup=False)
 
 
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 class Progress:
     """A bar of updates with the time left, the loss and the newest validation recall."""
 

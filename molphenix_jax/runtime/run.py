@@ -22,11 +22,14 @@ class Run:
         assets: What makes the model usable without its data; saved in each checkpoint.
         batch_rows: Rows of a global batch, where `batch(step, rows)` can make some of them alone.
             With None every process makes the whole batch and keeps its rows.
+        decay_rules: What follows `train.decay_rules`: of parts from outside, whose parameters may
+            have any names.
     """
 
     tables: Any = ()
     assets: Any = ()
     batch_rows: int | None = None
+    decay_rules: Sequence[tuple[str, bool]] = ()
 
     def init(self, key: jax.Array) -> Params:
         """Initial parameters of one member."""

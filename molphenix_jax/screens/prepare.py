@@ -25,6 +25,7 @@ from molphenix_jax.screens.versions import (
 from molphenix_jax.simulated.screen import SimulationConfig, simulate_wells
 from molphenix_jax.storage import digest_file, digest_json, make_folder_once
 from molphenix_jax.tables.columns import WellsError
+from molphenix_jax.wells.inputs.layouts import stored_layout
 from molphenix_jax.wells.inputs.sources import Sources
 
 __all__ = [
@@ -167,7 +168,7 @@ def _provenance(
         "format": FORMAT_VERSION,
         "source": [source.name for source in sources.files],
         "source_sha256": [_sha256(source) for source in sources.files],
-        "layout": sources.layout,
+        "layout": stored_layout(sources.layout),
         **current_versions(),
         "parameters": {
             **dataclasses.asdict(config),

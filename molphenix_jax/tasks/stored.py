@@ -35,7 +35,7 @@ _AGAIN = "delete that file, and the same command evaluates again"
 _PLACES = (
     *("data.placement", "data.device_memory_gib", "images.placement"),
     *("train.devices", "train.prefetch", "train.steps_per_dispatch", "train.shard_state"),
-    "train.tensorboard",
+    *("train.tensorboard", "train.writers"),
 )
 
 

@@ -11,23 +11,24 @@ Beside what every model folder holds:
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
 from molphenix_jax.models import (
+    CONCENTRATIONS,
+    HEADS,
     ConcentrationEncoding,
     EncodedMolPhenix,
     MolPhenix,
     TowerConfig,
 )
-from molphenix_jax.models.concentration import CONCENTRATIONS
 from molphenix_jax.models.mpnn import MPNNConfig
 from molphenix_jax.models.resnet import ImageMolPhenix, ResNetConfig
-from molphenix_jax.molecules import FINGERPRINTS
+from molphenix_jax.molecules import FINGERPRINTS, trained_encoders
 from molphenix_jax.phenomics import CORRECTION_VERSION, Correction, NullProfiles
 from molphenix_jax.storage import read_csv, write_csv
 from molphenix_jax.trained.folder import (
@@ -139,11 +140,7 @@ def _alignment(found: ModelFolder) -> Alignment:
     dose, encoder = about.pop("dose"), about.pop("encoder")
     blocks = about.pop("blocks")
     held_out, probe = found.path / HELD_OUT_FILE, found.path / PROBE_FILE
-    if dose["kind"] not in CONCENTRATIONS:
-        raise ModelError(
-            f"{found.path} encodes concentrations by {dose['kind']!r}, which is not registered: "
-            "import the plugin that registers it first"
-        )
+    _need(found.path, "encodes concentrations by", dose["kind"], CONCENTRATIONS)
     if about.pop("phenomics") == "images":
         phenomic = ImageSide(network, arrays["image"]["mean"], arrays["image"]["std"])
     else:
@@ -193,6 +190,8 @@ def _network(side: MoleculeSide) -> dict[str, Any]:
 
 
 def _module(told: Mapping[str, Any], folder: pathlib.Path) -> MolPhenix:
+    for tower in ("phenomics", "molecules"):
+        _need(folder, "has the head", told[tower].get("head", "residual"), HEADS)
     fields: dict[str, Any] = {
         "phenomics": TowerConfig(**told["phenomics"]),
         "molecules": TowerConfig(**told["molecules"]),
@@ -204,10 +203,15 @@ def _module(told: Mapping[str, Any], folder: pathlib.Path) -> MolPhenix:
     if "molecule_encoder" not in told:
         return MolPhenix(**fields)
     name = told["molecule_encoder"]
-    network = FINGERPRINTS[name].network if name in FINGERPRINTS else None
-    if network is None:
-        raise ModelError(
-            f"{folder} has the molecule encoder {name!r}, which is not registered: import the "
-            "plugin that registers it first"
-        )
+    _need(folder, "has the molecule encoder", name, trained_encoders())
+    network = cast(Any, FINGERPRINTS[name].network)
     return EncodedMolPhenix(**fields, encoder=network(), raw_width=told["raw_width"])
+
+
+def _need(folder: pathlib.Path, what: str, name: str, parts: Collection[str]) -> None:
+    """Stops where a part of the model comes from a plugin that was not imported."""
+    if name not in parts:
+        raise ModelError(
+            f"{folder} {what} {name!r}, which is not registered: import the plugin that registers "
+            "it first"
+        )

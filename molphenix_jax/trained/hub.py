@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from molphenix_jax import extras
+from molphenix_jax.errors import first_line
 from molphenix_jax.trained.folder import ModelError
 
 PREFIX = "hf://"
@@ -55,7 +56,7 @@ def fetch(named: str) -> pathlib.Path:
             "`hf auth login`"
         ) from error
     except (errors.HTTPError, OSError, ValueError) as error:
-        raise ModelError(f"{at} cannot be fetched: {_first_line(error)}") from error
+        raise ModelError(f"{at} cannot be fetched: {first_line(error)}") from error
     return pathlib.Path(found)
 
 
@@ -80,7 +81,7 @@ def push(folder: pathlib.Path, repo: str) -> str:
         api.upload_folder(folder_path=str(folder), repo_id=repo)
     except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError, ValueError) as error:
         raise ModelError(
-            f"{folder} is written, and cannot be uploaded to {repo}: {_first_line(error)}. Log in "
+            f"{folder} is written, and cannot be uploaded to {repo}: {first_line(error)}. Log in "
             "with `hf auth login`, check the network, and upload the folder with "
             f"`hf upload {repo} {folder}`"
         ) from error
@@ -98,7 +99,3 @@ def need_hub(repo: str) -> tuple[Any, Any]:
         raise ModelError(f"{repo!r} is no name on the hub: give OWNER/NAME")
     hub = extras.load("huggingface_hub", extra="hub", what=f"{repo} on the Hugging Face hub")
     return hub, importlib.import_module("huggingface_hub.errors")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

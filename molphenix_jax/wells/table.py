@@ -213,7 +213,7 @@ def scan_wells(
     doses = read_doses(
         raw.path,
         raw.table,
-        column=columns.get("concentration_um"),
+        column=raw.given.get("concentration_um"),
         unit=concentration_unit,
         default_um=raw.layout.default_um,
         needed=not raw.named,

@@ -34,6 +34,9 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     for name in ("wells", "screen", "profiles_dahlin_u2os"):
         (folder / f"{name}.parquet").symlink_to("my_wells.parquet")
     _table(tiny.wells(cache, seed=1)).to_parquet(folder / "other.parquet")
+    theirs = {"smiles": "ITEM_TXT", "concentration_um": "AMT_2", "plate": "CARRIER"}
+    told = _table(wells).drop(columns=["SMI", "compound"])
+    told.rename(columns=theirs).to_csv(folder / "lims.csv", index=False)
     write_claim(folder / "run_before", align_config.default_config(size="tiny"))
     smiles = wells["smiles"].dropna().unique()
     pd.DataFrame({"smiles": smiles}).to_csv(folder / "molecules.csv", index=False)

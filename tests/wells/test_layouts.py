@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import molphenix_jax
+from molphenix_jax.parts import forget
 from molphenix_jax.screens.prepare import prepare
 from molphenix_jax.screens.screen import Screen
 from molphenix_jax.tables.columns import WellsError
+from molphenix_jax.wells.inputs.layouts import Layout
 from molphenix_jax.wells.inputs.sources import Sources
 from tests import tiny
 
@@ -216,3 +219,28 @@ def test_jump(tmp_path):
     keys = "Metadata_Source, Metadata_Plate, Metadata_Well"
     assert noted(prepared, f"joined well.csv.gz on {keys}: 40 of 40")
     assert noted(prepared, "joined compound.csv.gz on Metadata_JCP2022: 40 of 40")
+
+
+# One from outside.
+
+
+def test_a_layout_of_ones_own_names_columns_and_is_part_of_the_screen(tmp_path):
+    theirs = {"ITEM": SMILES * 3 + ("",) * 8, "AMT": [1.02] * 12 + [0.0] * 8}
+    table = profiles(20, "P1", 0, **theirs).assign(is_control=[False] * 12 + [True] * 8)
+    table.to_csv(tmp_path / "export.csv", index=False)
+    names = {"smiles": "ITEM", "concentration_um": "AMT", "cell_line": "absent"}
+    found = []
+    for doses in ((1.0, 10.0), ()):
+        layout = Layout("exports", columns=names, doses_um=doses)
+        molphenix_jax.register("wells_layout", "lab", layout)
+        try:
+            found.append(run(tmp_path, "lab", ["export.csv"]))
+        finally:
+            forget([("wells_layout", "lab")])
+    snapped, plain = (screen.in_memory() for screen in found)
+    assert snapped.n_perturbations == plain.n_perturbations == 4
+    assert set(snapped.concentration_um) == {1.0}
+    assert set(plain.concentration_um) == {np.float32(1.02)}
+    stored = [screen.provenance["layout"] for screen in found]
+    assert all(name.startswith("lab ") for name in stored)
+    assert len(set(stored)) == 2

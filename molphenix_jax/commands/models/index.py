@@ -150,7 +150,7 @@ def _settings(arguments: argparse.Namespace, add: bool):
 
 def _build(job) -> None:
     from molphenix_jax.memory import in_words
-    from molphenix_jax.runtime.progress import Progress, say
+    from molphenix_jax.runtime.progress import Progress, duration, say
 
     for note in job.notes:
         say(note)
@@ -161,7 +161,7 @@ def _build(job) -> None:
         need = job.need()
         say(
             f"{need.rows:,} rows will take {in_words(need.disk)} of disk, "
-            f"{in_words(need.memory)} of memory and about {_time(need.seconds)}"
+            f"{in_words(need.memory)} of memory and about {duration(need.seconds)}"
         )
         with Progress("index: ", total=job.rows, done=job.n_done, unit="row") as progress:
             for done in job.run():
@@ -213,10 +213,3 @@ def _pairs(option: str, given: Sequence[str], example: str) -> dict[str, str]:
             raise LibraryError(f"{option}={word}: give NAME=VALUE, as {example}")
         found[name.strip()] = value.strip()
     return found
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

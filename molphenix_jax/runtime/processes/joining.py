@@ -22,7 +22,7 @@ import ml_collections
 from jax._src import clusters, distributed
 
 from molphenix_jax import signals
-from molphenix_jax.errors import sentence_of
+from molphenix_jax.errors import first_line, sentence_of
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.processes import job as jobs
 from molphenix_jax.runtime.processes.job import LOST_STATUS, Job, LostError
@@ -166,7 +166,7 @@ def _initialise(place: _Place, timeout_s: float) -> None:
         raise LostError(
             f"process {place.index} of {place.count} did not find the others within "
             f"{timeout_s:.0f} s (first process: {place.coordinator or 'as the scheduler says'}): "
-            f"{str(error).splitlines()[0][:200]}. --num_processes=1 trains alone"
+            f"{first_line(error)}. --num_processes=1 trains alone"
         ) from error
 
 
@@ -205,7 +205,7 @@ def _fail(job: Job, error: Exception) -> NoReturn:
             job.suspicious = True
             time.sleep(job.timeout_s)
         traceback.print_exception(error)
-        sentence = f"{type(error).__name__}: {str(error).splitlines()[:1]}"
+        sentence = f"{type(error).__name__}: {first_line(error)}"
     job.end(1, sentence)
 
 

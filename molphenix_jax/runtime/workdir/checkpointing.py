@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
 from molphenix_jax import signals
-from molphenix_jax.errors import InputError
+from molphenix_jax.errors import InputError, first_line
 from molphenix_jax.runtime.processes import barrier, everyone_says, is_first
 from molphenix_jax.storage import StorageError, set_aside, writing
 
@@ -210,9 +210,9 @@ class Checkpoints:
                     return alone.restore(step, args=items)
         except Exception as error:  # tensorstore and orbax raise many types on damage
             signals.stop_if_asked()  # they turn an interrupt into such, and nothing is damaged
-            reason = str(error).splitlines()[0][:160]
             raise CheckpointError(
-                f"checkpoint {step} in {self._folder} cannot be read ({reason})"
+                f"checkpoint {step} in {self._folder} cannot be read "
+                f"({first_line(error, most=160)})"
             ) from error
 
     def _set_aside(self, step: int) -> None:

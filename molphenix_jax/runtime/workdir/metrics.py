@@ -7,11 +7,11 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from molphenix_jax.errors import InputError
-from molphenix_jax.runtime.workdir.tensorboard import Events
+from molphenix_jax.runtime.workdir.writers import Writer
 from molphenix_jax.storage import write_text, writing
 
 METRICS_FILE = "metrics.jsonl"
@@ -35,7 +35,7 @@ class MetricsFile:
         n_lines: int = 0,
         validates: bool = True,
         writes: bool = True,
-        events: Events | None = None,
+        writers: Sequence[Writer] = (),
     ):
         """Opens the file.
 
@@ -47,12 +47,12 @@ class MetricsFile:
             validates: Whether the loop validates the restored state; it does not where a run that
                 ended at an odd step is trained on.
             writes: False in all but one of the processes that share a workdir: nothing is opened.
-            events: Gets every line too, those that are kept first.
+            writers: Get every line too, those that are kept first.
 
         Raises:
             MetricsError: It is damaged, or lacks lines of before the restored checkpoint.
         """
-        self._file, self.n_lines, self._events = None, 0, events
+        self._file, self.n_lines, self._writers = None, 0, writers
         if not writes:
             return
         kept = []
@@ -63,10 +63,8 @@ class MetricsFile:
             ]
         write_text(path, "".join(_dump(line) for line in kept))
         self._path, self._file, self.n_lines = path, path.open("a"), len(kept)
-        if events is not None:
-            for line in kept:
-                told = {name: value for name, value in line.items() if name not in _PLACE}
-                events.add(line["kind"], line["step"], told)
+        for line in kept:
+            self._tell(line["kind"], line["step"], line)
 
     def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         """Appends one line: kind (`train` or `validation`), step, then the values."""
@@ -75,8 +73,12 @@ class MetricsFile:
                 self._file.write(_dump({"kind": kind, "step": step, **values}))
                 self._file.flush()
             self.n_lines += 1
-            if self._events:
-                self._events.add(kind, step, values)
+            self._tell(kind, step, values)
+
+    def _tell(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        told = {name: value for name, value in values.items() if name not in _PLACE}
+        for writer in self._writers:
+            writer.add(kind, step, told)
 
     def to_disk(self) -> None:
         """Has the system write what is there: a checkpoint that counts the lines outlives them."""
@@ -88,8 +90,8 @@ class MetricsFile:
         """Closes the file."""
         if self._file is not None:
             self._file.close()
-            if self._events:
-                self._events.close()
+            for writer in self._writers:
+                writer.close()
 
 
 def _is_final(line: Mapping[str, Any], step: int, validates: bool) -> bool:

@@ -3,12 +3,13 @@
 from molphenix_jax.errors import InputError
 from molphenix_jax.evaluation import BASELINES
 from molphenix_jax.losses import LOSSES, make_loss
-from molphenix_jax.models import CONCENTRATIONS
+from molphenix_jax.models import CONCENTRATIONS, HEADS
 from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.checks import Checks
+from molphenix_jax.runtime.config import listed
 from molphenix_jax.runtime.mesh import PLACEMENTS
 from molphenix_jax.screens.sampling import AVERAGING
-from molphenix_jax.tasks.align.config import encoders, listed, loss_options, simulation_config
+from molphenix_jax.tasks.align.config import encoders, loss_options, simulation_config
 from molphenix_jax.tasks.molecule_encoder import check_encoder
 
 # Bytes of a trained parameter: itself, its gradient and two moments, in float32.
@@ -121,6 +122,7 @@ def _loss(checks: Checks) -> None:
 
 def _model(checks: Checks) -> None:
     for tower in ("model.phenomics", "model.molecules"):
+        checks.choice(f"{tower}.head", HEADS)
         for field, low in (("width", 1), ("n_blocks", 0), ("components", 0)):
             checks.least(f"{tower}.{field}", low, f"at least {low}")
         checks.deep(f"{tower}.n_blocks")

@@ -12,7 +12,7 @@ from molphenix_jax.losses import LOSSES, S2L_PRESETS
 from molphenix_jax.models import TowerConfig
 from molphenix_jax.models.mpnn import mup_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS, trained_encoders
-from molphenix_jax.runtime.config import Config, ConfigError, chosen, parse_arg
+from molphenix_jax.runtime.config import Config, ConfigError, chosen, listed, parse_arg
 from molphenix_jax.runtime.optimizer import train_fields
 from molphenix_jax.runtime.processes import runtime_fields
 from molphenix_jax.screens.builders import HEADER
@@ -186,9 +186,6 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
         c.train.members = 1
         c.train.lr_rules = mup_lr_rules(h.encoder.width, prefix="/encoder")
 
-    if encoder in trained_encoders():  # whose parameters may have any names
-        c.train.decay_rules = (*c.train.decay_rules, ("/encoder/", False))
-
     c.runtime = runtime_fields()
     c.eval = e = ml_collections.ConfigDict()
     e.unseen_screens = ""  # wells files, separated by commas
@@ -259,6 +256,7 @@ def _take_molecules(config: Config, names: Sequence[str]) -> None:
 
 def _tower(width: int, n_blocks: int, components: int) -> Config:
     t = ml_collections.ConfigDict()
+    t.head = "residual"  # or one of your own
     t.width = width
     t.n_blocks = n_blocks
     t.components = components  # principal components of the input; 0 takes it as it is
@@ -266,11 +264,6 @@ def _tower(width: int, n_blocks: int, components: int) -> Config:
     t.input_dropout = 0.2
     t.dropout = 0.2
     return t
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """The entries of a comma-separated field."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def distinct_names(paths: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -334,4 +327,4 @@ def unused(c: Config) -> tuple[str, ...]:
 
 def tower_config(t: Config) -> TowerConfig:
     """Size of a head from its fields in the config."""
-    return TowerConfig(t.width, t.n_blocks, t.input_dropout, t.dropout)
+    return TowerConfig(t.width, t.n_blocks, t.input_dropout, t.dropout, t.head)

@@ -18,10 +18,10 @@ from molphenix_jax.evaluation import (
     predict,
 )
 from molphenix_jax.molecules import featurise
+from molphenix_jax.runtime.config import listed
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.screens.screen import PackedBlock, Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.versions import need_current
-from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.wells.conditions.values import level_key, level_order, listed_levels
 

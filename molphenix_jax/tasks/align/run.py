@@ -125,6 +125,13 @@ class AlignRun(Run):
         self.conditions = screen.conditions.encoded(screen.conditions)
         self.assets = self._fit_assets()
         self.model = self._make_model()
+        h = config.model
+        outside = {
+            "phenomic_head": h.phenomics.head != "residual",
+            "molecule_head": h.molecules.head != "residual",
+            "encoder": bool(self.raw),
+        }
+        self.decay_rules = tuple((f"/{name}/", False) for name, it_is in outside.items() if it_is)
         self._use(self.assets)
         self._loss = losses.make_loss(
             s.name,

@@ -92,6 +92,9 @@ class AlignTask:
     groups: Int[np.ndarray, " m"]
     mesh: jax.sharding.Mesh
     features: BaselineInputs
+    _splits: dict[int, Split] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def n_folds(self) -> int:
@@ -100,6 +103,11 @@ class AlignTask:
 
     def split(self, fold: int) -> Split:
         """The split whose unseen molecules are fold `fold`."""
+        if fold not in self._splits:
+            self._splits[fold] = self._make_split(fold)
+        return self._splits[fold]
+
+    def _make_split(self, fold: int) -> Split:
         d = self.config.data
         if d.refit_of:
             return whole_split(self.screen)

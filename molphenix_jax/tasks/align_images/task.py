@@ -11,12 +11,11 @@ import numpy as np
 from molphenix_jax.images import ImageSource, find_fields, stack_images
 from molphenix_jax.images.fields import Take, write_rejected
 from molphenix_jax.phenomics import CropConfig
-from molphenix_jax.runtime.config import Config
+from molphenix_jax.runtime.config import Config, listed
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.storage import cache_folder
 from molphenix_jax.tasks import align
-from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.align_images.config import with_files
 from molphenix_jax.tasks.align_images.run import ImageAlignRun
 from molphenix_jax.tasks.align_images.wells import ReplicateImages, match_images
@@ -30,9 +29,9 @@ class ImageAlignTask(align.AlignTask):
     images: ReplicateImages
     rejected_images: Sequence[Any]
 
-    def split(self, fold: int) -> Split:
-        """The split of a fold, without perturbations that have no image to be seen."""
-        split = super().split(fold)
+    def _make_split(self, fold: int) -> Split:
+        """Without perturbations that have no image to be seen."""
+        split = super()._make_split(fold)
         any_image = self.images.counts > 0
         seen = self.images.seen(~split.withheld).counts > 0
         withheld = self.images.seen(split.withheld).counts > 0
@@ -93,6 +92,6 @@ def make(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path) -> Imag
     usable = np.ones(len(found.fields), bool)
     usable[list(stack.rejected)] = False
     images = match_images(task.screen, found.fields, usable)
-    base = {f.name: getattr(task, f.name) for f in dataclasses.fields(align.AlignTask)}
+    base = {f.name: getattr(task, f.name) for f in dataclasses.fields(align.AlignTask) if f.init}
     rejected = (*found.rejected, *stack.rejected.values())
     return ImageAlignTask(**base, stack=stack.images, images=images, rejected_images=rejected)

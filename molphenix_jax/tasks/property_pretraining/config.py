@@ -8,10 +8,9 @@ from molphenix_jax.evaluation import PROPERTY_BASELINES
 from molphenix_jax.models.mpnn import BASE_WIDTH, LAYER_RULE, mup_lr_rules, property_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.checks import Checks
-from molphenix_jax.runtime.config import Config, pair_problems
+from molphenix_jax.runtime.config import Config, listed, pair_problems
 from molphenix_jax.runtime.optimizer import train_fields
 from molphenix_jax.runtime.processes import runtime_fields
-from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import check_encoder, encoder_fields
 from molphenix_jax.tasks.property_pretraining.labels import LOSSES
 

@@ -23,12 +23,11 @@ from molphenix_jax.evaluation import (
 )
 from molphenix_jax.molecules import shipped_smiles
 from molphenix_jax.molecules.graphs import MolecularGraph
-from molphenix_jax.runtime.config import Config, plain
+from molphenix_jax.runtime.config import Config, listed, plain
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.splits import SPLITS_FILE, fold_of, molecule_groups, need_same_split
-from molphenix_jax.tasks.align.config import listed
 from molphenix_jax.tasks.molecule_encoder import (
     convention_of,
     features_of,

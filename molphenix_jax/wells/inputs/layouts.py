@@ -2,12 +2,14 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float
 
+from molphenix_jax.parts import Parts, define, of_type, register
+from molphenix_jax.storage import digest_texts
 from molphenix_jax.tables.columns import as_text, normal
 
 _OF_SAMPLE_KEY = ("plate", "well", "site")
@@ -22,6 +24,7 @@ class Layout:
 
     Attributes:
         what: one line for the user.
+        columns: our name of a column to the files', where no alias tells; it need not be there.
         embeddings_last: the last file holds the embeddings of the wells in the others.
         doses_um: the grid that all concentrations lie on; () takes them as they are.
         default_um: concentration of treated wells where no column tells, in µM.
@@ -30,11 +33,17 @@ class Layout:
     """
 
     what: str
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     embeddings_last: bool = False
     doses_um: tuple[float, ...] = ()
     default_um: float = 10.0  # the customary dose of a one-dose screen
     keys_name_plates: bool = False
     sample_key: bool = False
+
+    def named(self, names: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
+        """Our name of a column to the files': those that are there, and what the user gives."""
+        own = {ours: theirs for ours, theirs in self.columns.items() if theirs in names}
+        return {**own, **given}
 
     def key(self, text: np.ndarray) -> np.ndarray:
         """Keys as they are compared."""
@@ -77,19 +86,43 @@ class Layout:
         return table
 
 
-LAYOUTS: Mapping[str, Layout] = {
-    "wells": Layout("any wells table: columns are found by name"),
-    "rxrx3_core": Layout(
+LAYOUTS: Parts[Layout] = define("wells_layout", of_type(Layout), reserved=("simulated",))
+register("wells_layout", "wells", Layout("any wells table: columns are found by name"))
+register(
+    "wells_layout",
+    "rxrx3_core",
+    Layout(
         "metadata_rxrx3_core.csv and OpenPhenom_rxrx3_core_embeddings.parquet",
         embeddings_last=True,
         doses_um=(0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0),
         keys_name_plates=True,
     ),
-    "bray2017": Layout(
+)
+register(
+    "wells_layout",
+    "bray2017",
+    Layout(
         "CLOOME's index files of Bray2017 and a file of embeddings keyed by SAMPLE_KEY",
         embeddings_last=True,
         default_um=5.0,  # the screen's one dose is about 5 µM, and no column says so
         sample_key=True,
     ),
-    "pycytominer": Layout("pycytominer profiles as in LINCS and JUMP, with --join tables"),
-}
+)
+register(
+    "wells_layout",
+    "pycytominer",
+    Layout("pycytominer profiles as in LINCS and JUMP, with --join tables"),
+)
+_BUILT_IN = tuple(LAYOUTS)
+
+
+def stored_layout(name: str) -> str:
+    """The name of a layout as a screen keeps it; of one from outside with a digest of its fields.
+
+    The built-in ones go with `READING_VERSION`.
+    """
+    if name in _BUILT_IN:
+        return name
+    layout = LAYOUTS[name]
+    fields = {field.name: getattr(layout, field.name) for field in dataclasses.fields(layout)}
+    return f"{name} {digest_texts([repr(fields)])[:12]}"

@@ -99,6 +99,7 @@ class RawWells:
         plan: what the features are; `names` in the order of the spool's columns.
         rule: how they were found, in words.
         found: our name → the table's column.
+        given: the same of those that the user or the layout names, and no rule.
         conditions: our names of the columns that may tell conditions.
         roles: what each column of all files is taken for, in words.
         files: the wells tables.
@@ -120,6 +121,7 @@ class RawWells:
     plan: FeaturePlan
     rule: str
     found: Mapping[str, str]
+    given: Mapping[str, str]
     conditions: tuple[str, ...]
     roles: Mapping[str, str]
     files: tuple[str, ...]
@@ -158,10 +160,10 @@ def open_wells(
         WellsError: a file cannot be read, or there is no SMILES or feature column.
     """
     path, layout = str(sources), LAYOUTS[sources.layout]
-    given = tuple(columns.values())
-    tables = [open_file(file, wanted=given) for file in sources.tables]
-    joins = [open_file(file, wanted=given) for file in sources.join]
-    holders = [open_file(file, wanted=given) for file in sources.embeddings] or tables
+    wanted = (*columns.values(), *layout.columns.values())
+    tables = [open_file(file, wanted=wanted) for file in sources.tables]
+    joins = [open_file(file, wanted=wanted) for file in sources.join]
+    holders = [open_file(file, wanted=wanted) for file in sources.embeddings] or tables
     files = [*tables, *joins, *(holders if holders is not tables else ())]
     notes = [*describe_dialects(files), *describe_styles(files)]
     schema = _common(tables, notes)
@@ -190,7 +192,8 @@ def open_wells(
         joined_by.append(by)
         taken = {right for _, right in by}
         names = list(dict.fromkeys([*names, *(n for n in theirs if n not in taken)]))
-    found, column_notes = find_columns(path, names, columns)
+    given = layout.named(names, columns)
+    found, column_notes = find_columns(path, names, given)
     notes += column_notes
     told_by = condition_columns(path, names, found, conditions)
     if named_by:
@@ -263,6 +266,7 @@ def open_wells(
         plan=plan,
         rule=profile.rule,
         found=found,
+        given=given,
         conditions=told_by,
         roles=_roles(names, found, chosen, {**profile.left_out, **beside.left_out}, keys),
         files=tuple(str(file) for file in sources.tables),

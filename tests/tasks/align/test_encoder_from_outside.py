@@ -14,7 +14,7 @@ from molphenix_jax.parts import forget
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.runtime.progress import console
-from molphenix_jax.tasks.align.config import config_from_arg, default_config
+from molphenix_jax.tasks.align.config import config_from_arg
 from molphenix_jax.trained.folder import ModelError
 from tests import tiny
 
@@ -46,10 +46,9 @@ def registered():
 
 
 def config_of(cache, **changes):
-    config = tiny.config(cache, **{"molecules__blocks": "maccs", **changes})
-    named = default_config(encoder="spelled")
-    config.molecules.encoder, config.train.decay_rules = "spelled", named.train.decay_rules
-    return config
+    """By field alone, as a command line has it."""
+    fields = {"molecules__blocks": "maccs", "molecules__encoder": "spelled"}
+    return tiny.config(cache, **{**fields, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +77,24 @@ def test_it_learns_with_the_heads(whole):
     assert np.abs(own["embedding"][used]).max() > 0
     assert not np.asarray(own["embedding"][never]).any()
     assert start["Dense_0"]["kernel"].shape == encoder["Dense_0"]["kernel"].shape
+
+
+def test_a_stream_gives_it_what_the_device_would(whole, cache, tmp_path):
+    _, run, params = whole
+    config = config_of(cache, train__members=2, data__placement="stream")
+    task, said = tiny.make(config, tmp_path)
+    with console.capture():
+        streamed = task.run(0, tmp_path)
+    assert streamed.feed.placement == "stream"
+    mesh, key, one = meshes.make_mesh(1), jax.random.key(1), jax.tree.map(lambda a: a[0], params)
+    of = [
+        jax.value_and_grad(lambda p, r=r: r.loss(p, r.batch(3), r.place_tables(mesh), key)[0])(one)
+        for r in (run, streamed)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *of)
+    ids = np.arange(20)
+    z = [r.embed_perturbations(params, r.screen, ids) for r in (run, streamed)]
+    np.testing.assert_allclose(*z, atol=1e-6)
 
 
 def test_its_input_is_neither_scaled_nor_a_block_beside(whole):

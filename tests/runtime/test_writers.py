@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from molphenix_jax.extras import MissingExtraError
-from molphenix_jax.runtime.workdir.tensorboard import TENSORBOARD_FOLDER, Events
+from molphenix_jax.runtime.workdir.writers import Events
 from tests import tiny
 
 FIELDS = {"train__tensorboard": True, "train__steps": 4, "train__checkpoint_every": 2}
@@ -42,9 +42,9 @@ def written(workdir):
 @pytest.mark.slow
 def test_a_run_that_was_trained_on_has_every_event_once(cache, tmp_path):
     tiny.train_here(tiny.config(cache, **FIELDS), tmp_path / "run")
-    assert len(read(tmp_path / "run" / TENSORBOARD_FOLDER)) > 5
+    assert len(read(tmp_path / "run" / "tensorboard")) > 5
     tiny.train_here(tiny.config(cache, **FIELDS | {"train__steps": 6}), tmp_path / "run")
-    events, metrics = read(tmp_path / "run" / TENSORBOARD_FOLDER), written(tmp_path / "run")
+    events, metrics = read(tmp_path / "run" / "tensorboard"), written(tmp_path / "run")
     assert events.keys() == metrics.keys()
     assert {step for _, step in events} == {0, 1, 2, 3, 4, 5, 6}
     for key, value in metrics.items():

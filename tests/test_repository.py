@@ -48,7 +48,9 @@ def test_the_citation_is_of_this_version():
     assert {"title", "message", "authors"} <= citation.keys()
 
 
-@pytest.mark.parametrize("extra", ["beam", "faiss", "hub", "images", "tensorboard", "bench"])
+@pytest.mark.parametrize(
+    "extra", ["beam", "faiss", "hub", "images", "tensorboard", "usearch", "bench"]
+)
 def test_extras_are_not_in_the_plain_installation(extra):
     names = PROJECT["optional-dependencies"][extra]
     assert names

@@ -19,6 +19,7 @@ from molphenix_jax.runtime import mesh as meshes
 
 TARGET = 1.1  # of FAISS's time
 SAME = 1e-5  # scores closer than that may change places
+USEARCH = "usearch"
 _NOISE, _PER_CENTRE = 0.6, 100
 
 
@@ -31,7 +32,7 @@ class SearchCase:
         rows: Vectors of the library.
         width: Of a vector.
         top: How many are found for each query.
-        approximate: FAISS's factories to measure the recall of.
+        approximate: What to measure the recall of: FAISS's factories, or usearch.
         repeats: Timed runs each.
     """
 
@@ -74,7 +75,7 @@ def run(setting: SearchCase) -> list[Row]:
         rows.append(Row("ids unlike FAISS's", apart, wrong, None, "FAISS IndexFlatIP"))
     if jax.default_backend() != "cpu":
         rows.append(_on_devices(setting, library, queries, found["ours"], seconds["ours"], case))
-    for factory in setting.approximate if faiss is not None else ():
+    for factory in setting.approximate:
         rows.append(_approximate(factory, library, queries, found["ours"], seconds["ours"]))
     return rows
 
@@ -172,14 +173,21 @@ def _approximate(
     exact: search.Found,
     seconds: float,
 ) -> Row:
-    step = max(len(library) // 200_000, 1)
-    made = export.make_faiss([library], library[::step], factory)
-    top = exact.molecule.shape[1]
-    found = []
-    took = interleaved_medians(
-        {"approximate": lambda: found.append(made.search(queries, top)[1])}, repeats=1
-    )["approximate"]
-    pairs = zip(found[-1], exact.molecule, strict=True)
+    top, found, name = exact.molecule.shape[1], [], f"FAISS {factory}"
+    case = f"exact beside {name}"
+    try:
+        if factory == USEARCH:
+            case, name = "exact beside usearch", USEARCH
+            graph = export.make_usearch([library], library.shape[1])
+            search_ = lambda: found.append(graph.search(queries, top).keys)  # noqa: E731
+        else:
+            step = max(len(library) // 200_000, 1)
+            made = export.make_faiss([library], library[::step], factory)
+            search_ = lambda: found.append(made.search(queries, top)[1])  # noqa: E731
+    except MissingExtraError as error:
+        return Row(case, "s", seconds, None, name, note=str(error))
+    took = interleaved_medians({"approximate": search_}, repeats=1)["approximate"]
+    pairs = zip(np.asarray(found[-1], np.int64), exact.molecule, strict=True)
     recall = np.mean([len(np.intersect1d(a, b)) / top for a, b in pairs])
-    note = f"recall {recall:.3f} of the exact top {top}, as FAISS sets it up"
-    return Row(f"exact beside FAISS {factory}", "s", seconds, took, factory, note=note)
+    note = f"recall {recall:.3f} of the exact top {top}, as {name.split()[0]} sets it up"
+    return Row(case, "s", seconds, took, name, note=note)

@@ -233,7 +233,8 @@ def _add_search(benches) -> None:
         action="append",
         default=[],
         metavar="FACTORY",
-        help="also the recall of an approximate index of FAISS: IVF4096,Flat or HNSW32; repeatable",
+        help="also the recall of an approximate index: IVF4096,Flat or HNSW32 of FAISS, or "
+        "usearch; repeatable",
     )
     search.set_defaults(run=_search)
 

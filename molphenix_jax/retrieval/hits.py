@@ -1,14 +1,19 @@
 """What a ranking finds: the hits of each query, which files and `hits.html` are made of."""
 
 import dataclasses
+import datetime
 import pathlib
+import shlex
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+import molphenix_jax
 from molphenix_jax.molecules.files import write_sdf
+from molphenix_jax.retrieval.model import Model
 from molphenix_jax.storage import new_file, write_csv
 
 
@@ -121,12 +126,38 @@ class Hits:
         Raises:
             StorageError: One cannot be written.
         """
-        folder, flat = pathlib.Path(folder), self.flat()
-        paths = [folder / f"hits.{kind}" for kind in ("csv", "parquet", "sdf")]
+        folder = pathlib.Path(folder)
+        paths = write_table(folder, "hits", self.flat(), structures=True)
         paths.append(folder / "queries.csv")
-        write_csv(paths[0], flat)
-        with new_file(paths[1]) as private:
-            flat.to_parquet(private, index=False)
-        write_sdf(paths[2], flat["smiles"].tolist(), flat["id"].astype(str).tolist(), flat)
-        write_csv(paths[3], self.queries)
+        write_csv(paths[-1], self.queries)
         return paths
+
+
+def write_table(
+    folder: pathlib.Path, name: str, table: pd.DataFrame, *, structures: bool
+) -> list[pathlib.Path]:
+    """Writes a table as CSV, Parquet and, of molecules, SDF: `smiles` called by `id`.
+
+    Raises:
+        StorageError: One cannot be written.
+    """
+    kinds = ("csv", "parquet", "sdf") if structures else ("csv", "parquet")
+    paths = [folder / f"{name}.{kind}" for kind in kinds]
+    write_csv(paths[0], table)
+    with new_file(paths[1]) as private:
+        table.to_parquet(private, index=False)
+    if structures:
+        write_sdf(paths[2], table["smiles"].tolist(), table["id"].astype(str).tolist(), table)
+    return paths
+
+
+def made_by(model: Model, **facts: Any) -> dict[str, Any]:
+    """What made a ranking, as its page tells it: the model, facts, command, version and date."""
+    return {
+        "model": f"{model.name} (weights {model.digest[:12]})",
+        "trained on": model.about["screen"]["name"],
+        **facts,
+        "command": shlex.join(["molphenix", *sys.argv[1:]]),
+        "version": molphenix_jax.__version__,
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
+    }

@@ -102,6 +102,13 @@ def test_molecules_against_profiles(world, tmp_path):
     assert "no onset: the model keeps no held-out" in said
     profiles = pd.read_csv(out / "profiles.csv")
     assert len(profiles) == 6
+    curve = profiles[["cosine_at_1_um", "cosine_at_3_um"]].to_numpy()
+    np.testing.assert_allclose(profiles["cosine"], curve.max(axis=1))
+    again = pd.read_parquet(out / "profiles.parquet")
+    np.testing.assert_allclose(again["cosine"], profiles["cosine"])
+    assert pd.read_parquet(out / "molecules.parquet")["id"].tolist() == ["first", "third"]
+    assert (out / "molecules.sdf").read_text().count("$$$$") == 2
+    assert "Profiles that molecules resemble" in (out / "resembling.html").read_text()
     assert pd.read_csv(out / "rejected_molecules.csv")["row"].tolist() == [2]
     by_wells = rank(f"--wells={world / 'wells.csv'}", *given, f"--out={tmp_path / 'again'}")
     assert by_wells[0] == 0

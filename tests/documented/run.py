@@ -125,7 +125,7 @@ OPTIONS = {
     "bench scale": "--molecules=300 --wells=1500 --width=16 --steps=2 --batches=16 --size=small "
     "--placement=stream --folder=screens/scale --json=F",
     "bench search": "--queries=4 --rows=500 --width=8 --top=3 --repeats=1 "
-    "--approximate=IVF4,Flat --json=F",
+    "--approximate=IVF4,Flat --approximate=usearch --json=F",
     "bench device": "--size=tiny --budget-s=9",
     "bench library": "--top=5 --percent=10 --table=T --json=F",
     "bench minimol": "--molecules=4 --repeats=1 --json=F --encoder=minimol",

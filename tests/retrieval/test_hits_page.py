@@ -6,11 +6,15 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from rdkit import Chem
 
 from molphenix_jax.molecules import shipped_smiles
-from molphenix_jax.retrieval import hits_page
+from molphenix_jax.molecules.files import open_molecules, write_sdf
+from molphenix_jax.retrieval import hits_page, lists_page
 from molphenix_jax.retrieval.hits import Hits
 from molphenix_jax.retrieval.hits_page import write_page
+from molphenix_jax.retrieval.ranking.resembling import Resembling
+from molphenix_jax.retrieval.resembling_page import write_page as write_resembling
 from molphenix_jax.storage import read_csv
 from tests.browser import open_browser
 
@@ -75,6 +79,14 @@ def values(page, key):
     return page.value(f"{SHOWN}.map(r => r.cells[{index}].textContent)")
 
 
+def wait_for(page, paths):
+    """Until files have come down."""
+    for _ in range(200):
+        page.value("new Promise(done => setTimeout(done, 20))")
+        if all(path.exists() and path.stat().st_size for path in paths):
+            break
+
+
 def test_the_head_sorts_and_says_so(page):
     assert page.value(IDS)[:3] == ODD
     click = "document.querySelector('#hits thead th[data-key=p_value] button').click()"
@@ -135,21 +147,38 @@ def test_what_is_selected_is_downloaded(page, tmp_path):
     page.value(f"{SHOWN}.slice(0, 3).forEach(r => r.querySelector('input').click())")
     page.value("document.getElementById('next').click()")
     page.value(f"{SHOWN}[5].querySelector('input').click()")
-    for kind in ("csv", "smi"):
+    for kind in ("csv", "smi", "sdf"):
         button = f"document.getElementById('download-{kind}')"
         assert page.value(f"{button}.textContent").startswith("Download 4 selected")
         page.value(f"{button}.click()")
-    paths = [tmp_path / f"selected_hits.{kind}" for kind in ("csv", "smi")]
-    for _ in range(200):
-        page.value("new Promise(done => setTimeout(done, 20))")
-        if all(path.exists() and path.stat().st_size for path in paths):
-            break
+    paths = [tmp_path / f"selected_hits.{kind}" for kind in ("csv", "smi", "sdf")]
+    wait_for(page, paths)
     expected = make_hits().flat().iloc[[0, 1, 2, 45]].reset_index(drop=True)
     found = read_csv(paths[0])
     pd.testing.assert_frame_equal(found, expected, rtol=1e-5, check_dtype=False)
     assert "\n".join(paths[0].read_text().splitlines()).count("'=HYPERLINK") == 1
     smi = [line.split("\t") for line in paths[1].read_text().splitlines()]
     assert smi == expected[["smiles", "id"]].to_numpy().tolist()
+    # Structures, titles and names are those of the package's own file to the letter; numbers have
+    # six digits in either, as each language writes them.
+    write_sdf(tmp_path / "own.sdf", expected["smiles"], expected["id"], expected)
+    ours, theirs = (
+        [record.split(">  <", 1) for record in path.read_text().split("$$$$\n")]
+        for path in (tmp_path / "own.sdf", paths[2])
+    )
+    assert len(ours) == len(expected) + 1
+    assert [record[0] for record in theirs] == [record[0] for record in ours]
+    names = [re.findall(r"^>  <(.*)>$", path.read_text(), re.MULTILINE) for path in paths[2:]]
+    assert names[0] == [
+        name for _, row in expected.iterrows() for name in expected if not pd.isna(row[name])
+    ]
+    molecules = open_molecules(paths[2])
+    (read,) = molecules.chunks(10)
+    assert [Chem.CanonSmiles(s) for s in read.smiles] == [
+        Chem.CanonSmiles(s) for s in expected["smiles"]
+    ]
+    values = read.others["cosine_at_1_um"].astype(float)
+    np.testing.assert_allclose(values, expected["cosine_at_1_um"], rtol=1e-5)
 
 
 def test_each_query_tells_what_it_is(page):
@@ -212,9 +241,105 @@ def test_without_a_browser_the_page_escapes_users_text(tmp_path):
 
 
 def test_many_hits_leave_the_page_the_best_of_each_query(monkeypatch):
-    monkeypatch.setattr(hits_page, "MOST_ROWS", 50)
+    monkeypatch.setattr(lists_page, "MOST_ROWS", 50)
     text = hits_page.hits_page(make_hits())
     assert "The page has the best 16 hits of each query; hits.csv has all." in text
-    monkeypatch.setattr(hits_page, "MOST_ROWS", 20)
+    monkeypatch.setattr(lists_page, "MOST_ROWS", 20)
     text = hits_page.hits_page(make_hits())
     assert "the first 2 of 3 queries" in text
+
+
+def resembling(n_profiles: int = 30, *, cut: float = 0.4, known: bool = True) -> Resembling:
+    """Two molecules, and the profiles that they resemble; only some of these of known molecules."""
+    rng, n = np.random.default_rng(0), n_profiles
+    curves = rng.uniform(-1, 1, (2 * n, 3)).round(3)
+    smiles = ["" if k % 2 or not known else text for k, text in enumerate(shipped_smiles()[:n])]
+    profiles = pd.DataFrame(
+        {
+            "id": np.repeat(["<b>one</b>", "two"], n),
+            "rank": [*range(1, n + 1)] * 2,
+            "query": [*ODD, *(f"gene {k}" for k in range(3, n))] * 2,
+            "cosine": -np.sort(-curves.max(axis=1)),
+            "best_dose_um": [(0.1, 1.0, 10.0)[k] for k in curves.argmax(axis=1)],
+            "p_value": rng.random(2 * n),
+            "name": "",
+            "smiles": smiles * 2,
+            "inchikey": "",
+            "concentration_um": np.nan,
+            "condition": "",
+            "wells": 4,
+            "plates": 2,
+            "activity_p": 0.001,
+            "curve": curves.tolist(),
+        }
+    )
+    near = {f"control_cosine_at_{dose:g}_um": [0.9 - dose / 11, 0.8] for dose in (0.1, 1.0, 10.0)}
+    molecules = pd.DataFrame(
+        {"id": ["<b>one</b>", "two"], "smiles": ["CCO", "c1ccccc1"], "inchikey": ["A", "B"]}
+        | {"onset_um": [10.0 if cut == cut else np.nan, np.nan]}
+        | near
+        | {"nearest_smiles": ["CCN", ""], "nearest_tanimoto": [0.5, 0.1]}
+        | {"in_domain": [True, False], "trained_on": [False, False]}
+    )
+    doses, rejected = (0.1, 1.0, 10.0), pd.DataFrame({"row": []})
+    told = "active below 0.40" if cut == cut else "no onset: too few"
+    return Resembling(molecules, profiles, rejected, told, cut, doses, {"model": "</script>"})
+
+
+def test_the_page_of_the_other_direction(browser, tmp_path):
+    write_resembling(tmp_path / "resembling.html", resembling())
+    browser.errors.clear()
+    browser.open(tmp_path / "resembling.html")
+    browser.download_to(tmp_path)
+    assert browser.value(IDS)[:3] == ODD
+    assert browser.value("document.getElementById('query-name').textContent") == "<b>one</b>"
+    facts = "document.getElementById('query-facts').textContent"
+    assert "onset10 µM" in browser.value(facts)
+    figures = "document.querySelectorAll('#query-figures figure')"
+    assert browser.value(f"{figures}.length") == 3  # itself, its neighbour, its way from controls
+    label = browser.value(f"{figures}[2].querySelector('.curve').getAttribute('aria-label')")
+    assert label == "cosine by dose: 0.1 µM 0.891, 1 µM 0.809, 10 µM -0.009"
+    browser.value("dispatchEvent(new Event('beforeprint'))")
+    assert browser.value("document.querySelectorAll('#hits .picture svg').length") == 15
+    assert browser.value("document.querySelectorAll('#hits .dose-curve .curve').length") == 30
+    # What no row has is no column.
+    assert browser.value("document.querySelector('#hits [data-key=condition]')") is None
+    browser.value("document.querySelector('#hits thead th[data-key=p_value] button').click()")
+    p = [float(value) for value in values(browser, "p_value")]
+    assert p == sorted(p)
+    browser.value(f"{SHOWN}.slice(0, 2).forEach(r => r.querySelector('input').click())")
+    assert browser.value("document.getElementById('download-sdf').hidden")
+    button = "document.getElementById('download-csv')"
+    assert browser.value(f"{button}.textContent") == "Download 2 selected as CSV"
+    browser.value(f"{button}.click()")
+    path = tmp_path / "selected_profiles.csv"
+    wait_for(browser, [path])
+    frame = resembling().flat()
+    own = frame[frame["id"] == "<b>one</b>"].nsmallest(2, "p_value").sort_index()
+    pd.testing.assert_frame_equal(
+        read_csv(path, keep_default_na=False).replace({"concentration_um": {"": np.nan}}),
+        own.reset_index(drop=True),
+        rtol=1e-5,
+        check_dtype=False,
+    )
+    browser.value("document.getElementById('next').click()")
+    assert "predicted inactive" in browser.value(facts)
+    assert "far from all that the model" in browser.value(
+        "document.getElementById('query-warnings').textContent"
+    )
+    browser.open(tmp_path / "resembling.html", width=420)
+    assert browser.value("document.documentElement.scrollWidth") <= 420
+    assert browser.errors == []
+
+
+def test_the_other_direction_without_a_rule_or_a_structure(browser, tmp_path):
+    write_resembling(tmp_path / "resembling.html", resembling(5, cut=np.nan, known=False))
+    browser.errors.clear()
+    browser.open(tmp_path / "resembling.html")
+    facts = browser.value("document.getElementById('query-facts').textContent")
+    assert "no onset: too few" in facts
+    assert browser.value("document.querySelectorAll('#query-figures .curve').length") == 0
+    assert browser.value("document.querySelector('#hits .picture')") is None
+    browser.value("document.querySelector('#hits tbody button').click()")
+    assert browser.value("document.getElementById('detail').open")
+    assert browser.errors == []

@@ -69,7 +69,8 @@ def add_parser(commands) -> None:
         default="",
         metavar="FACTORY",
         help="also write INDEX/index.faiss for approximate search by FAISS: auto, IVF4096,Flat, "
-        "HNSW32, … of its index_factory; ids are molecule · doses + dose",
+        "HNSW32, … of its index_factory; usearch writes INDEX/index.usearch for usearch; ids are "
+        "molecule · doses + dose",
     )
     parser.set_defaults(run=_run)
 
@@ -83,7 +84,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.export and arguments.shard != "1/1":
         raise LibraryError(
             "--export needs the whole index: join the shards, then call open_index(INDEX)"
-            ".export_faiss(FILE) in Python"
+            ".export_faiss(FILE) or .export_usearch(FILE) in Python"
         )
     words, add = list(arguments.library), arguments.library[0] == "add"
     libraries = [pathlib.Path(word) for word in words[add:]]
@@ -98,7 +99,10 @@ def _run(arguments: argparse.Namespace) -> int:
     if settings.shards == 1:
         made = open_index(arguments.out)
         say(str(made))
-        if arguments.export:
+        if arguments.export == "usearch":
+            made.export_usearch(path := arguments.out / "index.usearch")
+            say(f"a graph for usearch: {path}")
+        elif arguments.export:
             path = arguments.out / "index.faiss"
             factory = "" if arguments.export == "auto" else arguments.export
             say(f"{made.export_faiss(path, factory=factory)} for FAISS: {path}")

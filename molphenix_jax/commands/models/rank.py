@@ -12,7 +12,8 @@ _DESCRIPTION = """\
 Ranks a library for profiles (--index), or profiles for molecules (--molecules).
 
 Written are hits.html, hits.csv, hits.parquet, hits.sdf and queries.csv; of molecules against
-profiles molecules.csv and profiles.csv. Rows of the wells that cannot be used are in rejected.csv.
+profiles resembling.html, molecules.csv, .parquet and .sdf, profiles.csv and .parquet. Rows of the
+wells that cannot be used are in rejected.csv.
 """
 
 
@@ -111,6 +112,7 @@ def _molecules(arguments: argparse.Namespace) -> int:
     from molphenix_jax import storage
     from molphenix_jax.molecules.files import read_molecules
     from molphenix_jax.retrieval.ranking import resemble
+    from molphenix_jax.retrieval.resembling_page import write_page
     from molphenix_jax.runtime.progress import say
 
     doses = _doses(arguments.concentrations)
@@ -128,8 +130,8 @@ def _molecules(arguments: argparse.Namespace) -> int:
     for note in file.notes:
         say(f"- {note}")
     with storage.new_folder(arguments.out) as private:
-        storage.write_csv(private / "molecules.csv", found.molecules)
-        storage.write_csv(private / "profiles.csv", found.profiles)
+        found.write(private)
+        write_page(private / "resembling.html", found)
         if len(found.rejected):
             storage.write_csv(private / "rejected_molecules.csv", found.rejected)
         if len(queries.rejected):
@@ -140,8 +142,7 @@ def _molecules(arguments: argparse.Namespace) -> int:
     n_active = sum(found.molecules["onset_um"].notna())
     say(
         f"{n_active:,} of {len(found.molecules):,} molecules are predicted active at the highest "
-        f"dose: {arguments.out / 'molecules.csv'}; what they resemble: "
-        f"{arguments.out / 'profiles.csv'}"
+        f"dose, and what they resemble: {arguments.out / 'resembling.html'}"
     )
     return 0
 

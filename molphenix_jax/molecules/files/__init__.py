@@ -7,11 +7,12 @@ from molphenix_jax.molecules.files.reading import (
     read_molecules,
     smiles_column_of,
 )
-from molphenix_jax.molecules.files.writing import write_sdf
+from molphenix_jax.molecules.files.writing import mol_blocks, write_sdf
 
 __all__ = [
     "Molecules",
     "kind_of",
+    "mol_blocks",
     "open_molecules",
     "read_molecules",
     "smiles_column_of",

@@ -30,7 +30,7 @@ def write_sdf(
         ValueError: A SMILES cannot be read (names it).
         StorageError: It cannot be written.
     """
-    blocks = map_distinct(_mol_blocks, list(smiles))
+    blocks = mol_blocks(smiles)
     names = [_one_line(_NO_NAME.sub("", str(name))) for name in properties.columns]
     with new_file(path) as private, private.open("w", encoding="utf-8", newline="\n") as file:
         for title, block, row in zip(
@@ -43,8 +43,16 @@ def write_sdf(
             file.write("$$$$\n")
 
 
+def mol_blocks(smiles: Sequence[str]) -> list[str]:
+    """What follows the first line of each molecule's record, to `M  END`: drawn flat.
+
+    Raises:
+        ValueError: A SMILES cannot be read (names it).
+    """
+    return map_distinct(_mol_blocks, list(smiles))
+
+
 def _mol_blocks(smiles: Sequence[str]) -> list[str]:
-    """What follows the first line of each record, to `M  END`."""
     blocks = []
     with rdBase.BlockLogs():
         for text in smiles:

@@ -1,7 +1,8 @@
-"""An index written for FAISS, whose approximate search suits 10⁸ molecules and more."""
+"""An index written for FAISS or usearch, whose approximate search suits 10⁸ molecules and more."""
 
+import importlib
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -59,11 +60,56 @@ def make_faiss(
     return made
 
 
+def load_usearch(what: str) -> Any:
+    """The module of usearch's index.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    extras.load("usearch", extra="usearch", what=what)
+    return importlib.import_module("usearch.index")
+
+
+def make_usearch(vectors: Iterable[Float32[np.ndarray, "e d"]], width: int) -> Any:
+    """A graph of usearch by inner product, as it sets it up; keys count the vectors from 0.
+
+    Args:
+        vectors: In blocks.
+        width: d.
+
+    Raises:
+        MissingExtraError: usearch is not installed.
+    """
+    usearch, first = load_usearch("an index of usearch"), 0
+    made = usearch.Index(ndim=width, metric="ip", dtype="f32")
+    for some in vectors:
+        made.add(np.arange(first, first + len(some), dtype=np.uint64), np.ascontiguousarray(some))
+        first += len(some)
+    return made
+
+
+def write_usearch(path: pathlib.Path, made: Any) -> None:
+    """Writes an index of usearch.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    _write(path, made.save)
+
+
 def write_faiss(path: pathlib.Path, made: Any) -> None:
     """Writes an index of FAISS.
 
     Raises:
         StorageError: It cannot be written.
     """
+    faiss = load_faiss("an index of FAISS")
+    _write(path, lambda private: faiss.write_index(made, private))
+
+
+def _write(path: pathlib.Path, write: Callable[[str], Any]) -> None:
     with storage.new_file(path) as private:
-        load_faiss("an index of FAISS").write_index(made, str(private))
+        try:
+            write(str(private))
+        except RuntimeError as error:  # what both raise of a disk that refuses
+            raise OSError(str(error)) from error

@@ -248,6 +248,19 @@ class Index:
         export.write_faiss(pathlib.Path(path), export.make_faiss(self._vectors(), sample, factory))
         return factory
 
+    def export_usearch(self, path: str | pathlib.Path) -> None:
+        """Writes the embeddings as an index of usearch, with ids as of `export_faiss`.
+
+        Args:
+            path: Of the file.
+
+        Raises:
+            MissingExtraError: usearch is not installed.
+            StorageError: The file cannot be written.
+        """
+        made = export.make_usearch(self._vectors(), self.width)
+        export.write_usearch(pathlib.Path(path), made)
+
     def _vectors(self) -> Iterator[Float32[np.ndarray, "e d"]]:
         """All embeddings in the order of molecules and doses."""
         for block in self._blocks():

@@ -1,9 +1,6 @@
 """Queries against a library: hits with everything that tells how much to believe them."""
 
 import dataclasses
-import datetime
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-import molphenix_jax
 from molphenix_jax.molecules.filters import properties
-from molphenix_jax.retrieval.hits import Hits
+from molphenix_jax.retrieval.hits import Hits, made_by
 from molphenix_jax.retrieval.index import Index
 from molphenix_jax.retrieval.model import Model
 from molphenix_jax.retrieval.ranking.calibration import INACTIVE_P, Chances, measure_chances
@@ -98,7 +94,11 @@ def find_hits(
         queries=table.drop(columns=["told"]),
         doses_um=tuple(float(dose) for dose in index.doses_um),
         features=_features(queries, joined),
-        about=_about(model, index, chances, why),
+        about=made_by(
+            model,
+            library=f"{index.path}: {len(index):,} molecules",
+            chance=chances.described if chances else f"not measured: {why}",
+        ),
     )
 
 
@@ -278,15 +278,3 @@ def _features(queries: Queries, joined: Sequence[_Query]) -> pd.DataFrame:
         if len(q.places) == 1
     ]
     return pd.concat(rows, ignore_index=True) if rows else queries.features.iloc[:0]
-
-
-def _about(model: Model, index: Index, chances: Chances | None, why: str) -> dict[str, Any]:
-    return {
-        "model": f"{model.name} (weights {model.digest[:12]})",
-        "trained on": model.about["screen"]["name"],
-        "library": f"{index.path}: {len(index):,} molecules",
-        "chance": chances.described if chances else f"not measured: {why}",
-        "command": shlex.join(["molphenix", *sys.argv[1:]]),
-        "version": molphenix_jax.__version__,
-        "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
-    }

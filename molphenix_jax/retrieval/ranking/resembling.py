@@ -4,7 +4,9 @@ A molecule is predicted active at a dose where it lies far enough from the contr
 model's space (`activity`). Its onset is the lowest dose from which on every higher one is active.
 """
 
+import collections
 import dataclasses
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from jaxtyping import Bool, Float
 
 from molphenix_jax.molecules import standardise
 from molphenix_jax.molecules.files import Molecules
+from molphenix_jax.retrieval.hits import Column, made_by, write_table
 from molphenix_jax.retrieval.model import Model
 from molphenix_jax.retrieval.ranking.activity import activity_rule
 from molphenix_jax.retrieval.ranking.domain import Domain
@@ -23,25 +26,75 @@ from molphenix_jax.tables.columns import COMPOUND_NAMES, normal
 from molphenix_jax.trained.folder import ModelError
 from molphenix_jax.wells.names import NUMBERS
 
+# Of `Resembling.profiles`, in the order in which files have them.
+COLUMNS = {
+    "id": Column("molecule", "Name of the molecule whose list this is."),
+    "rank": Column("rank", "1 is the profile that the molecule resembles most."),
+    "query": Column("profile", "What the wells are of."),
+    "cosine": Column(
+        "cosine", "Similarity of molecule and profile in the space of the model, from -1 to 1."
+    ),
+    "best_dose_um": Column("dose, µM", "The concentration at which the molecule is most similar."),
+    "p_value": Column(
+        "p", "Share of control profiles that are as similar to the molecule; small is good."
+    ),
+    "name": Column("name", "Name of the wells in their file."),
+    "smiles": Column("SMILES", "What is in the wells, in its standard form, where that is known."),
+    "inchikey": Column("InChIKey", "Its key; two with one key are one molecule."),
+    "concentration_um": Column("dose of the wells, µM", "Of what is in them."),
+    "condition": Column("condition", "What else the wells differ by."),
+    "wells": Column("wells", "How many the profile is the mean of."),
+    "plates": Column("plates", "How many these are from."),
+    "activity_p": Column(
+        "activity p",
+        "How likely as many control wells look as active; above 0.05 the profile looks inactive.",
+    ),
+}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Resembling:
     """What molecules resemble.
 
     Attributes:
-        molecules: A row for each: id, smiles, inchikey, onset_um (NaN: predicted inactive at the
-            highest dose, or there is no rule), `control_cosine_at_<dose>_um` (to the centre of the
-            control profiles), nearest_smiles, nearest_tanimoto, in_domain, trained_on.
-        profiles: A row for each (molecule, profile), best first: id, rank, query, cosine,
-            concentration_um of the best dose, p_value, and what is known of the profile.
+        molecules: A row for each: id (unique), smiles, inchikey, onset_um (NaN: predicted inactive
+            at the highest dose, or there is no rule), `control_cosine_at_<dose>_um` (to the centre
+            of the control profiles), nearest_smiles, nearest_tanimoto, in_domain, trained_on.
+        profiles: A row for each (molecule, profile), each molecule's best first: `COLUMNS` and
+            `curve`, k cosines at `doses_um`.
         rejected: Rows of the file of molecules that cannot be used: row, value, reason.
         rule: What counts as active, in words, or why there is no rule.
+        cut: The cosine to the centre of control profiles below which a molecule counts as active;
+            NaN where there is no rule.
+        doses_um: k concentrations at which molecules were looked at, in µM, ascending.
+        about: What made them, as pairs.
     """
 
     molecules: pd.DataFrame
     profiles: pd.DataFrame
     rejected: pd.DataFrame
     rule: str
+    cut: float
+    doses_um: tuple[float, ...]
+    about: Mapping[str, Any]
+
+    def flat(self) -> pd.DataFrame:
+        """The profiles as files have them: a column for each dose of the curves."""
+        flat = pd.DataFrame(self.profiles[list(COLUMNS)])
+        curves = np.array(self.profiles["curve"].tolist(), float).reshape(len(flat), -1)
+        for k, dose in enumerate(self.doses_um):
+            flat[f"cosine_at_{dose:g}_um"] = curves[:, k]
+        return flat
+
+    def write(self, folder: str | pathlib.Path) -> list[pathlib.Path]:
+        """Writes molecules.csv, .parquet and .sdf, profiles.csv and .parquet into a folder.
+
+        Raises:
+            StorageError: One cannot be written.
+        """
+        folder = pathlib.Path(folder)
+        paths = write_table(folder, "molecules", self.molecules, structures=True)
+        return paths + write_table(folder, "profiles", self.flat(), structures=False)
 
 
 def resemble(
@@ -109,16 +162,30 @@ def resemble(
     table["nearest_smiles"], table["nearest_tanimoto"] = nearest.smiles, nearest.tanimoto
     table["in_domain"], table["trained_on"] = nearest.in_domain, nearest.trained_on
     profiles = _profiles(names, z_m, z_x, queries, null, doses, top)
-    return Resembling(table, profiles, rejected, rule.described if rule else no_rule)
+    told = rule.described if rule else no_rule
+    return Resembling(
+        table,
+        profiles,
+        rejected,
+        told,
+        rule.cut if rule else np.nan,
+        tuple(doses.tolist()),
+        made_by(model, profiles=f"{len(queries.table):,}", onset=told),
+    )
 
 
 def names_of(molecules: Molecules) -> list[str]:
-    """What molecules are called: by their column of names, else by their rows."""
+    """What molecules are called, each differently: by their column of names, else by their rows."""
     wanted = ("id", "name", *COMPOUND_NAMES, *NUMBERS)
     known = [name for name in molecules.others.columns if normal(name) in wanted]
     known.sort(key=lambda name: wanted.index(normal(name)))
     given = molecules.others[known[0]].tolist() if known else [""] * len(molecules.row)
-    return [text or f"row {row}" for text, row in zip(given, molecules.row, strict=True)]
+    names = [text or f"row {row}" for text, row in zip(given, molecules.row, strict=True)]
+    often = {name for name, n in collections.Counter(names).items() if n > 1}
+    return [
+        f"{name} (row {row})" if name in often else name
+        for name, row in zip(names, molecules.row, strict=True)
+    ]
 
 
 def onset(active: Bool[np.ndarray, "m k"], doses: Float[np.ndarray, " k"]) -> np.ndarray:
@@ -157,5 +224,6 @@ def _profiles(
         known.insert(3, "cosine", best[at])
         known.insert(4, "best_dose_um", doses[dose[at]])
         known.insert(5, "p_value", p_value)
+        known["curve"] = similar[at].tolist()
         parts.append(known)
     return pd.concat(parts, ignore_index=True)

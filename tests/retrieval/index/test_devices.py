@@ -45,6 +45,17 @@ def test_equal_scores(tmp_path, monkeypatch):
         np.testing.assert_array_equal(found.dose, host.dose)
 
 
+def test_export_for_usearch(index, tmp_path):
+    usearch = pytest.importorskip("usearch.index")
+    index.export_usearch(tmp_path / "x.usearch")
+    read = usearch.Index.restore(str(tmp_path / "x.usearch"))
+    assert len(read) == len(index) * 2
+    found = read.search(QUERIES, 7, exact=True)
+    host = index.search(QUERIES, top=7, best_dose=False)
+    np.testing.assert_array_equal(found.keys, host.molecule * 2 + host.dose)
+    np.testing.assert_allclose(1 - found.distances, host.scores, atol=1e-5)
+
+
 def test_export_for_faiss(index, tmp_path):
     faiss = pytest.importorskip("faiss")
     assert index.export_faiss(tmp_path / "x.faiss").startswith("IVF")

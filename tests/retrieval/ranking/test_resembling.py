@@ -105,6 +105,7 @@ def test_molecules_are_called_by_their_column_of_names():
     assert names_of(of(["C"], mass=["1"], Name=["x"])) == ["x"]
     assert names_of(of(["C", "C"], name=["", "y"])) == ["row 1", "y"]
     assert names_of(of(["C"], mass=["1"])) == ["row 1"]
+    assert names_of(of(["C"] * 3, name=["x", "x", "y"])) == ["x (row 1)", "x (row 2)", "y"]
 
 
 def test_a_file_without_a_molecule_ends_in_a_sentence(world):

@@ -1,11 +1,12 @@
 "use strict";
-// The page of hits: everything comes from the JSON beside this script; texts of users are only ever
+// Lists to look at, one for each query: everything comes from the JSON beside this script; texts of users are only ever
 // set as text, pictures alone (which RDKit drew) as markup.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const column = Object.fromEntries(data.columns.map((each) => [each.key, each]));
   const shown = data.columns.filter((each) => each.shown);
-  const searched = ["id", "smiles", "inchikey", "scaffold"].filter((key) => key in column);
+  const searched = data.searched.filter((key) => key in column), head = data.heading;
+  const pictured = "smiles" in data.pictures, words = data.words;
   const state = { query: 0, key: "rank", ascending: true, order: [], selected: new Set() };
   const rowOf = new Map(); // number of a hit → its <tr>, of the query that is shown
   const $ = (id) => document.getElementById(id);
@@ -41,34 +42,37 @@
     if (column[key].kind === "flag") return x ? "yes" : "no";
     return column[key].kind === "number" ? number(x, column[key]) : x;
   }
-  function picture(key, i) {
+  function picture(svg) {
     const holder = document.createElement("div");
-    holder.innerHTML = data.pictures[key][column[key].values[i]];
+    holder.innerHTML = svg;
     return holder.firstElementChild ?? make("span", { class: "no" }, "no picture");
   }
+  const pictureOf = (key, i) => picture(data.pictures[key][column[key].values[i]]);
 
   // Dose curve: equal steps between doses, one scale for all hits of a query.
   let scale = [0, 1];
   function setScale([start, end]) {
-    const all = data.curves.slice(start, end).flat().filter((x) => x !== null);
-    const low = Math.min(0, ...all), high = Math.max(...all, low + 0.01);
-    scale = [low, high];
+    scale = scaleOf(data.curves.slice(start, end).flat(), 0);
   }
-  function curveText(i) {
+  function scaleOf(values, base) {
+    const all = [...values.filter((x) => x !== null), base], low = Math.min(...all);
+    return { low, high: Math.max(...all, low + 0.01), base };
+  }
+  function curveText(values) {
     return data.doses
-      .map((dose, k) => [dose, data.curves[i][k]])
+      .map((dose, k) => [dose, values[k]])
       .filter(([, y]) => y !== null)
       .map(([dose, y]) => `${dose} µM ${y.toFixed(3)}`).join(", ");
   }
-  function curve(i, width, height, labelled) {
-    const pad = labelled ? 34 : 4, [low, high] = scale;
+  function curve(values, width, height, labelled, { low, high, base } = scale) {
+    const pad = labelled ? 34 : 4;
     const svg = draw("svg", { class: "curve", viewBox: `0 0 ${width} ${height}`, role: "img",
-      "aria-label": `cosine by dose: ${curveText(i)}` });
+      "aria-label": `cosine by dose: ${curveText(values)}` });
     const n = data.doses.length;
     const at = (k) => (n === 1 ? width / 2 : pad + (k * (width - 2 * pad)) / (n - 1));
     const up = (y) => height - pad - ((y - low) / (high - low)) * (height - 2 * pad);
-    svg.append(draw("line", { x1: pad / 2, x2: width - pad / 2, y1: up(0), y2: up(0) }));
-    const points = data.curves[i].map((y, k) => [k, y]).filter(([, y]) => y !== null);
+    svg.append(draw("line", { x1: pad / 2, x2: width - pad / 2, y1: up(base), y2: up(base) }));
+    const points = values.map((y, k) => [k, y]).filter(([, y]) => y !== null);
     svg.append(draw("polyline", { points: points.map(([k, y]) => `${at(k)},${up(y)}`).join(" ") }));
     for (const [k, y] of points) {
       svg.append(draw("circle", { cx: at(k), cy: up(y), r: labelled ? 3.5 : 2.5 }));
@@ -81,6 +85,9 @@
     }
     return svg;
   }
+  function figure(drawing, caption) {
+    return make("figure", {}, drawing, make("figcaption", {}, caption));
+  }
 
   // Pictures are drawn when their row comes near: hundreds at once would keep the page from opening.
   const near = new IntersectionObserver((entries) => {
@@ -91,8 +98,8 @@
     if (row.dataset.drawn) return;
     row.dataset.drawn = "yes";
     const i = Number(row.dataset.hit);
-    row.querySelector(".picture").append(picture("smiles", i));
-    row.querySelector(".dose-curve")?.append(curve(i, 84, 40, false));
+    row.querySelector(".picture")?.append(pictureOf("smiles", i));
+    row.querySelector(".dose-curve")?.append(curve(data.curves[i], 84, 40, false));
   }
 
   function cell(of, i) {
@@ -106,18 +113,20 @@
     return make("td", { role: "cell", class: kind, "data-label": of.title }, text);
   }
   function makeRow(i) {
-    const id = told("id", i);
+    const id = told(head, i);
     const box = make("input", { type: "checkbox", "aria-label": `Select ${id}`,
       onchange: () => select(i, box.checked) });
     box.checked = state.selected.has(i);
     const row = make("tr", { role: "row", "data-hit": i, class: box.checked ? "selected" : null },
       make("td", { role: "cell", "data-label": "Select" }, box));
     for (const of of shown) {
-      if (of.key === "id") {
+      if (of.key === head) {
+        const open = { type: "button", onclick: () => openDetail(i) };
         row.append(make("th", { scope: "row", role: "rowheader", "data-label": of.title }, id),
-          make("td", { role: "cell", class: "plain" },
-            make("button", { type: "button", class: "picture",
-              "aria-label": `Structure and details of ${id}`, onclick: () => openDetail(i) })));
+          make("td", { role: "cell", class: "plain" }, pictured
+            ? make("button", { ...open, class: "picture",
+              "aria-label": `Structure and details of ${id}` })
+            : make("button", { ...open, "aria-label": `Details of ${id}` }, "Details")));
       } else row.append(cell(of, i));
       if (of.key === "cosine" && data.doses.length > 1)
         row.append(make("td", { role: "cell", class: "dose-curve", "data-label": "by dose" }));
@@ -133,7 +142,8 @@
         "aria-sort": "none", class: of.kind === "number" ? "number" : null, title: of.meaning });
       heading.append(make("button", { type: "button", onclick: () => sortBy(of.key) }, of.title));
       row.append(heading);
-      if (of.key === "id") row.append(make("th", { scope: "col", role: "columnheader" }, "structure"));
+      if (of.key === head) row.append(make("th", { scope: "col", role: "columnheader" },
+        pictured ? "structure" : make("span", { class: "hidden" }, "details")));
       if (of.key === "cosine" && data.doses.length > 1)
         row.append(make("th", { scope: "col", role: "columnheader" }, "by dose"));
       $("sort").append(make("option", { value: of.key }, of.title));
@@ -220,17 +230,19 @@
   function say() {
     const n = visible().length, picked = state.selected.size;
     const many = (k, what) => `${k.toLocaleString("en")} ${what}`;
-    $("count").textContent = `${many(n, "of")} ${many(state.order.length, "hits shown")}, ` +
-      `${many(picked, "selected")}${data.queries.length > 1 ? " in all queries" : ""}`;
+    $("count").textContent = `${many(n, "of")} ${many(state.order.length, `${words.rows} shown`)}, ` +
+      `${many(picked, "selected")}${data.queries.length > 1 ? ` in all ${words.groups}` : ""}`;
     const what = picked ? many(picked, "selected") : many(n, "shown");
-    $("download-csv").textContent = `Download ${what} as CSV`;
-    $("download-smi").textContent = `Download ${what} as SMILES`;
-    for (const id of ["download-csv", "download-smi"]) $(id).disabled = !picked && !n;
+    for (const [kind, { called }] of Object.entries(files)) {
+      const button = $(`download-${kind}`);
+      button.textContent = `Download ${what} as ${called}`;
+      button.disabled = !picked && !n;
+    }
     $("select-none").disabled = !picked;
     $("select-shown").disabled = !n;
     $("empty").hidden = n > 0;
     $("empty").textContent = state.order.length
-      ? "No hit passes these filters." : "This query has no hits.";
+      ? `No ${words.row} passes these filters.` : `This ${words.group} has no ${words.rows}.`;
   }
 
   // Files: the selected hits of all queries, or those shown where none is selected.
@@ -245,18 +257,43 @@
     if (typeof x === "string" && /^'*[=+\-@\t\r]/.test(text) && !NUMBER.test(text)) text = `'${text}`;
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }
+  const names = [...data.columns.map((each) => each.key), ...data.curve_names];
+  const line = (i) => [...data.columns.map((each) => value(each.key, i)),
+    ...(data.curve_names.length ? data.curves[i] : [])];
   function csv(hits) {
-    const names = [...data.columns.map((each) => each.key), ...data.curve_names];
-    const lines = hits.map((i) => [...data.columns.map((each) => value(each.key, i)),
-      ...(data.curve_names.length ? data.curves[i] : [])]);
-    return [names, ...lines].map((line) => line.map(csvCell).join(",")).join("\n") + "\n";
+    return [names, ...hits.map(line)].map((each) => each.map(csvCell).join(",")).join("\n") + "\n";
   }
   function smi(hits) {
-    return hits.map((i) => `${told("smiles", i)}\t${told("id", i).replace(/\s+/g, " ")}\n`).join("");
+    return hits.map((i) => `${told("smiles", i)}\t${told(head, i).replace(/\s+/g, " ")}\n`).join("");
   }
-  function download(name, type, text) {
-    const url = URL.createObjectURL(new Blob([text], { type }));
-    make("a", { href: url, download: name }).click();
+  // As the package's own SDF files: no text ends its line or its record.
+  function sdfText(x) {
+    const text = (typeof x === "boolean" ? (x ? "True" : "False") : String(x))
+      .replace(/[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+/g, " ").trim();
+    return /^(\$\$\$\$|>)/.test(text) ? ` ${text}` : text;
+  }
+  let unpacked = null; // what follows the first line of each structure's record
+  function records() {
+    const packed = Uint8Array.from(atob(data.records), (each) => each.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    unpacked ??= new Response(stream).text().then((text) => text.split("$$$$\n"));
+    return unpacked;
+  }
+  async function sdf(hits) {
+    const blocks = await records(), tags = names.map((name) => name.replace(/[<>]/g, ""));
+    return hits.map((i) => sdfText(told(head, i)) + blocks[column.smiles.values[i]] +
+      line(i).map((x, k) => [tags[k], x === null ? "" : sdfText(x)]).filter(([, text]) => text)
+        .map(([tag, text]) => `>  <${tag}>\n${text}\n\n`).join("") + "$$$$\n").join("");
+  }
+  const files = { csv: { called: "CSV", type: "text/csv;charset=utf-8", of: csv } };
+  if (data.records) {
+    files.smi = { called: "SMILES", type: "chemical/x-daylight-smiles", of: smi };
+    files.sdf = { called: "SDF", type: "chemical/x-mdl-sdfile", of: sdf };
+  }
+  async function download(kind) {
+    const { type, of } = files[kind];
+    const url = URL.createObjectURL(new Blob([await of(chosen())], { type }));
+    make("a", { href: url, download: `selected_${data.file}.${kind}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   }
 
@@ -265,16 +302,15 @@
       [make("dt", {}, name), make("dd", {}, text)]));
   }
   function openDetail(i) {
-    const dialog = $("detail"), id = told("id", i);
+    const dialog = $("detail"), id = told(head, i);
     const figures = make("div", { class: "beside" });
-    const add = (drawing, caption) => figures.append(
-      make("figure", {}, drawing, make("figcaption", {}, caption)));
-    add(picture("smiles", i), `Structure of ${id}`);
+    const add = (drawing, caption) => figures.append(figure(drawing, caption));
+    if (pictured) add(pictureOf("smiles", i), `Structure of ${id}`);
     if ("nearest_smiles" in column && told("nearest_smiles", i))
-      add(picture("nearest_smiles", i), "Nearest training molecule " +
+      add(pictureOf("nearest_smiles", i), "Nearest training molecule " +
         ["nearest_id", "nearest_tanimoto"].filter((key) => key in column)
           .map((key) => told(key, i)).join(", Tanimoto "));
-    if (data.doses.length > 1) add(curve(i, 320, 170, true), "Cosine by dose");
+    if (data.doses.length > 1) add(curve(data.curves[i], 320, 170, true), "Cosine by dose");
     const list = make("dl", { class: "words" });
     pairs(list, data.columns.filter((of) => told(of.key, i))
       .map((of) => [of.title, told(of.key, i)]));
@@ -294,6 +330,10 @@
     $("query-warnings").replaceChildren(
       ...query.warnings.map((text) => make("p", { class: "warning" }, text)));
     pairs($("query-facts"), query.facts);
+    $("query-figures").replaceChildren(
+      ...query.pictures.map(([svg, caption]) => figure(picture(svg), caption)),
+      ...query.curves.map(([values, base, caption]) =>
+        figure(curve(values, 320, 170, true, scaleOf(values, base)), caption)));
     $("query-features").hidden = !query.features.length;
     const largest = Math.max(...query.features.map(([, x]) => Math.abs(x)), 1e-9);
     $("query-features").querySelector("tbody").replaceChildren(
@@ -313,7 +353,7 @@
     state.order = Array.from({ length: end - start }, (_, i) => start + i);
     for (const i of state.order) rowOf.set(i, makeRow(i));
     $("hits").tBodies[0].replaceChildren();
-    $("hits").caption.textContent = `Hits of ${query.name}; sort by the buttons in the head`;
+    $("hits").caption.textContent = `${words.heading} of ${query.name}; sort by the buttons in the head`;
     arrange();
     for (const row of rowOf.values()) near.observe(row);
     filter();
@@ -339,10 +379,10 @@
     for (const i of [...state.selected]) mark(i, false);
     filter();
   });
-  $("download-csv").addEventListener("click", () =>
-    download("selected_hits.csv", "text/csv;charset=utf-8", csv(chosen())));
-  $("download-smi").addEventListener("click", () =>
-    download("selected_hits.smi", "chemical/x-daylight-smiles", smi(chosen())));
+  for (const kind of ["csv", "smi", "sdf"]) {
+    $(`download-${kind}`).hidden = !(kind in files);
+    $(`download-${kind}`).addEventListener("click", () => download(kind));
+  }
   addEventListener("beforeprint", () => rowOf.forEach((row) => complete(row)));
   makeHead();
   makeFilters();

@@ -40,9 +40,8 @@ def decoded_bytes(data: bytes, *, key: str = "") -> int:
     return 0
 
 
-def tiff_bytes(tiff: Any) -> int:
-    """The same of an open TIFF: of its first series, or of the largest image within a page."""
-    series = tiff.series[0]
+def tiff_bytes(tiff: Any, series: Any) -> int:
+    """The same of a series of an open TIFF, or of the largest image within one of its pages."""
     largest = math.prod(series.shape) * np.dtype(series.dtype).itemsize
     read = tiff.filehandle.read_segments
     for page in series.pages:

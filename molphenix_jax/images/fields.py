@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ from molphenix_jax.storage import write_csv
 
 # Fields whose sizes decide which size is the usual one.
 PROBES = 9
+
+
+Place = tuple[str, str, str, str]  # batch, plate, well, field
 
 
 class ImagesError(InputError):
@@ -121,11 +125,37 @@ def number_key(text: str) -> tuple:
     return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text))
 
 
+def listed_again(uses: Sequence[tuple[Source, Place, str]]) -> list[str]:
+    """For each listed (file, place, channel) why it cannot be believed; "" where it can.
+
+    A file that is listed for two fields, or as two channels of one, shows one of them at most.
+    """
+    file = [(os.path.normpath(s.path), s.key, s.index, s.row) for s, _, _ in uses]
+    of_file: dict[tuple, list[tuple[Place, str]]] = collections.defaultdict(list)
+    for key, (_, place, channel) in zip(file, uses, strict=True):
+        known = of_file[key]
+        # Three tell each of many that there is another.
+        if len(known) < 3 and (place, channel) not in known:
+            known.append((place, channel))
+    reasons = []
+    for key, (_, place, channel) in zip(file, uses, strict=True):
+        others = [other for other in of_file[key] if other != (place, channel)]
+        far = next((other for other, _ in others if other != place), None)
+        what = " ".join(filter(None, far)) if far else f"channel {others[0][1]}" if others else ""
+        reasons.append(
+            f"the file is listed for {what} too, and which of them it shows cannot be told"
+            if what
+            else ""
+        )
+    return reasons
+
+
 def join_channels(
-    found: Mapping[tuple[str, str, str, str], Mapping[str, Source]],
+    found: Mapping[Place, Mapping[str, Source]],
     wanted: Sequence[str],
     *,
     where: str,
+    rejected: Sequence[Rejection] = (),
 ) -> FieldTable:
     """Joins files of single channels to fields.
 
@@ -133,26 +163,29 @@ def join_channels(
         found: (batch, plate, well, field) → channel → file.
         wanted: Channels to take, in this order; none means all that there are.
         where: Named in errors.
+        rejected: What cannot be used for other reasons.
 
     Raises:
         ImagesError: No file, or an unknown channel.
     """
     known = sorted({c for channels in found.values() for c in channels}, key=number_key)
+    if not known and rejected:
+        return FieldTable((), tuple(wanted), tuple(rejected))
     if not known:
         raise ImagesError(f"{where}: no image of this layout; see --layout")
     check_channels(wanted, known, where=where)
     names = tuple(wanted or known)
-    fields, rejected = [], []
+    fields, incomplete = [], []
     for place in sorted(found, key=lambda p: tuple(map(number_key, p))):
         channels = found[place]
         missing = [name for name in names if name not in channels]
         sources = tuple(channels[name] for name in names if name in channels)
         field = Field(*place, sources)
         if missing:
-            rejected.append(reject(field, f"no file for channel {', '.join(missing)}"))
+            incomplete.append(reject(field, f"no file for channel {', '.join(missing)}"))
         else:
             fields.append(field)
-    return FieldTable(tuple(fields), names, tuple(rejected))
+    return FieldTable(tuple(fields), names, (*incomplete, *rejected))
 
 
 def check_channels(wanted: Sequence[str], known: Sequence[str], *, where: str) -> None:

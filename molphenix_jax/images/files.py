@@ -131,8 +131,16 @@ def _codecs(module: str) -> Any:
 
 def _tiff(tifffile: Any, max_mib: float, data: bytes) -> np.ndarray:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        _check_size(tiff_bytes(file), max_mib)
-        return file.asarray()
+        # Smaller copies of an image (thumbnails, levels of a pyramid) say so.
+        whole = [one for one in file.series if not one.keyframe.is_reduced] or file.series[:1]
+        if len(whole) > 1:
+            shapes = ", ".join("x".join(map(str, one.shape)) for one in whole[:4])
+            raise ImageError(
+                f"it holds {len(whole)} images ({shapes}), and which is meant cannot be told: "
+                "write each into a file of its own"
+            )
+        _check_size(tiff_bytes(file, whole[0]), max_mib)
+        return whole[0].asarray()
 
 
 def _numpy(data: bytes, key: str) -> np.ndarray:

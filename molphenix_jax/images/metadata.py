@@ -1,8 +1,9 @@
 """What was done to each imaged well, from the listing of the images or from a table of its own."""
 
+import collections
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from molphenix_jax.images.fields import Field, ImagesError
 from molphenix_jax.images.layouts.listing import PLACE, find_column, read_listing
 from molphenix_jax.tables.columns import find_columns
 from molphenix_jax.tables.dose_names import dose_name
-from molphenix_jax.tables.names import well_name
+from molphenix_jax.tables.names import key_of, well_name
 from molphenix_jax.wells.doses.reading import read_doses
 
 _KEYS = ["batch", "plate", "well"]
@@ -81,6 +82,10 @@ def _join(
         frame = frame.rename(columns=renamed)
         frame["well"] = [well_name(v) for v in frame["well"]]
         frame["plate"] = frame["plate"].str.replace(r"^Plate(?=\d+$)", "", regex=True)
+        for name in ("plate", "batch"):
+            if name in frame:
+                ours, others = table[name].tolist(), frame[name].tolist()
+                frame[name] = _spelled_as(ours, others, key_of(name))
         keys = ["plate", "well"]
         if "batch" in frame and set(frame["batch"]) & set(table["batch"]) - {""}:
             keys = _KEYS
@@ -118,6 +123,21 @@ def _join(
     if twice:
         note += f"; {twice:,} rows that repeat another were ignored"
     return joined.fillna(""), known, note
+
+
+def _spelled_as(ours: Sequence[str], theirs: Sequence[str], key: Callable[[str], str]) -> list[str]:
+    """Their names as ours are spelled where that is clear: 007 and 7 are one plate."""
+    known = set(ours)
+    of_key: dict[str, list[str]] = {}
+    for name in known:
+        of_key.setdefault(key(name), []).append(name)
+    meant = {name: of_key.get(key(name), []) for name in set(theirs) - known}
+    spelled = {name: of[0] for name, of in meant.items() if len(of) == 1}
+    # One of ours may be meant by one of theirs alone.
+    claims = collections.Counter([*spelled.values(), *(known & set(theirs))])
+    return [
+        spelled[name] if name in spelled and claims[spelled[name]] == 1 else name for name in theirs
+    ]
 
 
 def _in_our_words(

@@ -29,7 +29,9 @@ from molphenix_jax.screens.screen import ScreenError
 # 7: names that join those of other wells are combinations.
 # 8: words for controls in the SMILES column; wells called DMSO that hold a drug; durations; files
 # named together are told apart by what they hold.
-READING_VERSION = 8
+# 9: parts of wells that do not say of which are no wells; a joined table fills gaps of a column
+# that both have; batches of one broad_id are one key.
+READING_VERSION = 9
 
 
 class Trained(NamedTuple):

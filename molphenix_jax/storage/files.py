@@ -32,7 +32,7 @@ from molphenix_jax.storage.owners import Owner, find_label, is_dead
 FOREIGN_AFTER_S = 24 * 3600.0
 _LONGEST_NAME = 120  # bytes
 # What a spreadsheet runs, also behind marks of text; a number begins so too.
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf", re.IGNORECASE)
 _REMEDY = {
     errno.ENOSPC: "free some space on that disk, or choose another folder",

@@ -192,7 +192,7 @@ def as_text(column: pa.ChunkedArray) -> np.ndarray:
     column = pa.chunked_array(column) if isinstance(column, pa.Array) else column
     if pa.types.is_floating(column.type):
         values, code = np.unique(column.to_numpy(), return_inverse=True)
-        return np.array(["" if np.isnan(v) else f"{v:.15g}" for v in values], object)[code]
+        return np.array([_digits(v) for v in values.tolist()], object)[code]
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     encoded = column.unify_dictionaries()
@@ -204,6 +204,13 @@ def as_text(column: pa.ChunkedArray) -> np.ndarray:
     )
     codes = [pc.fill_null(chunk.indices, len(values)).to_numpy() for chunk in encoded.chunks]
     return text[np.concatenate(codes)]
+
+
+def _digits(value: float) -> str:
+    """A number in full: ids of 16 digits are whole numbers too."""
+    if np.isnan(value):
+        return ""
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 2**53 else f"{value:.15g}"
 
 
 def _texts(values: pa.Array) -> list[str]:

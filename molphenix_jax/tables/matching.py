@@ -8,7 +8,14 @@ import pandas as pd
 import pyarrow as pa
 from jaxtyping import Float, Int
 
-from molphenix_jax.tables.columns import ALIASES, WellsError, as_text, normal, short
+from molphenix_jax.tables.columns import (
+    ALIASES,
+    WellsError,
+    as_text,
+    normal,
+    short,
+    translated,
+)
 from molphenix_jax.tables.dose_names import dose_name
 from molphenix_jax.tables.names import key_of
 from molphenix_jax.tables.reading.spool import Spool
@@ -101,6 +108,11 @@ def first_match(
         short_right = [text[:_BROAD_ID] for text in as_text(right.column(other))]
         row_of = {text: i for i, text in reversed(list(enumerate(short_right)))}
         matched[lost] = [row_of.get(text, -1) if text else -1 for text in short_left]
+        # Its batches are rows of one key now.
+        asked = set(short_left) - {""}
+        first = np.array(
+            [row_of[t] if t in asked else f for t, f in zip(short_right, first, strict=True)], int
+        )
     return matched, first
 
 
@@ -135,6 +147,46 @@ def refuse_contradictions(
                 f"{name!r}: {text[other]!r} and {text[row]!r} ({len(off):,} such rows); leave one "
                 "of them, or give both tables the column that tells them apart"
             )
+
+
+def filled_from(
+    what: str, name: str, ours: pa.ChunkedArray, theirs: pa.ChunkedArray
+) -> tuple[pa.ChunkedArray, str]:
+    """A column that a joined table has too: its gaps are filled from there, the rest stays.
+
+    Args:
+        what: names the joined table.
+        name: of the column.
+        ours: its cells, [n].
+        theirs: those of the joined table for the same rows, [n].
+
+    Returns:
+        The column, and a sentence on what the joined table brought and where it differs.
+    """
+    own, other = as_text(ours), as_text(theirs)
+    gap = (own == "") & (other != "")
+    differs = np.flatnonzero(
+        (own != "") & (other != "") & (translated(own, compared) != translated(other, compared))
+    )
+    note = f"{what} has {name!r} too: the wells keep their own"
+    if gap.any():
+        note += f", with {gap.sum():,} gaps filled from it"
+        ours = pa.chunked_array([pa.array(np.where(gap, other, own), pa.string())])
+    if len(differs):
+        row = int(differs[0])
+        note += (
+            f"; {len(differs):,} of {len(own):,} rows differ (row {row + 1} first: {own[row]!r} "
+            f"and {other[row]!r})"
+        )
+    return ours, note
+
+
+def compared(text: str) -> str:
+    """A cell as it is compared: 10 and 10.0 are the same, and so are True and true."""
+    try:
+        return repr(float(text))
+    except ValueError:  # "c1ccccc1" and "C1CCCCC1" are two
+        return text.lower() if text.lower() in ("true", "false") else text
 
 
 def average_repeats(

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from molphenix_jax.tables.columns import ALIASES, as_text, normal
+from molphenix_jax.tables.numbering import words_of
 
 _WELL = re.compile(r"([A-Za-z]{1,2})[\s_:-]*0*(\d{1,2})")
 _ROW_COLUMN = re.compile(r"[Rr]0*(\d{1,2})[\s_-]?[Cc]0*(\d{1,2})")
@@ -31,6 +32,14 @@ _COLUMNS = (
 )
 _PARTS = re.compile(
     r"\w*objectnumber|imagenumber|(single)?(cell|nucleus|object)(id|number|no|index|idx|label)"
+)
+_PROFILE_PARTS = re.compile(
+    r"(metadata_)?(channel|stain|dye|fluorophore|marker|wavelength|compartment|object_type|objects?"
+    r"|features?|variable|metric|parameter|descriptor|readout|endpoint|statistics?|stat"
+    r"|aggregat(e|ion)(_method|_function)?|measurement_(name|type))(_?(name|id|type))?"
+)
+_FRAMES = re.compile(
+    r"(metadata_)?(frames?|time_?frame|position_t|time_?(index|idx)|t)(_?(no|nr|num|number|id|idx|index))?"
 )
 # Columns that name by number or word what may be written in several ways, besides plates and wells.
 _WORDS = frozenset(("jcp2022", "broadsample", "broadid", "compoundid", "compoundname", "inchikey"))
@@ -90,6 +99,16 @@ def numbers_parts(name: str) -> bool:
     return bool(_PARTS.fullmatch(normal(name)))
 
 
+def parts_profiles(name: str) -> bool:
+    """Whether rows that differ in a column of this name are parts of one profile, not of a well."""
+    return bool(_PROFILE_PARTS.fullmatch(words_of(name)))
+
+
+def numbers_frames(name: str) -> bool:
+    """Whether a column numbers the frames of a film."""
+    return bool(_FRAMES.fullmatch(words_of(name)))
+
+
 def row_and_column(names: Sequence[str]) -> tuple[str, str] | None:
     """The two columns that place a well, where no column names it."""
     plain = {normal(name): name for name in reversed(names)}
@@ -111,8 +130,8 @@ def with_well_names(table: pa.Table) -> pa.Table:
     if pair is None:
         return table
     row, column = (as_text(table.column(name)) for name in pair)
-    # Counted from 0 where a 0 is among them.
-    shift = [int("0" in set(of.tolist())) for of in (row, column)]
+    # Both are counted from 0 where a 0 is among them.
+    shift = [int("0" in {*row.tolist(), *column.tolist()})] * 2
     places = list(zip(row.tolist(), column.tolist(), strict=True))
     unique = {place: _place(*place, *shift) for place in set(places)}
     wells = [unique[place] for place in places]

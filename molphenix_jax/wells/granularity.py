@@ -5,17 +5,27 @@ contradictory treatments are rejected together.
 """
 
 import pathlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from jaxtyping import Bool, Int
 
-from molphenix_jax.tables.columns import WellsError, short
+from molphenix_jax.tables.columns import WellsError, as_text, short
 from molphenix_jax.tables.matching import average_rows
-from molphenix_jax.tables.names import one_spelling, plate_key, well_key
+from molphenix_jax.tables.names import (
+    numbers_frames,
+    one_spelling,
+    parts_profiles,
+    plate_key,
+    well_key,
+)
 from molphenix_jax.tables.reading.spool import Spool
 from molphenix_jax.tables.rows import chunk_rows
 from molphenix_jax.wells.checked import CheckedRows, Treatments
+
+_TELLING = 6  # different numbers in a row of which it is no chance that two wells have it
 
 
 def row_codes(*columns: np.ndarray) -> np.ndarray:
@@ -70,10 +80,12 @@ def gather_wells(
     known = np.flatnonzero(rows.kept & (wells.plate != "") & (wells.well != ""))
     place = row_codes(wells.batch[known], wells.plate[known], wells.well[known])
     place = row_codes(place, wells.condition[known])
+    _reject_strays(rows, wells, known, place)
     if not len(known) or len(np.unique(place)) == len(place):
         return row
     _reject_contradictions(rows, wells, known, place)
     known, place = _still(rows, known, place)
+    _refuse_parts_of_profiles(rows, known, place)
     if not rows.raw.parts:
         _reject_repeats(rows, wells, known, place)
         known, place = _still(rows, known, place)
@@ -130,6 +142,47 @@ def _refuse_unknown(rows: CheckedRows, wells: Treatments) -> None:
         )
 
 
+def _refuse_parts_of_profiles(rows: CheckedRows, known: np.ndarray, place: np.ndarray) -> None:
+    """Stops where rows of a well are no samples of it: channels, statistics, frames of a film."""
+    for name, column in _columns(rows, lambda name: parts_profiles(name) or numbers_frames(name)):
+        text = as_text(column)[known]
+        if len(np.unique(row_codes(place, text))) == len(np.unique(place)):
+            continue
+        told = f"column {name!r}: {short(sorted(set(text.tolist())), 4)}"
+        if numbers_frames(name):
+            raise WellsError(
+                f"{rows.path}: the rows of a well are of several times ({told}): keep the rows of "
+                f"one, or part wells by it (conditions={name})"
+            )
+        raise WellsError(
+            f"{rows.path}: the rows of a well are parts of its profile ({told}), which are not to "
+            "be averaged: write them side by side, one row for each well, or keep one"
+        )
+
+
+def _columns(
+    rows: CheckedRows, wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    for table in (rows.raw.table, rows.raw.beside):
+        yield from ((name, table.column(name)) for name in table.column_names if wanted(name))
+
+
+def _reject_strays(
+    rows: CheckedRows, wells: Treatments, known: np.ndarray, place: np.ndarray
+) -> None:
+    """Rejects parts of wells that do not say of which: alone they would count as wells."""
+    column = next(iter(rows.raw.parts), None)
+    if column is None and "site" in rows.found and len(known):
+        of_site = row_codes(place, wells.site[known])
+        if len(np.unique(of_site)) > len(np.unique(place)):
+            column = rows.found["site"]
+    if column is None:
+        return
+    for field, text in (("plate", wells.plate), ("well", wells.well)):
+        reason = f"a part of a well (column {column!r} tells parts), and its {field} is not named"
+        rows.reject(text == "", field, "", reason)
+
+
 def _reject_contradictions(
     rows: CheckedRows, wells: Treatments, known: np.ndarray, place: np.ndarray
 ) -> None:
@@ -183,6 +236,29 @@ def _reject_repeats(
     values[at[again]] = wells.plate[at[again]] + " " + wells.well[at[again]]
     reasons[at[again]] = [f"same well and values as row {number}" for number in origin]
     rows.reject(reasons != "", "well", values, reasons)
+
+
+def say_copies(rows: CheckedRows, wells: Treatments, row: np.ndarray, notes: list[str]) -> None:
+    """Says which wells hold the very values of another well of their condition."""
+    kept = np.flatnonzero(rows.kept)
+    code = row_codes(wells.condition[kept], _fingerprints(rows.raw.spool, row[kept]))
+    first = pd.Series(np.arange(len(kept))).groupby(code).transform("first").to_numpy()
+    again = np.flatnonzero(first != np.arange(len(kept)))
+    step = chunk_rows(rows.raw.spool.width)
+    told = np.zeros(len(again), bool)
+    for start in range(0, len(again), step):
+        values = np.sort(rows.raw.spool[row[kept[again[start : start + step]]]], axis=1)
+        # Few different numbers (an empty well, a handful of counts) recur by chance.
+        told[start : start + step] = (np.diff(values, axis=1) != 0).sum(axis=1) + 1 >= _TELLING
+    if not told.any():
+        return
+    place = wells.plate + " " + wells.well
+    one = again[told][0]
+    copy, original = place[kept[one]], place[kept[first[one]]]
+    notes.append(
+        f"{told.sum():,} wells hold the very values of another well ({copy} first: those of "
+        f"{original}): copies are no replicates and make p-values small; leave them out of the file"
+    )
 
 
 def _fingerprints(spool: Spool, ids: np.ndarray) -> np.ndarray:

@@ -28,7 +28,12 @@ from molphenix_jax.wells.controls.reading import say_per_plate
 from molphenix_jax.wells.doses.reading import Doses, read_doses
 from molphenix_jax.wells.features.gaps import note_dropped, reject_gaps, varying
 from molphenix_jax.wells.features.plan import FeaturePlan
-from molphenix_jax.wells.granularity import gather_wells, row_codes, settle_names
+from molphenix_jax.wells.granularity import (
+    gather_wells,
+    row_codes,
+    say_copies,
+    settle_names,
+)
 from molphenix_jax.wells.inputs.source import RawWells, open_wells
 from molphenix_jax.wells.inputs.sources import Sources
 from molphenix_jax.wells.set_aside import set_aside
@@ -240,6 +245,7 @@ def scan_wells(
         note_dropped(notes, labels, ~complete, "missing or infinite in too many wells")
         used = used[complete]
     reject_gaps(rows, row, used, labels)
+    say_copies(rows, wells, row, notes)
     used = set_aside(rows, wells, row, used, labels, group_by, bool(feature_names), notes)
 
     kept = rows.kept

@@ -152,11 +152,11 @@ def test_table_of_one_array(tmp_path):
     images = np.stack([[screens.pixels(i, 0, c) for c in range(2)] for i in range(3)])
     (tmp_path / "x.npz").write_bytes(screens.npz(images=images))
     index = tmp_path / "meta.csv"
-    pd.DataFrame({"compound": list("abc"), "site": ["r14c09f05", "r04c14f05", "r04c14f06"]}).to_csv(
+    pd.DataFrame({"compound": list("abb"), "site": ["r14c09f05", "r04c14f05", "r04c14f06"]}).to_csv(
         index, index=False
     )
     more = tmp_path / "compounds.csv"
-    pd.DataFrame({"compound": list("abc"), "SMILES": ["C", "CC", ""]}).to_csv(more, index=False)
+    pd.DataFrame({"compound": list("ab"), "SMILES": ["C", ""]}).to_csv(more, index=False)
     found = find_fields(ImageSource("table", tmp_path / "x.npz", index, more))
     np.testing.assert_array_equal(by_place(found)["", "", "D14", "5"], images[1])
     assert treatment(found).loc[("", "", "N09"), "smiles"] == "C"

@@ -9,15 +9,18 @@ import pytest
 from molphenix_jax.storage import read_csv, write_csv
 
 CELLS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\tx", "\r=1", "'=x", "''+x", "'x", "=O"]
+CELLS += ["\n=1", "\uff1d1+1", "\uff20SUM(1)"]
 
 
 def test_text_that_a_spreadsheet_would_run_is_marked_and_comes_back(tmp_path):
     path = tmp_path / "rejected.csv"
-    table = pd.DataFrame({"value": CELLS, "row": range(len(CELLS)), "x": np.linspace(-1, 1, 10)})
+    table = pd.DataFrame(
+        {"value": CELLS, "row": range(len(CELLS)), "x": np.linspace(-1, 1, len(CELLS))}
+    )
     write_csv(path, table)
     with path.open(newline="") as file:
         written = [row["value"] for row in csv.DictReader(file)]
-    assert not [cell for cell in written if cell[0] in "=+-@\t\r"]
+    assert not [cell for cell in written if cell[0] in "=+-@\t\r\n\uff1d\uff20"]
     pd.testing.assert_frame_equal(read_csv(path), table)
 
 

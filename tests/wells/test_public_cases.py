@@ -225,5 +225,148 @@ def test_cells_are_averaged_to_wells(tmp_path, monkeypatch, chunk):
     np.testing.assert_allclose(got.sort_index(), means.sort_index(), rtol=1e-4, atol=1e-6)
 
 
+def test_a_plate_that_was_copied_under_another_name_is_said(tmp_path):
+    frame = plates((10.0,), n_plates=1)
+    copy = frame.assign(plate="P9")
+    pd.concat([frame, copy]).to_csv(tmp_path / "wells.csv", index=False)
+    notes = read_wells(tmp_path / "wells.csv", check_smiles=None).notes
+    assert noted_in(
+        notes, "20 wells hold the very values of another well (P9 A01 first: those of P1"
+    )
+    # Empty wells are alike, and other conditions are no replicates.
+    texture = [name for name in frame if "Texture" in name]
+    copy[texture] = copy[texture].to_numpy() + np.arange(12)
+    frame.loc[frame.index[:2], texture] = copy.loc[copy.index[:3], texture] = 0.0
+    apart = pd.concat([frame.assign(time_h=24), copy.assign(time_h=24), copy.assign(time_h=48)])
+    apart.to_csv(tmp_path / "wells.csv", index=False)
+    assert not noted_in(read_wells(tmp_path / "wells.csv", check_smiles=None).notes, "very values")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        (
+            "channel",
+            ["DNA", "ER", "Mito"],
+            r"parts of its profile \(column 'channel': DNA, ER, Mito",
+        ),
+        ("Metadata_Compartment", ["Cells", "Nuclei"], "parts of its profile"),
+        ("statistic", ["mean", "std"], "parts of its profile"),
+        ("FRAME", [1, 2, 3], r"of several times \(column 'FRAME': 1, 2, 3\).*conditions=FRAME"),
+    ],
+)
+def test_rows_that_are_no_samples_of_a_well_are_not_averaged(tmp_path, name, values, message):
+    frame = plates((10.0,), n_plates=2)
+    rows = pd.concat([frame.assign(**{name: value}) for value in values])
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(WellsError, match=message):
+        read_wells(tmp_path / "rows.csv", check_smiles=None)
+    frame.assign(**{name: values[0]}).to_csv(tmp_path / "rows.csv", index=False)
+    assert len(read_wells(tmp_path / "rows.csv", check_smiles=None).table) == len(frame)
+    if name == "FRAME":
+        rows.to_csv(tmp_path / "rows.csv", index=False)
+        wells = read_wells(tmp_path / "rows.csv", check_smiles=None, conditions=name)
+        assert len(wells.table) == len(rows)
+
+
+def test_a_long_table_of_features_is_refused(tmp_path):
+    frame = plates((10.0,), n_plates=2)
+    keys = ["plate", "well", "smiles", "dose"]
+    frame.melt(keys, var_name="feature").to_csv(tmp_path / "long.csv", index=False)
+    with pytest.raises(WellsError, match="parts of its profile .*'feature': Cells_Texture_F0"):
+        read_wells(tmp_path / "long.csv", check_smiles=None)
+
+
+def test_a_join_that_finds_nothing_says_what_both_sides_have(tmp_path):
+    frame = plates((1.0, 10.0), n_plates=2)
+    platemap = frame[["plate", "well", "smiles", "dose"]].assign(plate=frame["plate"] + "_b")
+    platemap.to_csv(tmp_path / "map.csv", index=False)
+    frame.drop(columns=["smiles", "dose"]).to_parquet(tmp_path / "profiles.parquet")
+    with pytest.raises(WellsError, match="none of the wells: they have plate P1, well A01.*P1_b"):
+        run(tmp_path, ["profiles.parquet"], join=["map.csv"])
+
+
+def test_rows_and_columns_are_counted_alike(tmp_path):
+    """Columns from 0 and rows from 1 would be two ways of counting in one table."""
+    frame = plates((1.0,), n_plates=2)
+    frame["well"] = [f"{'BCDE'[i % 20 // 6]}{i % 20 % 6 + 1:02d}" for i in range(len(frame))]
+    platemap = frame[["plate", "smiles", "dose"]].assign(
+        row=[ord(well[0]) - 65 for well in frame["well"]],
+        col=[int(well[1:]) - 1 for well in frame["well"]],
+    )
+    platemap.to_csv(tmp_path / "map.csv", index=False)
+    frame.drop(columns=["smiles", "dose"]).to_parquet(tmp_path / "profiles.parquet")
+    prepared = run(tmp_path, ["profiles.parquet"], join=["map.csv"])
+    assert noted(prepared, "40 of 40 rows found")
+    assert prepared.n_perturbations == 12
+
+
+def test_ids_of_sixteen_digits_are_told_apart(tmp_path):
+    frame = plates((10.0,), n_plates=2)
+    first = 1_000_000_000_000_001
+    number = {smiles: float(first + i) for i, smiles in enumerate(SMILES)}
+    profiles = frame.drop(columns="smiles").assign(is_control=frame["smiles"] == "")
+    profiles["compound_id"] = [number.get(smiles, np.nan) for smiles in frame["smiles"]]
+    profiles.to_parquet(tmp_path / "profiles.parquet")
+    ids = [first + i for i in range(len(SMILES))]
+    pd.DataFrame({"compound_id": ids, "smiles": SMILES}).to_csv(tmp_path / "c.csv", index=False)
+    assert run(tmp_path, ["profiles.parquet"], join=["c.csv"]).n_perturbations == 12
+
+
+def test_a_measurement_that_holds_text_is_named(tmp_path):
+    frame = plates((10.0,), n_plates=2)
+    frame["Nuclei_Texture_Odd"] = [f"({i}.5)" for i in range(len(frame))]
+    frame.to_csv(tmp_path / "wells.csv", index=False)
+    notes = read_wells(tmp_path / "wells.csv", check_smiles=None).notes
+    assert noted_in(notes, "no features, for they hold text: Nuclei_Texture_Odd")
+
+
+@pytest.mark.parametrize("parts", ["ObjectNumber", "Site"])
+def test_parts_of_wells_that_do_not_say_of_which_are_no_wells(tmp_path, parts):
+    frame = plates((10.0,), n_plates=2)
+    cells = frame.loc[frame.index.repeat(3)].reset_index(drop=True)
+    cells[parts] = np.arange(len(cells)) % 3 + 1
+    cells.loc[[4, 50], "well"] = ""
+    cells.loc[80, "plate"] = ""
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    wells = read_wells(tmp_path / "cells.csv", check_smiles=None)
+    assert len(wells.table) == len(frame)
+    rejected = wells.rejected.set_index("row")
+    assert rejected["field"].to_dict() == {5: "well", 51: "well", 81: "plate"}
+    assert rejected["reason"].str.contains(f"column '{parts}' tells parts").all()
+
+
+def test_what_wells_and_a_joined_table_both_have_is_filled_and_compared(tmp_path):
+    frame = plates((1.0, 10.0), n_plates=2).assign(is_control=lambda t: t["smiles"] == "")
+    platemap = frame[["plate", "well", "smiles", "dose", "is_control"]]
+    platemap.to_csv(tmp_path / "platemap.csv", index=False)
+    frame.loc[:9, "smiles"] = ""
+    frame.loc[12, "smiles"] = "CCO"
+    frame.to_parquet(tmp_path / "profiles.parquet")
+    prepared = run(tmp_path, ["profiles.parquet"], join=["platemap.csv"])
+    assert prepared.archive.rejected.empty
+    assert prepared.n_perturbations == 25
+    kept = "platemap.csv has 'smiles' too: the wells keep their own, with 10 gaps filled from it; "
+    assert noted(prepared, kept, f"1 of 64 rows differ (row 13 first: 'CCO' and {SMILES[6]!r})")
+    assert noted(prepared, "platemap.csv has 'is_control' too: the wells keep their own")
+    assert not noted(prepared, "'is_control'", "differ")
+
+
+def test_batches_of_a_broad_id_that_are_other_molecules_are_nobodys_to_choose(tmp_path):
+    frame = plates((10.0,), n_plates=2)
+    number = {smiles: f"BRD-K{i:08d}" for i, smiles in enumerate(SMILES)}
+    profiles = frame.drop(columns="smiles").assign(is_control=frame["smiles"] == "")
+    profiles["broad_id"] = [number.get(smiles, "") for smiles in frame["smiles"]]
+    profiles.to_parquet(tmp_path / "profiles.parquet")
+    compounds = pd.DataFrame({"smiles": SMILES})
+    compounds["broad_sample"] = [f"{number[s]}-001-01-1" for s in SMILES]
+    again = compounds.iloc[[3]].assign(broad_sample=f"{number[SMILES[3]]}-001-02-9")
+    pd.concat([compounds, again]).to_csv(tmp_path / "c.csv", index=False)
+    assert run(tmp_path, ["profiles.parquet"], join=["c.csv"]).n_perturbations == 12
+    pd.concat([compounds, again.assign(smiles="CCO")]).to_csv(tmp_path / "c.csv", index=False)
+    with pytest.raises(WellsError, match="rows 4 and 13 have the same key .*differ in 'smiles'"):
+        run(tmp_path, ["profiles.parquet"], join=["c.csv"])
+
+
 def noted_in(notes, text: str) -> bool:
     return any(text in note for note in notes)

@@ -39,7 +39,7 @@ def find_bray2017(
             reason = f"{path.name} lies in {files[path.stem].parent} too, which is taken"
             plate, well, site = split_key(path.stem)
             rejected.append(Rejection(str(path), "", plate, well, site, reason))
-    metadata = None
+    metadata, notes = None, ()
     keys = sorted(files, key=number_key)
     if index is not None:
         frame = read_listing(index)
@@ -52,7 +52,7 @@ def find_bray2017(
             [""] * len(frame), [s[0] for s in split], [s[1] for s in split], [s[2] for s in split],
             tuple(c for c in frame if _repeats_the_key(c)),
         )  # fmt: skip
-        metadata = places.metadata(frame)
+        metadata, notes = places.metadata(frame, index)
     if not keys:
         raise ImagesError(f"{images}: no .npz file; --images names the folder of Bray2017's images")
     fields: dict[tuple[str, ...], Field] = {}
@@ -67,7 +67,7 @@ def find_bray2017(
             reason = f"{taken.sources[0].path.name} is the same field, and is taken"
             rejected.append(reject(field, reason))
     ordered = sorted(fields.values(), key=lambda f: tuple(map(number_key, (*f.place, f.field))))
-    return FieldTable(tuple(ordered), (), tuple(rejected), metadata)
+    return FieldTable(tuple(ordered), (), tuple(rejected), metadata, notes)
 
 
 def split_key(key: str) -> tuple[str, str, str]:

@@ -18,9 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from molphenix_jax.images.fields import (
     FieldTable,
     ImagesError,
+    Place,
     Rejection,
     Take,
+    check_channels,
     join_channels,
+    listed_again,
     number_key,
 )
 from molphenix_jax.images.files import Source
@@ -32,7 +35,8 @@ _PHENIX = re.compile(
     re.IGNORECASE,
 )
 _FILE = re.compile(r"FileName_(?:Orig)?(.+)")
-_Place = tuple[str, str, str, str]
+# What CellProfiler divides images by, made of all images of a plate.
+_ILLUMINATION = re.compile(r"illum", re.IGNORECASE)
 # What one measurement has of a field at one time: channel → its focal planes and their files.
 _Take = dict[str, list[tuple[int, pathlib.Path]]]
 
@@ -53,9 +57,9 @@ def find_gallery(
     """
     if index is not None:
         return _from_load_data(images, index, channels, take)
-    passed: dict[_Place, pathlib.Path] = {}
+    passed: dict[Place, pathlib.Path] = {}
     there: set[tuple[int, int]] = set()
-    takes: dict[_Place, dict[tuple[str, int], _Take]] = collections.defaultdict(dict)
+    takes: dict[Place, dict[tuple[str, int], _Take]] = collections.defaultdict(dict)
     for path in files_below(images):
         if not (match := _PHENIX.fullmatch(path.name)):
             continue
@@ -81,15 +85,13 @@ def find_gallery(
     ]
     if passed:
         notes.append(f"of each field {take} is taken, as asked for")
-    table = join_channels(found, channels, where=str(images))
-    return dataclasses.replace(
-        table, rejected=(*table.rejected, *rejected), notes=(*table.notes, *notes)
-    )
+    table = join_channels(found, channels, where=str(images), rejected=rejected)
+    return dataclasses.replace(table, notes=(*table.notes, *notes))
 
 
 def _one_take(
-    takes: Mapping[_Place, Mapping[tuple[str, int], _Take]],
-) -> tuple[dict[_Place, dict[str, Source]], list[Rejection], list[str]]:
+    takes: Mapping[Place, Mapping[tuple[str, int], _Take]],
+) -> tuple[dict[Place, dict[str, Source]], list[Rejection], list[str]]:
     """Of several measurements and time points of a field the first of those with most channels.
 
     Channels of several are never mixed. Of several focal planes each channel has its first.
@@ -97,7 +99,7 @@ def _one_take(
     Returns:
         The file of each channel, a rejection for every other take of a field, and notes.
     """
-    found: dict[_Place, dict[str, Source]] = {}
+    found: dict[Place, dict[str, Source]] = {}
     rejected: list[Rejection] = []
     left_out = collections.Counter[str]()
     n_planes = n_apart = 0
@@ -168,55 +170,66 @@ def _from_load_data(
     images: pathlib.Path, index: pathlib.Path, channels: Sequence[str], take: Take
 ) -> FieldTable:
     frame = taken_rows(read_listing(index), index, take)
-    files = {match[1]: name for name in frame if (match := _FILE.fullmatch(name))}
+    named = {match[1]: name for name in frame if (match := _FILE.fullmatch(name))}
+    files = {c: name for c, name in named.items() if not _ILLUMINATION.match(c)}
     if not files:
-        raise ImagesError(f"{index}: no FileName_ column; give a load_data.csv")
+        raise ImagesError(f"{index}: no FileName_ column of images; give a load_data.csv")
+    notes = [
+        f"{named[c]} names illumination functions, which are not applied: no channel"
+        for c in named
+        if c not in files
+    ]
+    check_channels(channels, list(files), where=str(index))
+    taken = channels or list(files)
     # Paths are those of the machine that ran CellProfiler, so files are also looked for by plate
     # folder and name.
     places = Places.of(frame, index)
     here = _ByName(images)
-    listed: list[tuple[_Place, dict[str, pathlib.Path], str]] = []
-    used: dict[pathlib.Path, set[_Place]] = collections.defaultdict(set)
+    listed: list[dict[str, pathlib.Path]] = []
+    reasons: list[tuple[str, str]] = []  # against each row, and the file to blame
     for i in range(len(frame)):
-        place, row, reason = places.row(i), {}, ""
-        for channel, column in files.items():
-            name = frame[column].iat[i]
-            if not name:
+        row: dict[str, pathlib.Path] = {}
+        against = ("", "")
+        for channel in taken:
+            if not (name := frame[files[channel]].iat[i]):
                 continue
-            folder_column = column.replace("FileName", "PathName")
+            folder_column = files[channel].replace("FileName", "PathName")
             folder = frame[folder_column].iat[i] if folder_column in frame else ""
-            row[channel], doubt = here.find(folder, name, place[1])
-            reason = reason or doubt
-            if not doubt:
-                used[row[channel]].add(place)
-        listed.append((place, row, reason))
-    found: dict[_Place, dict[str, Source]] = {}
+            row[channel], doubt = here.find(folder, name, places.plate[i])
+            if doubt and not against[0]:
+                against = (doubt, str(row[channel]))
+        listed.append(row)
+        reasons.append(against)
+    uses = [
+        (i, (Source(path), places.row(i), channel))
+        for i, row in enumerate(listed)
+        if not reasons[i][0]
+        for channel, path in row.items()
+    ]
+    doubts = listed_again([use for _, use in uses])
+    for (i, (source, _, _)), reason in zip(uses, doubts, strict=True):
+        if reason and not reasons[i][0]:
+            reasons[i] = (reason, str(source))
+    found: dict[Place, dict[str, Source]] = {}
     rejected: list[Rejection] = []
-    for i, (place, row, reason) in enumerate(listed):
-        blamed = next(iter(row.values()), "")
+    for i, row in enumerate(listed):
+        of_place = found.get(places.row(i), {})
+        if not reasons[i][0] and (twice := sorted(row.keys() & of_place.keys())):
+            number = frame.index[i] + 1
+            again = f"data row {number}: this field is listed twice, the first row is taken"
+            reasons[i] = (again, str(row[twice[0]]))
+        reason, blamed = reasons[i]
         if reason:
-            pass
-        elif shared := [path for path in row.values() if len(used[path]) > 1]:
-            blamed = shared[0]
-            other = min(used[blamed] - {place})
-            reason = (
-                f"the file is listed for {' '.join(filter(None, other))} too, and which of them it "
-                "shows cannot be told"
-            )
-        elif twice := sorted(row.keys() & found.get(place, {}).keys()):
-            blamed = row[twice[0]]
-            reason = (
-                f"data row {frame.index[i] + 1}: this field is listed twice, the first row is taken"
-            )
-        if reason:
-            rejected.append(Rejection(str(blamed), *place, reason))
+            rejected.append(Rejection(blamed, *places.row(i), reason))
         else:
-            of_place = {channel: Source(path) for channel, path in row.items()}
-            found.setdefault(place, {}).update(of_place)
-    table = join_channels(found, channels, where=str(index))
-    skip = {*files.values(), *(c.replace("FileName", "PathName") for c in files.values())}
-    metadata = places.metadata(frame.drop(columns=[c for c in skip if c in frame]))
-    return FieldTable(table.fields, table.channels, (*table.rejected, *rejected), metadata)
+            of_row = {channel: Source(path) for channel, path in row.items()}
+            found.setdefault(places.row(i), {}).update(of_row)
+    table = join_channels(found, channels, where=str(index), rejected=rejected)
+    skip = {*named.values(), *(c.replace("FileName", "PathName") for c in named.values())}
+    metadata, more = places.metadata(
+        frame.drop(columns=[c for c in skip if c in frame]), index, [not r for r, _ in reasons]
+    )
+    return dataclasses.replace(table, metadata=metadata, notes=(*notes, *more))
 
 
 class _ByName:

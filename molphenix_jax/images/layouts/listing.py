@@ -3,14 +3,33 @@
 import dataclasses
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from molphenix_jax.images.fields import ImagesError, Take, number_key
-from molphenix_jax.tables.columns import normal
-from molphenix_jax.tables.names import row_column_name, well_name
+from molphenix_jax.tables.columns import (
+    ALIASES,
+    COMPOUND_NAMES,
+    ROLES,
+    as_text,
+    normal,
+    second_compound,
+    short,
+    translated,
+)
+from molphenix_jax.tables.dose_names import dose_name
+from molphenix_jax.tables.matching import compared
+from molphenix_jax.tables.names import (
+    row_and_column,
+    row_column_name,
+    well_name,
+    with_well_names,
+)
 from molphenix_jax.tables.text import read_text
+from molphenix_jax.wells.conditions.columns import FOUND, why_not
 
 PLACE: Mapping[str, tuple[str, ...]] = {
     "batch": ("batch", "batchid", "experiment", "experimentname", "experimentid"),
@@ -26,10 +45,16 @@ _PHENIXPLACE = re.compile(r"r(\d+)c(\d+)f(\d+)")
 def read_listing(path: pathlib.Path) -> pd.DataFrame:
     """A table, all columns as text, "" for gaps; rows from 0.
 
+    Where row and column of a plate stand for the well, a column `well` is added.
+
     Raises:
         WellsError: The file cannot be read or has no rows.
     """
-    return read_text(path).reset_index(drop=True)
+    frame = read_text(path).reset_index(drop=True)
+    if row_and_column(list(frame)):
+        placed = with_well_names(pa.table({c: pa.array(frame[c], pa.string()) for c in frame}))
+        frame["well"] = as_text(placed.column("well"))
+    return frame
 
 
 def find_column(frame: pd.DataFrame, names: tuple[str, ...]) -> str | None:
@@ -112,10 +137,67 @@ class Places:
         """Batch, plate, well and field of a row."""
         return self.batch[i], self.plate[i], self.well[i], self.field[i]
 
-    def metadata(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The other columns of the listing, beside batch, plate and well; one row for a well."""
-        others = frame.drop(columns=[c for c in self.columns if c in frame])
-        others = others.drop(columns=[c for c in ("batch", "plate", "well") if c in others])
+    def metadata(
+        self, frame: pd.DataFrame, path: pathlib.Path, used: Sequence[bool] | None = None
+    ) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """What the other columns of the listing say of each well.
+
+        Images of one well have to agree in what was done to it; a gap agrees with all. Other
+        columns in which they differ (places of the stage, times of day) say nothing of a well.
+
+        Args:
+            frame: The listing, of which columns may be missing; its index counts rows from 0.
+            path: For the message.
+            used: Rows that show a field; None for all.
+
+        Returns:
+            A row for each well, beside batch, plate and well, and a sentence on what is left out.
+
+        Raises:
+            ImagesError: Two images of one well tell different treatments.
+        """
+        keys = ["batch", "plate", "well"]
+        others = frame.drop(columns=[c for c in (*self.columns, *keys) if c in frame])
+        rows = frame.index.to_numpy() + 1
         place = pd.DataFrame({"batch": self.batch, "plate": self.plate, "well": self.well})
-        joined = pd.concat([place, others.reset_index(drop=True)], axis=1)
-        return joined.drop_duplicates(["batch", "plate", "well"]).reset_index(drop=True)
+        joined: pd.DataFrame = pd.concat([place, others.reset_index(drop=True)], axis=1)
+        if used is not None:
+            at = np.flatnonzero(np.array(used, bool))
+            joined, rows = joined.iloc[at], rows[at]
+        well = joined.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+        first = np.unique(well, return_index=True)[1]
+        varying = []
+        for name in others:
+            text = joined[name].to_numpy(object)
+            known = np.flatnonzero(text != "")
+            stands = np.array(first)  # row of each well that tells its value
+            stands[well[known[::-1]]] = known[::-1]
+            same = translated(text, compared)
+            if len(off := known[same[known] != same[stands[well[known]]]]):
+                if _decides(name, text):
+                    one, two = int(stands[well[off[0]]]), int(off[0])
+                    where = " ".join(filter(None, joined[keys].iloc[one]))
+                    raise ImagesError(
+                        f"{path}: data rows {rows[one]} and {rows[two]} are images of one well "
+                        f"({where}) and differ in {name!r}: {text[one]!r} and {text[two]!r} "
+                        f"({len(off):,} such rows); correct it, or give the wells other names, or "
+                        "take one time point with --time-point"
+                    )
+                varying.append(name)
+            joined[name] = text[stands][well]
+        table = joined.iloc[first].drop(columns=varying).reset_index(drop=True)
+        if not varying:
+            return table, ()
+        told = f"{path.name}: left out, for images of one well differ in it: {short(varying, 8)}"
+        return table, (told,)
+
+
+def _decides(name: str, values: np.ndarray) -> bool:
+    """Whether a column tells what was done to a well."""
+    plain = normal(name)
+    dose = dose_name(name)
+    if (dose is not None and dose.kind != "doubt") or second_compound(name):
+        return True
+    if condition := next((field for field in FOUND if plain in ALIASES[field]), None):
+        return not why_not(condition, values)
+    return plain in {*ALIASES["smiles"], *ALIASES["is_control"], *ROLES, *COMPOUND_NAMES} - {"name"}

@@ -15,6 +15,7 @@ from molphenix_jax.images.fields import (
     Field,
     FieldTable,
     ImagesError,
+    Place,
     Rejection,
     Take,
     join_channels,
@@ -45,7 +46,7 @@ def find_rxrx3core(
         raise ImagesError("--index has no meaning for rxrx3-core: the shards name their images")
     refuse_take(take, "rxrx3-core")
     shards = sorted(images.rglob("*.parquet")) if images.is_dir() else [images]
-    found: dict[tuple[str, str, str, str], dict[str, Source]] = collections.defaultdict(dict)
+    found: dict[Place, dict[str, Source]] = collections.defaultdict(dict)
     rejected = []
     for shard in shards:
         try:
@@ -74,10 +75,10 @@ def find_rxrx3core(
     if not found:
         first = f"; the first problem: {rejected[0].file}: {rejected[0].reason}" if rejected else ""
         raise ImagesError(f"{images}: no Parquet shard with keys of RxRx3-core's images{first}")
-    table = join_channels(found, channels, where=str(images))
+    table = join_channels(found, channels, where=str(images), rejected=rejected)
     # In the order of the shards, so that a row group is read once.
     fields = sorted(table.fields, key=_position)
-    return FieldTable(tuple(fields), table.channels, (*rejected, *table.rejected))
+    return FieldTable(tuple(fields), table.channels, table.rejected)
 
 
 def _position(field: Field) -> tuple:

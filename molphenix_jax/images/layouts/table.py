@@ -11,16 +11,20 @@ import pathlib
 import zipfile
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from molphenix_jax.images.fields import (
     Field,
     FieldTable,
     ImagesError,
+    Place,
     Rejection,
     Take,
     join_channels,
+    listed_again,
     number_key,
+    reject,
 )
 from molphenix_jax.images.files import ImageError, Source
 from molphenix_jax.images.layouts.listing import Places, find_column, read_listing, taken_rows
@@ -59,23 +63,34 @@ def find_table(
         )
     channel_column = find_column(frame, _CHANNEL)
     mine = [c for c in (path_column, channel_column) if c]
-    metadata = places.metadata(frame.drop(columns=mine))
+    empty = np.flatnonzero((frame[path_column] == "").to_numpy())
+    if len(empty):
+        raise ImagesError(
+            f"{index}: data row {frame.index[empty[0]] + 1} has no {path_column!r} ({len(empty):,} "
+            "such rows): write it, or leave the row out"
+        )
     paths = [Source(images / str(path)) for path in frame[path_column]]
+    told = frame.drop(columns=mine)
     if channel_column is None:
-        table = _stacked(paths, places)
-    else:
-        found: dict[tuple[str, str, str, str], dict[str, Source]] = collections.defaultdict(dict)
-        twice = []
-        for i, (source, channel) in enumerate(zip(paths, frame[channel_column], strict=True)):
-            place = places.row(i)
-            if str(channel) in found[place]:
-                reason = f"channel {channel} of this field is listed twice"
-                twice.append(Rejection(str(source), *place, reason))
-            else:
-                found[place][str(channel)] = source
-        table = join_channels(found, channels, where=str(index))
-        table = dataclasses.replace(table, rejected=(*table.rejected, *twice))
-    return dataclasses.replace(table, metadata=metadata)
+        return _stacked(paths, places, told, index)
+    names = frame[channel_column].tolist()
+    at = [places.row(i) for i in range(len(frame))]
+    doubts = listed_again(list(zip(paths, at, names, strict=True)))
+    found: dict[Place, dict[str, Source]] = collections.defaultdict(dict)
+    rejected = []
+    for source, place, channel, reason in zip(paths, at, names, doubts, strict=True):
+        if not reason and channel in found[place]:
+            reason = f"channel {channel} of this field is listed twice"
+        if reason:
+            rejected.append(Rejection(str(source), *place, reason))
+        else:
+            found[place][channel] = source
+    # Fields of which a file is in doubt are named with it.
+    for place in {place for place, reason in zip(at, doubts, strict=True) if reason}:
+        found.pop(place, None)
+    table = join_channels(found, channels, where=str(index), rejected=rejected)
+    metadata, notes = places.metadata(told, index, [place in found for place in at])
+    return dataclasses.replace(table, metadata=metadata, notes=notes)
 
 
 def _from_array(
@@ -94,8 +109,7 @@ def _from_array(
     if n != n_rows:
         raise ImagesError(f"{images} holds {n} images, {index} {n_rows} rows; they must agree")
     sources = [Source(images, key=key, index=int(i)) for i in frame.index]
-    table = _stacked(sources, places)
-    return dataclasses.replace(table, metadata=places.metadata(frame))
+    return _stacked(sources, places, frame, index)
 
 
 def _largest_array(path: pathlib.Path) -> tuple[str, int]:
@@ -116,16 +130,22 @@ def _largest_array(path: pathlib.Path) -> tuple[str, int]:
     return key, shape[0]
 
 
-def _stacked(sources: Sequence[Source], places: Places) -> FieldTable:
-    fields: dict[tuple[str, str, str, str], Field] = {}
-    rejected = []
-    for i, source in enumerate(sources):
-        place = places.row(i)
-        if place in fields:
-            rejected.append(
-                Rejection(str(source), *place, "this field of the well is listed twice")
-            )
+def _stacked(
+    sources: Sequence[Source], places: Places, frame: pd.DataFrame, index: pathlib.Path
+) -> FieldTable:
+    at = [places.row(i) for i in range(len(sources))]
+    doubts = listed_again([(s, place, "") for s, place in zip(sources, at, strict=True)])
+    fields: dict[Place, Field] = {}
+    rejected, used = [], []
+    for source, place, reason in zip(sources, at, doubts, strict=True):
+        field = Field(*place, (source,), stacked=True)
+        if not reason and place in fields:
+            reason = "this field of the well is listed twice"
+        used.append(not reason)
+        if reason:
+            rejected.append(reject(field, reason))
         else:
-            fields[place] = Field(*place, (source,), stacked=True)
+            fields[place] = field
+    metadata, notes = places.metadata(frame, index, used)
     ordered = sorted(fields.values(), key=lambda f: tuple(map(number_key, (*f.place, f.field))))
-    return FieldTable(tuple(ordered), (), tuple(rejected))
+    return FieldTable(tuple(ordered), (), tuple(rejected), metadata, notes)

@@ -6,17 +6,18 @@ takes for these (`tables.numbers`, `wells.features`).
 
 import collections
 import re
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from molphenix_jax.errors import InputError
-from molphenix_jax.tables.columns import short
+from molphenix_jax.tables.columns import ALIASES, normal, short
 from molphenix_jax.tables.dose_names import dose_name
 from molphenix_jax.tables.missing import MISSING
-from molphenix_jax.tables.numbering import counts_up
+from molphenix_jax.tables.numbering import counts_up, words_of
 from molphenix_jax.tables.numbers import Style, numbers_of, sample, style_of
 from molphenix_jax.wells.controls.words import truth_of
 from molphenix_jax.wells.features.choice import (
@@ -28,8 +29,10 @@ from molphenix_jax.wells.features.choice import (
 )
 
 TEXT = "they hold text"
+RELATIONS = "they hold relations (>, <, =), which are applied to no label"
 CONSTANT = "all their known values are the same"
 SPLITS = "they tell parts of a split"
+TIMES = "they tell when something was measured"
 EMPTY = "they have no value of a usable molecule"
 
 # A bound in place of a number: ">10", "<= 0.5", "~3".
@@ -44,6 +47,12 @@ _SPLIT = re.compile(
     r"([\W_]*(id|idx|index|no|num|number|\d+))?",
     re.IGNORECASE,
 )
+# What stands in names of relations and of labels beside what they are of, and names of units.
+_OF_RELATION = re.compile(
+    r"(^|_)(relation(ship)?|operator|qualifier|modifier|prefix|sign|op|rel|censor(ed|ing)?)(?=_|$)"
+)
+_OF_VALUE = re.compile(r"(^|_)(values?|measured|measurement|result|numeric)(?=_|$)")
+_UNITS = re.compile(r"(.*_)?(units?|uom)")
 # What people write for "not measured", beside -1.
 _SENTINELS = (*(-666, 99, 999, 9_999, 99_999, 999_999), *(-99, -999, -9_999, -99_999, -999_999))
 _BIT = re.compile(r"[01](\.0*)?")
@@ -97,10 +106,49 @@ class ColumnNotes:
         return told + left
 
 
+def label_of_relation(relation: str, labels: Collection[str]) -> str | None:
+    """The label that a column of relations belongs to: by its name, or the only one there is."""
+    stem = _OF_RELATION.sub("", words_of(relation)).strip("_")
+    named = [
+        name
+        for name in labels
+        if stem and stem in (words_of(name), _OF_VALUE.sub("", words_of(name)).strip("_"))
+    ]
+    if len(named) == 1:
+        return named[0]
+    return next(iter(labels)) if len(labels) == 1 else None
+
+
+def are_bounds(column: pd.Series) -> Bool[np.ndarray, "n"]:
+    """Rows whose relation is not "="; a gap says nothing."""
+    said = column.astype(object).where(column.notna(), "").astype(str).str.strip(" '\"")
+    return ~said.isin(["", "=", "=="]).to_numpy()
+
+
+def refuse_units(where: str, name: str, column: pd.Series) -> None:
+    """Stops where a column tells that labels are in several units.
+
+    Raises:
+        InputError: It does; names the units and how often each stands.
+    """
+    if not _UNITS.fullmatch(words_of(name)) or pd.api.types.is_numeric_dtype(column):
+        return
+    text = column.dropna().astype(str).str.strip()
+    counts = text[~text.str.casefold().isin(MISSING)].value_counts()
+    if len(counts) > 1:
+        told = short([f"{unit} in {n:,} rows" for unit, n in counts.items()], 4)
+        raise InputError(
+            f"{where}: column {name!r} tells several units ({told}): bring the labels to one unit, "
+            f"or leave the column out with data.losses=(('^{re.escape(name)}$', 'none'),)"
+        )
+
+
 def why_no_label(name: str, values: Float[np.ndarray, "n"]) -> str | None:
     """What speaks against a column of numbers: it numbers rows or folds, names or doses samples."""
     if _SPLIT.fullmatch(name):
         return SPLITS
+    if normal(name) in ALIASES["time_h"]:
+        return TIMES
     why, dose = why_no_feature(name), dose_name(name)
     if dose and dose.kind == "doubt" and dose.unit and not dose.stem and "only" not in dose.doubt:
         why = None  # solubility_uM: a quantity in a molar unit may well be a label
@@ -151,7 +199,7 @@ def _of_text(where: str, name: str, column: pd.Series, notes: ColumnNotes) -> np
     if not words:
         return "all they hold are bounds" if censored.any() else EMPTY
     if set(words) <= _RELATIONS:
-        return "they hold relations (>, <, =), which are applied to no label"
+        return RELATIONS
     truths = {word: _truth(word) for word in words}
     if None not in truths.values() and not all(map(_BIT.fullmatch, words)):
         notes.tell("boolean", name, "/".join(words[:4]))

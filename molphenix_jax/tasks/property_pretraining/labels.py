@@ -27,8 +27,12 @@ from molphenix_jax.storage import digest_texts, make_file_once
 from molphenix_jax.tasks.property_pretraining.label_columns import (
     CONSTANT,
     EMPTY,
+    RELATIONS,
     ColumnNotes,
+    are_bounds,
+    label_of_relation,
     read_numbers,
+    refuse_units,
     why_no_label,
 )
 from molphenix_jax.tasks.property_pretraining.label_tables import LabelsError, read_label_table
@@ -192,11 +196,14 @@ def _read(path, smiles_column, columns, losses, cache):
         if rule == "none":
             notes.leave_out(column, "data.losses says none")
             continue
+        refuse_units(str(path), column, pd.Series(table.loc[usable, column]))
         spec = _label(path, column, pd.Series(table[column]), usable, rule, bool(columns), notes)
         if isinstance(spec, str):
             notes.leave_out(column, spec)
         else:
             labels[column] = spec
+    for relation in notes.left_out.pop(RELATIONS, []):
+        _censor(labels, relation, are_bounds(pd.Series(table.loc[usable, relation])), notes)
     if not labels:
         reasons = "; ".join(f"{', '.join(c[:5])}: {why}" for why, c in notes.left_out.items())
         raise LabelsError(
@@ -208,6 +215,23 @@ def _read(path, smiles_column, columns, losses, cache):
         molecules["smiles"] = table.loc[usable, name].to_numpy()
     sentences = [*read.notes, *notes.sentences(path.name), *_repeats(path.name, molecules, labels)]
     return molecules, rejected, labels, sentences
+
+
+def _censor(labels: dict[str, Any], relation: str, bound: np.ndarray, notes: ColumnNotes) -> None:
+    """Makes gaps of the labels that a column of relations calls bounds."""
+    label = label_of_relation(relation, [n for n, spec in labels.items() if spec[0] == "graph"])
+    if label is None:
+        notes.leave_out(relation, RELATIONS)
+        return
+    notes.leave_out(relation, f"they tell which of {label!r} are bounds")
+    level, loss, n_classes, values = labels[label]
+    bound = bound & np.isfinite(values)
+    if bound.any():
+        notes.tell("censored", label, f"{bound.sum():,} by {relation!r}")
+    labels[label] = (level, loss, n_classes, np.where(bound, np.float32(np.nan), values))
+    if not np.isfinite(labels[label][3]).any():
+        del labels[label]
+        notes.leave_out(label, "all they hold are bounds")
 
 
 def _repeats(where: str, molecules: pd.DataFrame, labels: dict[str, Any]) -> list[str]:

@@ -48,6 +48,7 @@ CELLS, DONE = "they count cells", "they tell what was done to a well"
 KNOWN, RESULT = "they describe the compound", "they are results of an analysis"
 FILES = "they tell how an image was taken or computed"
 CODES = "they hold whole numbers as text, as codes do"
+TEXT = "they hold text"
 UNCLEAR = "the commas in them may be decimal points or group thousands"
 
 # What a CellProfiler column tells besides a phenotype.
@@ -177,7 +178,7 @@ def find_features(
         WellsError: no column fits, rows are images, or a feature's commas are unclear.
     """
     free = [name for name in schema.names if name not in taken.values()]
-    as_text_only = {CODES: codes, UNCLEAR: unclear}
+    as_text_only = {CODES: codes, UNCLEAR: unclear, TEXT: _worded(schema, free)}
     if required and set(required) <= set(schema.names):
         return FeatureColumns(tuple(required), "those of the other screen")
     numeric = [name for name in free if is_number(schema.field(name).type)]
@@ -267,6 +268,13 @@ def _cellprofiler(names: Sequence[str]) -> list[str]:
             families.add(name)
     of_objects = _of([o for o, count in counts.items() if count >= _MIN_FAMILY])
     return [name for name in names if name in families or of_objects.match(name)]
+
+
+def _worded(schema: pa.Schema, free: Sequence[str]) -> list[str]:
+    """Columns that are called as measurements are, and hold text."""
+    text = [name for name in free if pa.types.is_string(schema.field(name).type)]
+    named = [n for n in text if _CELLPROFILER.match(n) or (n != _stem(n) and _embeds(_stem(n)))]
+    return [name for name in named if _bookkeeping(name) is None and not is_text(name)]
 
 
 def _of(objects: Sequence[str]) -> re.Pattern[str]:

@@ -32,6 +32,7 @@ from molphenix_jax.tables.matching import (
     KeyPairs,
     average_repeats,
     columns_at,
+    filled_from,
     first_match,
     join_columns,
     key_columns,
@@ -41,7 +42,9 @@ from molphenix_jax.tables.matching import (
     unmatched,
 )
 from molphenix_jax.tables.names import (
+    numbers_frames,
     numbers_parts,
+    parts_profiles,
     row_and_column,
     with_well,
     with_well_names,
@@ -227,7 +230,8 @@ def open_wells(
     kept = {*found.values(), *filter(is_text, names), *(left for left, _ in pairs)}
     kept |= {left for by in joined_by for left, _ in by}
     kept |= {n for of in of_tables for n in row_and_column(of) or ()}
-    kept |= set(filter(may_tell, names))  # to say so
+    for asked in (may_tell, parts_profiles, numbers_frames):  # to say so
+        kept |= set(filter(asked, names))
     kept = (kept | recurring(of_tables)) - set(chosen)
     more = described([*tables, *joins, *holders], {*kept, *chosen, *keys})
     held = [name for name in holder_schema.names if name in kept | keys | more]
@@ -350,7 +354,8 @@ def _beside(
     new = [n for n in names if n not in keys and n not in table.column_names]
     more = [n for n in new if n in kept]
     placed = row_and_column(names) or ()
-    told = [n for n in names if n in {*keys, *more, *placed} or (n in new and n in beside)]
+    again = [n for n in names if n in table.column_names and n not in keys and is_text(n)]
+    told = [n for n in names if n in {*keys, *more, *placed, *again} or (n in new and n in beside)]
     other = with_well_names(file.read(told))
     at, first = first_match(table, other, pairs)
     refuse_contradictions(str(file.path), other, pairs, first, more)
@@ -375,7 +380,14 @@ def _beside(
                 brought=frozenset(more),
             )
         ]
-        note += f"; it lacks {short(list(dict.fromkeys(filter(None, value))), 3)}"
+        named = list(dict.fromkeys(filter(None, value)))
+        if named and len(lost) == len(at):
+            other_keys = short(_key_texts(other.select(keys).slice(0, 3), pairs), 3)
+            raise WellsError(
+                f"{file.path} has none of the wells: they have {short(named, 3)}, it has "
+                f"{other_keys}; write both alike, or leave it out"
+            )
+        note += f"; it lacks {short(named, 3)}" if named else "; the others have no key"
         unused = np.setdiff1d(first, at)
         if len(unused):
             others = other.select(keys).take(unused[:3])
@@ -385,9 +397,10 @@ def _beside(
     more += [n for n in new if n in beside]
     for name, values in zip(more, columns_at(other, more, at).columns, strict=True):
         table = table.append_column(name, values)
-    same = [n for n in names if n in table.column_names and n not in (*keys, *more) and is_text(n)]
-    if same:
-        notes.append(f"{file.path.name} has {short(same, 5)} too: the wells keep their own")
+    for name, theirs in zip(again, columns_at(other, again, at).columns, strict=True):
+        values, told_again = filled_from(file.path.name, name, table.column(name), theirs)
+        table = table.set_column(table.column_names.index(name), name, values)
+        notes.append(told_again)
     return table, unjoined
 
 

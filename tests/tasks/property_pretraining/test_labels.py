@@ -179,6 +179,7 @@ def test_columns_that_hold_no_labels_are_named_with_the_reason(tmp_path):
             "dose_um": [1.0, 2.0] * 4,
             "series": list("abcdefgh"),
             "relation": ["=", ">"] * 4,
+            "time_h": [24, 48] * 4,
             "flat": 3.5,
             "bounds": ">10",
             "blank": "",
@@ -195,6 +196,7 @@ def test_columns_that_hold_no_labels_are_named_with_the_reason(tmp_path):
         "they name or number samples: mol_id, CID",
         "they tell doses or their units: dose_um",
         "they hold text: series",
+        "they tell when something was measured: time_h",
         "they hold relations (>, <, =), which are applied to no label: relation",
         "all their known values are the same: flat",
         "all they hold are bounds: bounds",
@@ -316,3 +318,42 @@ def test_a_quantity_in_a_molar_unit_may_be_a_label():
         assert label_columns.why_no_label(name, values) is None
     for name in ("dose_uM", "uM", "fold", "lot"):
         assert label_columns.why_no_label(name, values)
+
+
+@pytest.mark.parametrize(
+    ("value", "relation", "more"),
+    [
+        ("standard_value", "standard_relation", {"pchembl": [5.0, 6.0, 7.0, 8.0]}),
+        ("IC50_nM", "IC50_nM_qualifier", {"solubility": [1.0, 2.0, 3.0, 4.0]}),
+        ("y", "relation", {}),
+    ],
+)
+def test_a_column_of_relations_makes_gaps_of_bounds(tmp_path, value, relation, more):
+    path = tmp_path / "a.csv"
+    frame = {
+        "smiles": SMILES,
+        value: [1.5, 2.5, 3.5, 4.5],
+        relation: ["=", "'>'", "", "<="],
+        **more,
+    }
+    pd.DataFrame(frame).to_csv(path, index=False)
+    labels = read_labels([str(path)])
+    (group,) = labels.groups
+    found = dict(zip(group.columns, group.values.T, strict=True))
+    np.testing.assert_array_equal(found.pop(value), [1.5, np.nan, 3.5, np.nan])
+    assert found.keys() == more.keys()
+    assert all(np.isfinite(of).all() for of in found.values())
+    assert f"a.csv: bounds (>, <, ~) are gaps: {value} (2 by {relation!r})" in labels.notes
+
+
+def test_labels_of_several_units_stop_with_the_column(tmp_path):
+    path, units = tmp_path / "a.csv", ["nM", "uM", "nM", ""]
+    frame = pd.DataFrame({"smiles": SMILES, "value": [1.0, 2.0, 3.0, 4.0], "standard_units": units})
+    frame.to_csv(path, index=False)
+    with pytest.raises(
+        InputError, match=r"'standard_units' tells several units \(nM in 2 rows, uM"
+    ):
+        read_labels([str(path)])
+    assert read_labels([str(path)], losses=(("^standard_units$", "none"),)).groups
+    frame.assign(standard_units="nM").to_csv(path, index=False)
+    assert read_labels([str(path)]).groups[0].columns == ("value",)

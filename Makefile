@@ -1,11 +1,11 @@
-# What the README names: make demo, make check, make test, make test-fast, make soak. Each makes .venv first when it has to.
+# What the README names: make demo, make check, make test, make test-long, make test-fast, make soak. Each makes .venv first when it has to.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # A file stays with one worker, since its tests share what takes long.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install check test test-fast test-arrays soak demo evidence clean
+.PHONY: install check test test-long test-fast test-arrays soak demo evidence clean
 
 install: $(VENV)/installed
 
@@ -20,11 +20,15 @@ check: install
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: install
-	$(BIN)/python -m pytest $(WORKERS)
+	$(BIN)/python -m pytest $(WORKERS) -m "not long and not soak"
 
-# Without what is marked `slow`: whole runs and whole commands.
+# What is marked `long`: documented commands, several processes, signals, full disks, parts from outside.
+test-long: install
+	$(BIN)/python -m pytest $(WORKERS) -m long
+
+# Without what is marked `slow`, either: whole runs.
 test-fast: install
-	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not soak"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not long and not soak"
 
 # Annotations of arrays are checked at each call, in the rooms that hold the formulas.
 test-arrays: install

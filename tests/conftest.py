@@ -44,7 +44,10 @@ def shared_data() -> pathlib.Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no worker is left with one at the end."""
-    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    marks = ("slow", "long")
+    slow = collections.Counter(
+        item.path for item in items if any(map(item.get_closest_marker, marks))
+    )
     items.sort(key=lambda item: -slow[item.path])
 
 

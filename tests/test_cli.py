@@ -11,7 +11,7 @@ import molphenix_jax
 from molphenix_jax import cli
 from tests import tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def molphenix(cache: pathlib.Path, *arguments: str, **options) -> subprocess.CompletedProcess:

@@ -22,7 +22,7 @@ from tests import tiny
 from tests.retrieval.test_inputs import alignment
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux has these limits"),
 ]
 SENTENCE = (

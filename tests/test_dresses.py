@@ -177,6 +177,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dress", DRESSES)
 @pytest.mark.parametrize("place", PLACES)
 def test_every_place_reads_every_dress(tmp_path, place, dress):

@@ -13,7 +13,7 @@ from tests import tiny
 NOTEBOOK = tiny.REPOSITORY / "docs" / "notebook.ipynb"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_it_runs(cache, tmp_path, monkeypatch):

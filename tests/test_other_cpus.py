@@ -17,7 +17,7 @@ CLAIMS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_claims_hold_on_another_cpu():
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(

@@ -31,7 +31,7 @@ from molphenix_jax.molecules import MoleculeEncoderSpec, column_names, featurise
 from molphenix_jax.parts import ROOMS, PartError, forget
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.trained.folder import ModelError
-from tests import tiny
+from tests import forks, tiny
 from tests.documented import parts
 from tests.images import screens
 from tests.losses.test_registered import HARDEST
@@ -50,23 +50,16 @@ def molphenix(cache, tmp_path):
         if devices > 1:
             more = f" --xla_force_host_platform_device_count={devices}"
             environment["XLA_FLAGS"] += more
-        done = subprocess.run(
-            [sys.executable, "-m", "molphenix_jax.cli", *arguments],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        command = [sys.executable, "-m", "molphenix_jax.cli", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = tiny.finish(forks.start(command, environment, cwd=folder, **pipes))
         assert done.returncode == status, done.stdout
         return " ".join(done.stdout.split())
 
     return call
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_loss_trains_and_is_found_again(molphenix, tmp_path):
     """A loss with a state of its own, as a ring of two devices."""
     started = tmp_path / "project"
@@ -97,7 +90,7 @@ def test_a_loss_trains_and_is_found_again(molphenix, tmp_path):
     assert "loss hardest" in molphenix(*evaluate, "--name=b", "--plugin=./hardest.py")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parts_of_many_kinds_train_together(molphenix, tmp_path):
     files = "hinge.py,waves.py,gated.py,long_table.py,reciprocal.py,directions.py"
     molphenix(
@@ -139,7 +132,7 @@ def test_parts_of_many_kinds_train_together(molphenix, tmp_path):
         molphenix_jax.load(run)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_molecule_encoder_is_a_block_of_training_and_of_prepare(molphenix, tmp_path):
     config = ("--config=s2l:size=tiny,molecules=maccs+letters", "--workdir=run", *FEW)
     molphenix("train", "--plugin=letters.py", *config, "--config.eval.baselines=")
@@ -169,7 +162,7 @@ def test_a_molecule_encoder_that_gives_something_else_is_a_sentence(given, messa
         forget([("molecule_encoder", "mine")])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_task_trains_continues_and_is_evaluated(molphenix, tmp_path):
     train = ("train", "--plugin=line.py", "--config=line.py", "--workdir=run")
     said = molphenix(*train, "--config.data.slope=3.0")
@@ -185,7 +178,7 @@ def test_a_task_trains_continues_and_is_evaluated(molphenix, tmp_path):
     assert "train.batch_size=-1: must be at least 1" in said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_layout_and_an_image_encoder_make_a_wells_table(molphenix, tmp_path):
     flat_plates(tmp_path / "flat_plates")
     screens.treatments(tmp_path / "platemap.csv")
@@ -400,7 +393,7 @@ def test_they_are_taken_out_of_a_command_line_wherever_they_stand():
         plugins.split(["prepare", "--plugin"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_loss_of_any_execution_trains_alike(cache, tmp_path, monkeypatch):
     (tmp_path / "hardest.py").write_text(HARDEST)
     plugins.load([str(tmp_path / "hardest.py")])

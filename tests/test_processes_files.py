@@ -20,7 +20,7 @@ from molphenix_jax.screens.store import open_screen
 from molphenix_jax.storage import StorageError
 from tests import tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 # A repetition is a test of its own: one of them in CI, twenty in the soak.
 SOAK = [pytest.param(i, marks=pytest.mark.soak) for i in range(20)]
 ONCE = [0, *SOAK[1:]]

@@ -18,7 +18,7 @@ from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from tests import forks, tiny
 from tests.commands import stopping
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 # Long enough to be killed in, at some milliseconds per update.
 LONG = {

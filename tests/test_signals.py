@@ -13,7 +13,7 @@ from molphenix_jax.runtime.workdir.checkpointing import CheckpointError, Checkpo
 from tests import tiny
 from tests.commands.stopping import Ended, listens, stop
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 slow = pytest.mark.slow
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,7 +11,7 @@ from molphenix_jax import cli
 from molphenix_jax.runtime.progress import console
 from tests import tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 FILE = """
 from molphenix_jax.ablations import Ablation, Claim, Row

@@ -17,7 +17,7 @@ def only(monkeypatch, *names):
     monkeypatch.setattr(device, "PARTS", {name: device.PARTS[name] for name in names})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["losses", "steps", "open_clip", "images", "search"])
 def test_a_part_gives_rows(part):
     rows = [row for some in device.PARTS[part](TINY) for row in some]
@@ -32,7 +32,7 @@ def test_a_part_gives_rows(part):
         assert "tiny, 5 × 16² pixels" in rows[0].case
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_keeps_rows_and_says_what_failed(tmp_path, monkeypatch):
     only(monkeypatch, "products", "molecules")
     # The child finds no molecules: its own failure, and the other part's rows stay.

@@ -11,7 +11,7 @@ from molphenix_jax import cli
 from molphenix_jax.bench import loss, measure
 from molphenix_jax.bench.pytorch import losses as torch_losses
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def test_medians_are_taken_in_turn(monkeypatch):

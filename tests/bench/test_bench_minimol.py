@@ -12,7 +12,7 @@ from molphenix_jax.errors import InputError
 from tests import torch_file
 from tests.models.mpnn import minimol as made
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def test_more_molecules_than_there_are_is_told(monkeypatch):
         molecules.molecules(3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_library_that_is_not_installed_is_said(tmp_path):
     """A Python that finds no packages; the whole command."""
     bare = tmp_path / "python"
@@ -53,7 +53,7 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rows_compare_the_same_molecules(tmp_path, monkeypatch):
     program = tmp_path / "server.py"
     program.write_text(STAND_IN)

@@ -30,7 +30,7 @@ def test_wells_that_cannot_be_one_to_four_each(tmp_path):
         write_scale_screen(ScaleConfig(n_molecules=300, n_wells=800), tmp_path / "screen")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("placement", ["device", "stream"])
 def test_the_command_reports_speed_memory_and_shares(placement, tmp_path, cache, capsys):
     arguments = ["bench", "scale", "--molecules=300", "--wells=1500", "--width=16", "--steps=2"]

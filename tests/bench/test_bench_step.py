@@ -10,7 +10,7 @@ from molphenix_jax import cli
 from molphenix_jax.bench import step
 from molphenix_jax.tasks.align.config import SIZES
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SMALL = step.StepCase(batch=16, size="small", profile_width=32, repeats=1, matmul=128)
 HAS_TORCH = importlib.util.find_spec("torch") is not None

@@ -21,7 +21,7 @@ from molphenix_jax.trained.image_encoder import write_image_encoder
 from molphenix_jax.wells.table import read_wells
 from tests.images import screens
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 

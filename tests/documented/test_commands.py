@@ -117,7 +117,7 @@ def test_they_are_read_as_a_reader_would(body, words):
 TRAIN = f"{collect.TRAIN} --workdir=runs/x"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "end"),
     [
@@ -154,7 +154,7 @@ def test_every_option_is_in_a_command():
     assert not {option for option in missing if not option.endswith("--help")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("text", TEXTS, ids=[text.name for text in TEXTS])
 def test_every_command_runs(text, folder):
     run.Reader(collect.commands(text.body)).type_all()

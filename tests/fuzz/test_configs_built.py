@@ -201,6 +201,7 @@ def screens(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @seeds(20)
 def test_what_is_accepted_can_be_built(seed, tmp_path, screens, monkeypatch, capsys, attempt):
@@ -263,6 +264,7 @@ TINY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @seeds(8)
 def test_whole_numbers_of_any_size_are_refused_or_can_be_built(

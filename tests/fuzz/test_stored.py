@@ -209,6 +209,7 @@ def test_a_prepared_screen_is_what_was_stored_or_refused(seed, tmp_path, screen,
         need_all_of(content_of_screen(screen), found)
 
 
+@pytest.mark.slow
 @seeds(10)
 def test_a_model_folder_is_what_was_stored_or_refused(seed, tmp_path, model, attempt):
     rng = np.random.default_rng(seed)
@@ -218,6 +219,7 @@ def test_a_model_folder_is_what_was_stored_or_refused(seed, tmp_path, model, att
 
 
 # What orbax abandons when a checkpoint is damaged complains when its garbage goes: here, not later.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @seeds(10)
 def test_a_run_is_what_was_stored_or_refused(seed, tmp_path, run, attempt):

@@ -101,6 +101,7 @@ def in_numpy(batch, margin):
     return np.maximum(margin + wrong - np.diag(logit), 0).sum() / len(logit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin", [2.0, 0.5])
 def test_its_state_goes_from_tile_to_tile_and_device_to_device(hardest, margin):
     batch = cases.make_batch()

@@ -26,6 +26,7 @@ def apply(model, params, *inputs, method=None, train=False, rngs=None):
     return model.apply(params, *inputs, method=method, rngs=rngs, **options)
 
 
+@pytest.mark.slow
 def test_embeddings_are_unit_vectors(model, params):
     x = jax.random.normal(jax.random.key(1), (5, 10))
     out = apply(model, params, x, x[:, :7])
@@ -49,6 +50,7 @@ def test_an_embedding_depends_on_its_own_input_alone(model, params):
     )
 
 
+@pytest.mark.slow
 def test_dropout_works_in_training_only(model, params):
     x = jnp.ones((3, 10))
     keys = jax.random.split(jax.random.key(4))
@@ -64,6 +66,7 @@ def test_scale_is_clamped_at_100(model, params):
     assert float(apply(model, high, jnp.ones((1, 10)), jnp.ones((1, 7))).scale) == 100.0
 
 
+@pytest.mark.slow
 def test_bfloat16_heads_keep_float32_parameters_and_outputs():
     tower = TowerConfig(width=32, n_blocks=1)
     model = MolPhenix(phenomics=tower, molecules=tower, dim=16, dtype=jnp.bfloat16)

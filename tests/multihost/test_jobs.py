@@ -20,7 +20,7 @@ from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from tests import quick, tiny
 from tests.multihost import jobs
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 SIGTERM_STATUS, KILLED = 143, -signal.SIGKILL
 STEPS = jobs.FIELDS["train__steps"]
 

@@ -87,7 +87,7 @@ def slurm(tmp_path: pathlib.Path, cache: pathlib.Path, **changes) -> subprocess.
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_slurm_starts_one_process_for_each_task(cache, tmp_path):
     few = {"train__steps": 2, "train__log_every": 1, "train__validate_every": 1}
     done = tiny.finish(slurm(tmp_path, cache, **few))

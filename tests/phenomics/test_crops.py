@@ -80,6 +80,7 @@ def test_what_cannot_be_cropped_says_why(make, reason):
         make()
 
 
+@pytest.mark.slow
 def test_intensity_features_are_those_of_the_pixels():
     x = image(16, 16, c=3)[None]
     out = np.asarray(intensity_features(jnp.asarray(x)))
@@ -95,6 +96,7 @@ def test_intensity_features_are_those_of_the_pixels():
     np.testing.assert_allclose(out, np.asarray(turned), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [7, 254])
 def test_a_flat_channel_has_no_spread_and_correlates_with_nothing(value):
     x = np.random.default_rng(0).integers(0, 255, (1, 2, 256, 256)).astype(np.uint8)

@@ -61,6 +61,7 @@ def test_the_help_is_its_own(capsys):
     assert "--topology" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_described_run_has_the_stated_sizes():
     config = default_config(size="tiny")
     config.train.batch_size = 4096

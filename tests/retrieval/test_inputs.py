@@ -160,6 +160,7 @@ def test_an_encoder_of_molecules_from_outside_is_needed_as_it_was(made, tmp_path
         model.embed_molecules("CCO", concentration_um=1)
 
 
+@pytest.mark.slow
 def test_images(made, tmp_path):
     network = ImageMolPhenix(TOWER, TOWER, dim=6, images=ResNetConfig((1,), False, 4))
     base = alignment(conditions=Conditions(), blocks=("maccs",))

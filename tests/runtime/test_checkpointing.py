@@ -80,6 +80,7 @@ def test_no_checkpoint_at_all_is_an_error_that_says_train_first(tmp_path):
         restore(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", range(8))
 def test_a_checkpoint_that_a_training_deletes_while_a_reader_looks_is_none(
     moment, tmp_path, monkeypatch

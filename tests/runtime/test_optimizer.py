@@ -40,6 +40,7 @@ def walk(t, *, steps, gradient=1.0):
     return np.asarray(walked())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_norm", [0.1, 1e4])
 def test_the_clip_is_that_of_optax(max_norm):
     rng = np.random.default_rng(0)
@@ -61,6 +62,7 @@ def test_the_norm_of_many_numbers_is_exact_to_float32():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_schedule_peaks_after_the_warm_up(optimizer, schedule):

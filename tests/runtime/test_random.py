@@ -19,6 +19,7 @@ DRAWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("seed", [0, 1234567])
 def test_every_draw_is_jax_own(draw, seed):

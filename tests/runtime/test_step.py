@@ -48,6 +48,7 @@ def run_steps(tables, *, n, members=2, seed=0, **changes):
     return state, metrics
 
 
+@pytest.mark.slow
 def test_every_member_learns_on_its_own(tables):
     state, metrics = run_steps(tables, n=300)
     assert int(state.step) == 300
@@ -58,6 +59,7 @@ def test_every_member_learns_on_its_own(tables):
     assert not np.allclose(start.params["kernel"][0], start.params["kernel"][1])
 
 
+@pytest.mark.slow
 def test_a_member_does_not_depend_on_how_it_is_clipped_beside_others(tables):
     both, _ = run_steps(tables, n=5, members=2, grad_clip=0.1)
     run, config = Regression(), train_config(grad_clip=0.1)

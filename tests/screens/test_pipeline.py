@@ -67,6 +67,7 @@ def test_the_screen_is_what_the_functions_give_in_memory(path, tmp_path, small_p
     np.testing.assert_array_equal(screen.p_value, expected.p_value.astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beam_options", [(), ONE_PROCESS], ids=["here", "beam"])
 def test_parts_and_beam_make_no_difference(path, tmp_path, monkeypatch, beam_options):
     if not beam_options:  # Beam is an extra

@@ -159,6 +159,7 @@ def test_anybody_can_read_the_data_sets_with_tfds(screen, folder):
     np.testing.assert_array_equal(bits, screen.blocks["bits"].unpack()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beam_options", [(), ("--runner=DirectRunner",)], ids=["here", "beam"])
 def test_many_shards_of_different_lengths_are_read_in_order(tmp_path, beam_options):
     # TFDS orders the lengths of more than ten shards that Beam wrote as text, 10 before 2.
@@ -176,6 +177,7 @@ def test_many_shards_of_different_lengths_are_read_in_order(tmp_path, beam_optio
     assert [read[i]["smiles"].decode() for i in range(len(read))] == table["smiles"].tolist()
 
 
+@pytest.mark.slow
 def test_no_tensorflow_is_imported(folder):
     program = (
         "import sys; from molphenix_jax.screens.store import open_screen; "

@@ -181,6 +181,7 @@ def test_a_molecule_has_its_effect_whatever_else_is_screened(everything):
         )
 
 
+@pytest.mark.slow
 def test_rates_of_silent_ligands_and_off_targets(everything):
     def bound(**changes):
         return [

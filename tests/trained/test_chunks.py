@@ -42,10 +42,11 @@ def test_a_few_shapes_in_all():
     assert padded_size(65, 4096) == 128
 
 
+@pytest.mark.slow
 def test_graphs_of_any_number_share_shapes():
     smiles = ["C" * n for n in range(1, 30)] + ["c1ccccc1" + "C" * n for n in range(30)]
     graphs, _ = featurise_graphs(smiles, max_atoms=64)
-    config = molecules.config(depth=1, node_codes=NODE_SIZES, edge_codes=EDGE_SIZES)
+    config = molecules.config(depth=1, width=8, node_codes=NODE_SIZES, edge_codes=EDGE_SIZES)
     params = MoleculeEncoder(config).init(
         jax.random.key(0),
         packing.pack(graphs[:2], packing.budgets_for(packing.sizes_of(graphs), batch_size=2)),
@@ -54,7 +55,7 @@ def test_graphs_of_any_number_share_shapes():
     apply = graph_embedder._program(config)
     whole = graph_embedder.GraphEmbedder(config, graphs, batch_size=64)(params, ("graph",))
     before = apply._cache_size()
-    for n in (1, 2, 5, 9, 30, 45, len(graphs)):
+    for n in (3, 4, 40, 45):
         embedder = graph_embedder.GraphEmbedder(config, graphs[:n], batch_size=64, few_shapes=True)
         np.testing.assert_allclose(embedder(params, ("graph",)), whole[:, :n], atol=1e-5)
-    assert apply._cache_size() - before < 7
+    assert apply._cache_size() - before == 2

@@ -66,6 +66,7 @@ def same_wells(a, b) -> None:
     assert a.feature_names == b.feature_names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group_by", GROUPED)
 @pytest.mark.parametrize(
     ("how", "rows"),
@@ -110,6 +111,7 @@ def test_exploding_features_are_dropped_and_named(tmp_path):
     assert note.endswith("Cells_Texture_Rare, Cells_Texture_Vanishing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correction", ["none", "centerscale", "pca_cs", "tvn"])
 def test_the_screen_is_the_one_without_the_broken_control(correction, tmp_path):
     """On disk as in memory, and as many pairs are active."""

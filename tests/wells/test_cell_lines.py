@@ -38,6 +38,7 @@ def screen(*, apart: float, controls_of_second: int = CONTROLS, seed: int = 0) -
     return pd.concat(frames, ignore_index=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["pca_cs", "tvn", "centerscale"])
 @pytest.mark.parametrize("apart", [30.0, 300.0])
 def test_as_many_are_active_as_in_each_line_alone(method, apart, tmp_path):
@@ -52,6 +53,7 @@ def test_as_many_are_active_as_in_each_line_alone(method, apart, tmp_path):
         assert (store.p_value[of_line] <= 0.05).sum() >= 23
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [300.0, 1e6])
 @pytest.mark.parametrize("controls", [1, 2, CONTROLS])
 @pytest.mark.parametrize("group_by", ["plate", "batch"])

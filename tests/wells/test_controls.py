@@ -99,6 +99,7 @@ def test_poscon_is_no_control_though_pert_type_says_control(tmp_path):
     assert noted(wells, "'Metadata_pert_type' is 'control' (18 wells), but a molecule at a dose")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "control", "treated"),
     [

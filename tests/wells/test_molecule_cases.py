@@ -70,6 +70,7 @@ def test_structures_that_share_a_drug_are_said(tmp_path):
 NAMES = ["smiles_2", "Drug B", "Metadata_compound_2_name", "Metadata_smiles2", "pert_iname_2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*NAMES, "combination_partner", "co-treatment", "Compound2"])
 def test_a_second_compound_in_a_column_of_its_own_is_a_combination(tmp_path, name):
     second = ["", CAFFEINE, "DMSO", "CS(=O)C", "trametinib", "nan"]
@@ -94,6 +95,7 @@ def test_a_column_that_repeats_the_compound_is_no_second_one(tmp_path):
     assert result.archive.rejected.empty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("joined", ["a + b", "A/B", "a and b", "B; A", "a+DMSO+b"])
 def test_a_name_that_joins_those_of_other_wells_is_a_combination(tmp_path, joined):
     names = ["A", "b", joined, "c + x", "c/DMSO", "c"]

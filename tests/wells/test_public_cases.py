@@ -149,6 +149,7 @@ def test_the_index_of_a_filtered_data_frame_is_no_feature(tmp_path):
     assert noted(prepared, "no features, for they count rows: __index_level_0__")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spell",
     [

@@ -42,6 +42,7 @@ def files(cache, tmp_path) -> dict[str, pathlib.Path]:
     return {name: tmp_path / f"{name}.csv" for name in tables}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "tables", "embeddings", "join"),
     [
@@ -62,6 +63,7 @@ def test_each_file_is_taken_for_what_it_holds(files, given, tables, embeddings, 
     assert [[p.stem for p in of] for of in found] == [t.split() for t in (tables, embeddings, join)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given", ["first second", "meta1 meta2 features", "profiles compounds", "meta features"]
 )
@@ -79,6 +81,7 @@ def test_the_wells_are_those_of_one_file(files, given):
         assert ours[name].tolist() == theirs[name].tolist(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", ["cid", "mw", "Unnamed: 0", "purity", "compound_number"])
 def test_a_table_of_compounds_may_hold_numbers(files, tmp_path, numbers):
     compounds = pd.read_csv(files["compounds"])

@@ -168,6 +168,7 @@ def test_what_only_looks_like_a_condition_is_said(tmp_path, name, values, reason
     assert wells.feature_names == tuple(f"Cells_Texture_F{j}" for j in range(6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "levels"),
     [

@@ -367,6 +367,7 @@ def calls_to_read(n, tmp_path) -> int:
     return calls
 
 
+@pytest.mark.slow
 def test_no_python_function_is_called_for_each_well(tmp_path):
     """What makes a hundred thousand wells a matter of seconds, on any machine."""
     calls_to_read(1000, tmp_path)  # imports call many functions, once

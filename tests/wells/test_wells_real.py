@@ -9,6 +9,7 @@ from molphenix_jax.phenomics import fit_correction, replicate_consistency
 from molphenix_jax.wells.table import read_wells
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "n_rejected", "n_controls", "group_by"),
     [
@@ -47,6 +48,7 @@ def test_the_cluster_similarities_are_the_features(shared_data):
     assert not {"cluster_sim", "cluster_high"} & set(wells.feature_names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["centerscale", "pca_cs", "tvn"])
 def test_dahlin_replicates_agree_after_correction(shared_data, method):
     wells = read_wells(shared_data / "profiles_dahlin_u2os.parquet", check_smiles=None)
@@ -57,9 +59,9 @@ def test_dahlin_replicates_agree_after_correction(shared_data, method):
     )[~control]
     treated = wells.table[~control]
     perturbation = treated.groupby(["smiles", "concentration_um"]).ngroup().to_numpy()
-    result = replicate_consistency(x, perturbation, n_null=1000, seed=0)
+    result = replicate_consistency(x, perturbation, n_null=300, seed=0)
     tested = np.isfinite(result.p_value)
     assert np.mean(result.p_value[tested] <= 0.01) > 0.6
     shuffled = np.random.default_rng(0).permutation(perturbation)
-    null = replicate_consistency(x, shuffled, n_null=1000, seed=0)
+    null = replicate_consistency(x, shuffled, n_null=300, seed=0)
     assert np.mean(null.p_value[tested] <= 0.01) < 0.03

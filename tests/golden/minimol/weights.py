@@ -12,7 +12,7 @@ DEPTH = 16
 EPS = 0.25
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
+def shapes(depth: int = DEPTH) -> dict[str, tuple[int, ...]]:
     """Name → shape of every entry, with two of the heads."""
     found: dict[str, tuple[int, ...]] = {}
 
@@ -37,16 +37,16 @@ def shapes() -> dict[str, tuple[int, ...]]:
         for i, (a, b) in enumerate(((n_in, hidden), (hidden, n_out))):
             norm(f"model.{name}.layers.{i}.normalization", b)
             dense(f"model.{name}.layers.{i}.linear", a, b)
-    for i in range(DEPTH):
+    for i in range(depth):
         layer, width = f"model.gnn.layers.{i}.", 336 if i else 128
-        out = 336 if i < DEPTH - 1 else 512
+        out = 336 if i < depth - 1 else 512
         found[layer + "model.eps"] = (1,)
         norm(layer + "norm_layer", out)
         norm(layer + "model.nn.fully_connected.0.normalization", width)
         dense(layer + "model.nn.fully_connected.0.linear", width, width)
         dense(layer + "model.nn.fully_connected.1.linear", width, out)
         dense(layer + "model.lin", 168, width)
-        if i < DEPTH - 1:
+        if i < depth - 1:
             state = f"model.gnn.virtual_node_layers.{i}."
             norm(state + "fc_layer.normalization", 336)
             dense(state + "fc_layer.linear", 336, 336)
@@ -55,9 +55,9 @@ def shapes() -> dict[str, tuple[int, ...]]:
     return found
 
 
-def random_weights() -> dict[str, np.ndarray]:
+def random_weights(depth: int = DEPTH) -> dict[str, np.ndarray]:
     """Name → float32 array, the same everywhere."""
-    return {name: _array(name, shape) for name, shape in shapes().items()}
+    return {name: _array(name, shape) for name, shape in shapes(depth).items()}
 
 
 def _array(name: str, shape: tuple[int, ...]) -> np.ndarray:

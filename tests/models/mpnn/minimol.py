@@ -12,13 +12,14 @@ from molphenix_jax.molecules.graphs import MolecularGraph
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "golden" / "minimol"
 
 
-def random_weights() -> dict[str, np.ndarray]:
+def random_weights(depth: int = 16) -> dict[str, np.ndarray]:
+    """Under the names of MiniMol's; with fewer layers they compile sooner."""
     spec = importlib.util.spec_from_file_location("minimol_weights", FOLDER / "weights.py")
     assert spec is not None
     assert spec.loader is not None
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.random_weights()
+    return module.random_weights(depth)
 
 
 def golden() -> dict[str, np.ndarray]:

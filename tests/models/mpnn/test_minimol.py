@@ -26,6 +26,12 @@ def state():
 
 
 @pytest.fixture(scope="module")
+def shallow():
+    """Weights of the same kind with 4 of the 16 layers."""
+    return made.random_weights(4)
+
+
+@pytest.fixture(scope="module")
 def golden():
     return made.golden()
 
@@ -39,6 +45,7 @@ def embed(config, params, graphs, layers=("graph",)):
     return GraphEmbedder(config, graphs, batch_size=16)(members, layers)[0]
 
 
+@pytest.mark.slow
 def test_converted_weights_give_what_their_graph_gives(state, golden):
     config, params, unused = convert(state)
     assert (config.depth, config.width, config.out_width) == (16, 336, 512)
@@ -57,8 +64,9 @@ def test_minimols_own_weights_give_its_fingerprints(golden):
     np.testing.assert_allclose(found, golden["fingerprints"], atol=1e-4)
 
 
-def test_a_fingerprint_does_not_depend_on_how_the_molecule_is_written(state):
-    config, params, _ = convert(state)
+@pytest.mark.slow
+def test_a_fingerprint_does_not_depend_on_how_the_molecule_is_written(shallow):
+    config, params, _ = convert(shallow)
     same = [
         ("CC(C)(C)c1ccc(C(=O)N2CCC(F)(F)C2)cc1", "O=C(c1ccc(cc1)C(C)(C)C)N1CC(F)(F)CC1"),
         ("c1ccccc1-c1ccccc1", "c1(-c2ccccc2)ccccc1"),
@@ -72,6 +80,7 @@ def test_a_fingerprint_does_not_depend_on_how_the_molecule_is_written(state):
     np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -91,12 +100,13 @@ def test_what_does_not_fit_is_named(state, change, said):
         convert(change(state))
 
 
-def test_the_command_makes_a_folder_that_embeds(state, golden, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_the_command_makes_a_folder_that_embeds(shallow, tmp_path, monkeypatch):
     monkeypatch.setenv("MOLPHENIX_CACHE", str(tmp_path / "cache"))
     file, table = tmp_path / "state_dict.pth", tmp_path / "molecules.smi"
     with pytest.raises(ModelError, match="molphenix pretrained minimol"):
         found_encoder("minimol")
-    torch_file.save(file, {name: value.astype(np.float16) for name, value in state.items()})
+    torch_file.save(file, {name: value.astype(np.float16) for name, value in shallow.items()})
     with console.capture() as said:
         assert cli.main(["pretrained", "minimol", str(file)]) == 0
     assert "not the wheel" in said.get()
@@ -104,17 +114,17 @@ def test_the_command_makes_a_folder_that_embeds(state, golden, tmp_path, monkeyp
     assert "Graphcore" in (folder / LICENCE_FILE).read_text()
     table.write_text("CCO\nc1ccccc1\n[U+6]\n")
     out = tmp_path / "emb.parquet"
-    command = ["embed", str(table), f"--out={out}", "--layers=layer_3,graph"]
+    command = ["embed", str(table), f"--out={out}", "--layers=layer_2,graph"]
     assert cli.main([*command, "--encoder=minimol"]) == 0
     with console.capture() as said:
         assert cli.main([*command, "--encoder=minimol", "--checkpoint=1"]) == 1
     assert "has no checkpoints" in said.get().replace("\n", " ")
     embedded = pd.read_parquet(out)
     block = featurise(embedded["smiles"].tolist(), "minimol")
-    expected = np.stack(embedded["embedding"].tolist())[:, -512:]  # behind layer_3
+    expected = np.stack(embedded["embedding"].tolist())[:, -512:]  # behind layer_2
     np.testing.assert_allclose(block, expected, atol=2e-5)
     versions = encoder_versions(["minimol"])
-    torch_file.save(file, {name: value.astype(np.float16) / 2 for name, value in state.items()})
+    torch_file.save(file, {name: value.astype(np.float16) / 2 for name, value in shallow.items()})
     assert cli.main(["pretrained", "minimol", str(file)]) == 0
     assert encoder_versions(["minimol"]) != versions  # other weights, another block
     assert np.abs(featurise(embedded["smiles"].tolist(), "minimol") - expected).max() > 1e-3

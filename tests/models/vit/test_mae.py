@@ -55,6 +55,7 @@ def test_a_mask_hides_its_share_and_restores_the_order():
         np.testing.assert_array_equal(np.asarray(restore)[np.asarray(visible)], np.arange(10))
 
 
+@pytest.mark.slow
 def test_openphenom_has_its_178_million_numbers():
     c = PRESETS["openphenom"]
     tokens = 6 * 256
@@ -69,6 +70,7 @@ def test_openphenom_has_its_178_million_numbers():
     assert learned + positions + unused == 178_045_568
 
 
+@pytest.mark.slow
 def test_channels_are_told_apart_and_painted_by_their_own_blocks(params, mask):
     out = paint(params, images(), mask)
     assert out.predicted.shape == out.target.shape == (2, TOKENS, 64)
@@ -89,6 +91,7 @@ def test_another_number_of_channels_is_an_error(params, mask):
         MAE(CONFIG).apply(params, images()[:, :2], mask)
 
 
+@pytest.mark.slow
 def test_a_perfect_painting_costs_nothing_and_visible_patches_do_not_count():
     rng = np.random.default_rng(0)
     target = jnp.asarray(rng.normal(size=(2, 4, 16)).astype(np.float32))
@@ -115,6 +118,7 @@ def test_the_loss_is_what_the_formula_says():
     assert float(loss) == pytest.approx(0.75 * np.mean(squares) + 0.25 * np.mean(fourier), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_also_for_images_of_one_value(params, mask):
     flat = jnp.full((2, 3, 32, 32), 9, jnp.uint8)
 
@@ -125,6 +129,7 @@ def test_gradients_are_finite_also_for_images_of_one_value(params, mask):
         assert np.isfinite(leaf).all()
 
 
+@pytest.mark.slow
 def test_it_learns_to_paint(params, mask):
     x = images() // 4 + jnp.arange(0, 192, 6, dtype=jnp.uint8)[None, None, None, :]
 

@@ -184,6 +184,7 @@ def test_a_missing_file_and_column(tmp_path):
         open_molecules(path, smiles_column="smile")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.smi", "a.csv", "a.csv.gz", "a.parquet", "a.sdf"])
 def test_chunks_are_bounded_and_number_on(tmp_path, name):
     n = 50_000 if name != "a.sdf" else 300

@@ -65,6 +65,7 @@ def test_a_batch_is_what_jraph_makes(graphs):
     assert np.asarray(jraph.get_graph_padding_mask(pack(own, [budget]))).sum() == 20
 
 
+@pytest.mark.slow
 def test_padding_and_neighbours_change_no_output(graphs):
     own = graphs[:12]
     tight = Budget(*(sizes_of(own).sum(axis=0) + [1, 0]).tolist(), n_graphs=13)

@@ -88,6 +88,7 @@ def test_check_agrees_with_standardise_and_keeps_order_and_repeats():
     assert standardise(smiles)["error"].tolist() == reasons
 
 
+@pytest.mark.slow
 def test_standard_form_is_its_own_standard_form(shipped):
     usable = shipped[shipped["error"].isna()]
     assert len(usable) > 190

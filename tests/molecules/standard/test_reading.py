@@ -62,6 +62,7 @@ def test_names_and_extensions_after_a_smiles_are_no_part_of_it(text):
     assert row.left_out == (("marks of relative or racemic stereo",) if "&" in text else ())
 
 
+@pytest.mark.slow
 def test_the_largest_molecule_that_fits_is_read():
     assert standardise(["C" * MAX_ATOMS])["error"][0] is None
 
@@ -86,6 +87,7 @@ print("survived", len(reasons))
 """
 
 
+@pytest.mark.slow
 def test_huge_and_broken_texts_are_rejected_and_the_process_lives():
     done = subprocess.run(
         [sys.executable, "-c", _BOMBS], capture_output=True, text=True, timeout=240, check=False

@@ -20,6 +20,7 @@ def index(tmp_path_factory):
     return open_index(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_devices", [1, 4])
 @pytest.mark.parametrize("best_dose", [True, False])
 @pytest.mark.parametrize("top", [3, 120])

@@ -17,6 +17,7 @@ def parts(path):
     return sorted(path.glob("part-*"))
 
 
+@pytest.mark.slow
 def test_shards_made_elsewhere_are_one_index(tmp_path):
     saving.write(tmp_path / "whole", Z, shards=4, chunk=3)
     for shard in (3, 1, 4, 2):
@@ -99,6 +100,7 @@ def empty(path):
     path.mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -18,7 +18,7 @@ from molphenix_jax.tasks.align.config import config_from_arg
 from molphenix_jax.trained.folder import ModelError
 from tests import tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 LENGTH = 40
 
 

@@ -15,7 +15,7 @@ from molphenix_jax.tasks.align.evaluation import BaselineInputs, rank_run
 from molphenix_jax.tasks.align.tables import gather
 from tests import tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def in_lines(cache, path, lines: tuple[str, str], *, seed: int = 0, **columns) -> str:

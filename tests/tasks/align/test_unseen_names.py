@@ -3,6 +3,7 @@
 from tests import tiny
 
 
+@pytest.mark.slow
 def test_they_are_kept_apart_by_their_folders(cache, tmp_path):
     for seed, folder in enumerate("ab", 1):
         (tmp_path / folder).mkdir()

@@ -168,7 +168,7 @@ def test_the_encoder_is_where_an_alignment_begins(golden, tmp_path):
     config.data.psi = 1.0
     with console.capture():
         task = tasks.make(config, meshes.make_mesh(1), tmp_path)
-        params = task.run(0, tmp_path).init(jax.random.key(0))
+        params = jax.jit(task.run(0, tmp_path).init)(jax.random.key(0))
     weights = molecule_encoder.load_encoder(golden / "encoder").params["params"]
     for ours, theirs in zip(
         jax.tree.leaves(params["params"]["encoder"]), jax.tree.leaves(weights), strict=True

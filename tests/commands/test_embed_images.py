@@ -72,7 +72,7 @@ def test_mistakes_end_as_a_sentence(tmp_path, capsys):
 def test_a_masked_autoencoder_embeds(tmp_path, capsys):
     config = MAEConfig(EncoderConfig(16, 1, 2, 8), channels=3, width=16, depth=1, heads=2)
     images = jnp.zeros((1, 3, 16, 16))
-    encoder = Encoder(config.encoder).init(jax.random.key(0), images)
+    encoder = jax.jit(Encoder(config.encoder).init)(jax.random.key(0), images)
     weights = {"params": {"encoder": encoder["params"]}}
     write_image_encoder(tmp_path / "encoder", config, weights, source="a test", config={})
     root, out = screens.gallery(tmp_path / "images"), tmp_path / "wells.parquet"

@@ -47,7 +47,7 @@ def test_graphs_of_any_number_share_shapes():
     smiles = ["C" * n for n in range(1, 30)] + ["c1ccccc1" + "C" * n for n in range(30)]
     graphs, _ = featurise_graphs(smiles, max_atoms=64)
     config = molecules.config(depth=1, width=8, node_codes=NODE_SIZES, edge_codes=EDGE_SIZES)
-    params = MoleculeEncoder(config).init(
+    params = jax.jit(MoleculeEncoder(config).init)(
         jax.random.key(0),
         packing.pack(graphs[:2], packing.budgets_for(packing.sizes_of(graphs), batch_size=2)),
     )

@@ -74,7 +74,7 @@ def test_an_unseen_screen_in_other_lines_is_ranked_where_the_model_has_an_input(
     (screen,) = task.unseen.values()
     with console.capture():
         run = task.run(0, tmp_path / "run")
-        params = jax.tree.map(lambda x: x[None], run.init(jax.random.key(0)))
+        params = jax.tree.map(lambda x: x[None], jax.jit(run.init)(jax.random.key(0)))
         ranks = rank_run(run, params, task.unseen, features=BaselineInputs())
     tables = {(t.setting.split, t.setting.subset): t for t in ranks.tables}
     n_queries = len(tables["unseen_screen:other", "all"].molecule)
@@ -104,7 +104,7 @@ def test_an_unseen_screen_in_unknown_lines_is_said(lines, message, wells, cache,
     assert "HeLa; MCF7" in said
     with console.capture():
         run = task.run(0, tmp_path / "run")
-        params = jax.tree.map(lambda x: x[None], run.init(jax.random.key(0)))
+        params = jax.tree.map(lambda x: x[None], jax.jit(run.init)(jax.random.key(0)))
         ranks = rank_run(run, params, task.unseen, features=BaselineInputs())
     (gone,) = (m for m in ranks.not_computed if m["split"] == "unseen_screen:other")
     assert gone["reason"]
@@ -120,7 +120,7 @@ def test_doses_outside_of_the_grid_are_said_and_have_a_column(wells, cache, tmp_
     task, _ = tiny.make(config, tmp_path / "run")
     with console.capture() as said:
         run = task.run(0, tmp_path / "run")
-        params = jax.tree.map(lambda x: x[None], run.init(jax.random.key(0)))
+        params = jax.tree.map(lambda x: x[None], jax.jit(run.init)(jax.random.key(0)))
         rank_run(run, params, task.unseen, features=BaselineInputs())
     assert "have doses that training lacks (30, 300 µM): they count as the nearest" in " ".join(
         said.get().split()

@@ -25,8 +25,8 @@ from molphenix_jax.tasks import molecule_encoder
 from molphenix_jax.tasks.align.config import default_config
 from molphenix_jax.tasks.embed_molecules import embed_file
 from molphenix_jax.tasks.stored import placed_config, stored_config
+from molphenix_jax.trained.encoders.image_encoder import read_image_encoder
 from molphenix_jax.trained.folder import ModelError
-from molphenix_jax.trained.image_encoder import read_image_encoder
 from tests import tiny
 from tests.golden.versions import folders
 

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from molphenix_jax.bench import allgather
+from molphenix_jax.bench.compared import allgather, torch_losses
 from molphenix_jax.bench.measure import (
     RATE,
     Row,
@@ -42,7 +42,6 @@ from molphenix_jax.bench.measure import (
     matmul,
     temporary_mib,
 )
-from molphenix_jax.bench.pytorch import losses as torch_losses
 from molphenix_jax.losses import LOSSES, Loss, make_loss
 
 SCALE, BIAS = 10.0, -5.0

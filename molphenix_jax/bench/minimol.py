@@ -23,9 +23,9 @@ from molphenix_jax.bench.molecules import molecules, server
 from molphenix_jax.errors import InputError
 from molphenix_jax.molecules.graphs import NODE_COLUMNS, MolecularGraph, featurise_graphs
 from molphenix_jax.storage import read_npz, temporary_folder
-from molphenix_jax.trained.graph_embedder import GraphEmbedder
-from molphenix_jax.trained.minimol import found_encoder
-from molphenix_jax.trained.molecule_encoder import load_molecule_encoder
+from molphenix_jax.trained.encoders.graph_embedder import GraphEmbedder
+from molphenix_jax.trained.encoders.minimol import found_encoder
+from molphenix_jax.trained.encoders.molecule_encoder import load_molecule_encoder
 
 # Beside the built-in ones: one atom, metals, charges, radicals, isotopes, cages, fragments.
 ODD = (

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from molphenix_jax.bench import molecules_server
+from molphenix_jax.bench.compared import molecules_server
 from molphenix_jax.bench.measure import Row, interleaved_medians
 from molphenix_jax.errors import InputError
 from molphenix_jax.models.mpnn import MoleculeEncoder, MPNNConfig

@@ -25,9 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from molphenix_jax.bench.compared import torch_losses, torch_step
 from molphenix_jax.bench.measure import RATE, Row, interleaved_medians, matmul
-from molphenix_jax.bench.pytorch import losses as torch_losses
-from molphenix_jax.bench.pytorch import step as torch_step
 from molphenix_jax.errors import first_line
 from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.runtime import mesh as meshes

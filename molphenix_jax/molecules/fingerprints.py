@@ -352,4 +352,4 @@ for _block in ("morgan", "maccs", "rdkit", "physchem", "morgan_chiral"):
     )
     register("molecule_encoder", _block, _spec)
 # Its network is JAX's, which this room does not import; it is looked up once it is asked for.
-register("molecule_encoder", "minimol", "molphenix_jax.trained.minimol:BLOCK")
+register("molecule_encoder", "minimol", "molphenix_jax.trained.encoders.minimol:BLOCK")

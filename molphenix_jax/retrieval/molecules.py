@@ -21,9 +21,9 @@ from molphenix_jax.molecules.graphs import (
     graphs_version,
 )
 from molphenix_jax.trained.alignment import Alignment
+from molphenix_jax.trained.encoders.graph_embedder import GraphEmbedder
+from molphenix_jax.trained.encoders.molecule_encoder import need_same_version
 from molphenix_jax.trained.folder import ModelError
-from molphenix_jax.trained.graph_embedder import GraphEmbedder
-from molphenix_jax.trained.molecule_encoder import need_same_version
 from molphenix_jax.trained.sides import MoleculeRows
 from molphenix_jax.wells.conditions.values import Conditions, level_key, listed_levels
 

@@ -17,7 +17,7 @@ from molphenix_jax.molecules.graphs import featurise_graphs, graphs_version
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.storage import new_file, write_csv
 from molphenix_jax.tasks.molecule_encoder import load_encoder
-from molphenix_jax.trained.graph_embedder import GraphEmbedder
+from molphenix_jax.trained.encoders.graph_embedder import GraphEmbedder
 
 
 class EmbedError(InputError):

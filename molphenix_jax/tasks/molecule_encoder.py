@@ -39,8 +39,11 @@ from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, CheckpointE
 from molphenix_jax.runtime.workdir.folder import read_json
 from molphenix_jax.storage import digest_texts, make_file_once, read_npz, write_json
 from molphenix_jax.tasks.stored import anew_command, stored_config
+from molphenix_jax.trained.encoders.molecule_encoder import (
+    LoadedMoleculeEncoder,
+    load_molecule_encoder,
+)
 from molphenix_jax.trained.folder import MODEL_FILE, MODEL_FOLDER
-from molphenix_jax.trained.molecule_encoder import LoadedMoleculeEncoder, load_molecule_encoder
 
 _POSITIONAL = ("rwse", "laplacian")
 

@@ -9,7 +9,7 @@ import pytest
 
 from molphenix_jax import cli
 from molphenix_jax.bench import loss, measure
-from molphenix_jax.bench.pytorch import losses as torch_losses
+from molphenix_jax.bench.compared import torch_losses
 
 pytestmark = pytest.mark.long
 

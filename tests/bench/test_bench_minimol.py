@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from molphenix_jax.bench import minimol, molecules_server
+from molphenix_jax.bench import minimol
+from molphenix_jax.bench.compared import molecules_server
 from molphenix_jax.cli import main
 from molphenix_jax.errors import InputError
 from tests import torch_file

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from molphenix_jax.bench import measure, molecules, molecules_server
+from molphenix_jax.bench import measure, molecules
+from molphenix_jax.bench.compared import molecules_server
 from molphenix_jax.cli import main
 from molphenix_jax.errors import InputError
 

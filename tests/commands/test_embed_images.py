@@ -17,7 +17,7 @@ from molphenix_jax.images import ImageSource, find_fields
 from molphenix_jax.models.vit import Encoder, EncoderConfig, MAEConfig, embed_crops
 from molphenix_jax.molecules import check_smiles
 from molphenix_jax.phenomics import CropConfig, field_crops
-from molphenix_jax.trained.image_encoder import write_image_encoder
+from molphenix_jax.trained.encoders.image_encoder import write_image_encoder
 from molphenix_jax.wells.table import read_wells
 from tests.images import screens
 

@@ -7,7 +7,7 @@ import pytest
 
 from molphenix_jax.models.mpnn import MoleculeEncoder
 from molphenix_jax.molecules.graphs import EDGE_SIZES, NODE_SIZES, featurise_graphs, packing
-from molphenix_jax.trained import graph_embedder
+from molphenix_jax.trained.encoders import graph_embedder
 from molphenix_jax.trained.sides import in_chunks, padded_size
 from tests.models.mpnn import molecules
 

@@ -38,7 +38,7 @@ def add_parser(commands) -> None:
 def _embed(arguments: argparse.Namespace) -> int:
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.tasks.embed_molecules import embed_file
-    from molphenix_jax.trained.minimol import found_encoder
+    from molphenix_jax.trained.encoders.minimol import found_encoder
 
     encoder = found_encoder(arguments.encoder)
     need_other_output(arguments.out, arguments.molecules, encoder)

@@ -45,7 +45,7 @@ def _add_openphenom(commands, name: str) -> None:
 
 def _minimol(arguments: argparse.Namespace) -> int:
     from molphenix_jax.runtime.progress import say
-    from molphenix_jax.trained.minimol import convert_minimol, minimol_folder
+    from molphenix_jax.trained.encoders.minimol import convert_minimol, minimol_folder
 
     out = arguments.out or minimol_folder()
     need_other_output(out, arguments.file)
@@ -63,7 +63,7 @@ def _openphenom(arguments: argparse.Namespace) -> int:
     from molphenix_jax.models.conversion import read_state
     from molphenix_jax.models.vit import openphenom
     from molphenix_jax.runtime.progress import say
-    from molphenix_jax.trained.image_encoder import write_image_encoder
+    from molphenix_jax.trained.encoders.image_encoder import write_image_encoder
 
     need_other_output(arguments.out, arguments.file)
     state = read_state(arguments.file)

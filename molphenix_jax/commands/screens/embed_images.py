@@ -167,7 +167,7 @@ def _encoder(arguments: argparse.Namespace):
     from molphenix_jax.images import IMAGE_ENCODERS, CropEncoder, ImagesError
     from molphenix_jax.models.vit import embed_crops
     from molphenix_jax.storage import digest
-    from molphenix_jax.trained.image_encoder import load_image_encoder
+    from molphenix_jax.trained.encoders.image_encoder import load_image_encoder
 
     if arguments.encoder in IMAGE_ENCODERS:
         name, spec = arguments.encoder, IMAGE_ENCODERS[arguments.encoder]

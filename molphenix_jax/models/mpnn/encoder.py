@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from molphenix_jax.models.mpnn.attention import dense_view
 from molphenix_jax.models.mpnn.config import MPNNConfig
-from molphenix_jax.models.mpnn.encoders import FirstStates
+from molphenix_jax.models.mpnn.first_states import FirstStates
 from molphenix_jax.models.mpnn.graphs import GraphsTuple, pool_nodes, topology
 from molphenix_jax.models.mpnn.layers import MLP
 from molphenix_jax.models.mpnn.message_passing import Features, Layer

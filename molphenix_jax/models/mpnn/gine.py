@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from molphenix_jax.models.mpnn.config import MPNNConfig
 from molphenix_jax.models.mpnn.encoder import Encoded
-from molphenix_jax.models.mpnn.encoders import POSITIONAL_WIDTH, CodesDense
+from molphenix_jax.models.mpnn.first_states import POSITIONAL_WIDTH, CodesDense
 from molphenix_jax.models.mpnn.graphs import (
     GraphsTuple,
     Topology,

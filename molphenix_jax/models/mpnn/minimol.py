@@ -25,7 +25,7 @@ from molphenix_jax.models.conversion import (
     same,
 )
 from molphenix_jax.models.mpnn.config import MPNNConfig
-from molphenix_jax.models.mpnn.encoders import POSITIONAL_WIDTH
+from molphenix_jax.models.mpnn.first_states import POSITIONAL_WIDTH
 from molphenix_jax.models.mpnn.graphs import GraphsTuple
 from molphenix_jax.models.mpnn.networks import molecule_encoder
 

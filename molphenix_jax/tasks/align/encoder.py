@@ -29,7 +29,7 @@ from molphenix_jax.tasks.molecule_encoder import (
     load_encoder,
     take_weights,
 )
-from molphenix_jax.trained.graph_embedder import GraphEmbedder
+from molphenix_jax.trained.encoders.graph_embedder import GraphEmbedder
 from molphenix_jax.trained.sides import MoleculeRows
 
 _EMBED_BATCH = 256

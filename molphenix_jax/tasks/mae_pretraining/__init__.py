@@ -22,8 +22,8 @@ from molphenix_jax.tasks import TaskSpec
 from molphenix_jax.tasks.mae_pretraining.config import PATHS, check, default_config
 from molphenix_jax.tasks.mae_pretraining.images import Images, held_back, read_images, to_8bit
 from molphenix_jax.tasks.mae_pretraining.run import MAERun
+from molphenix_jax.trained.encoders.image_encoder import write_image_encoder
 from molphenix_jax.trained.folder import MODEL_FOLDER
-from molphenix_jax.trained.image_encoder import write_image_encoder
 
 __all__ = ["TASK", "FoldResult", "MAETask", "make"]
 

@@ -44,8 +44,8 @@ from molphenix_jax.tasks.property_pretraining.labels import (
     read_labels,
 )
 from molphenix_jax.tasks.property_pretraining.run import PropertyRun, PropertySplit
+from molphenix_jax.trained.encoders.molecule_encoder import write_property_model
 from molphenix_jax.trained.folder import MODEL_FOLDER
-from molphenix_jax.trained.molecule_encoder import write_property_model
 
 MODEL = "mpnn"
 

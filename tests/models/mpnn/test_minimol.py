@@ -12,10 +12,10 @@ from molphenix_jax.models.mpnn import minimol
 from molphenix_jax.molecules import encoder_versions, featurise
 from molphenix_jax.molecules.graphs import EDGE_COLUMNS, NODE_COLUMNS, featurise_graphs
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.trained.encoders.graph_embedder import GraphEmbedder
+from molphenix_jax.trained.encoders.minimol import LICENCE_FILE, found_encoder, minimol_folder
+from molphenix_jax.trained.encoders.molecule_encoder import load_molecule_encoder
 from molphenix_jax.trained.folder import ModelError
-from molphenix_jax.trained.graph_embedder import GraphEmbedder
-from molphenix_jax.trained.minimol import LICENCE_FILE, found_encoder, minimol_folder
-from molphenix_jax.trained.molecule_encoder import load_molecule_encoder
 from tests import torch_file
 from tests.models.mpnn import minimol as made
 

@@ -17,8 +17,8 @@ from molphenix_jax.models.vit import MAE, PRESETS, Encoder, Mask, embed_crops, m
 from molphenix_jax.models.vit.openphenom import convert
 from molphenix_jax.models.vit.tokens import standardise_channels
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.trained.encoders.image_encoder import load_image_encoder, read_image_encoder
 from molphenix_jax.trained.folder import ModelError
-from molphenix_jax.trained.image_encoder import load_image_encoder, read_image_encoder
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from molphenix_jax.runtime.workdir.metrics import read_metrics
 from molphenix_jax.tasks.mae_pretraining import make
 from molphenix_jax.tasks.mae_pretraining import run as mae_run
 from molphenix_jax.tasks.mae_pretraining.config import default_config
-from molphenix_jax.trained.image_encoder import load_image_encoder
+from molphenix_jax.trained.encoders.image_encoder import load_image_encoder
 from tests import pictures
 
 pytestmark = pytest.mark.slow

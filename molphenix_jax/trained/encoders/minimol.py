@@ -21,13 +21,13 @@ from molphenix_jax.molecules.graphs import (
     graphs_version,
 )
 from molphenix_jax.storage import cache_folder, digest_file, temporary_folder
-from molphenix_jax.trained.folder import MODEL_FILE, WEIGHTS_FILE, ModelError
-from molphenix_jax.trained.graph_embedder import GraphEmbedder
-from molphenix_jax.trained.molecule_encoder import (
+from molphenix_jax.trained.encoders.graph_embedder import GraphEmbedder
+from molphenix_jax.trained.encoders.molecule_encoder import (
     LoadedMoleculeEncoder,
     load_molecule_encoder,
     write_property_model,
 )
+from molphenix_jax.trained.folder import MODEL_FILE, WEIGHTS_FILE, ModelError
 
 NAME = "minimol"
 PACKAGE = "minimol==1.3.5"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from molphenix_jax.bench.pytorch.losses import s2l
+from molphenix_jax.bench.compared.torch_losses import s2l
 
 LAYER_NORM_EPS = 1e-6  # Flax's; PyTorch's own default is 1e-5
 

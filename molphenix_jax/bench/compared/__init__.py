@@ -1,0 +1,1 @@
+"""What the benchmarks measure ours beside: PyTorch, other libraries, what most code does."""

@@ -1,1 +1,0 @@
-"""What PyTorch does of the same work, where it is installed."""

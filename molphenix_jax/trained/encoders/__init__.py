@@ -1,0 +1,1 @@
+"""Encoders alone in a model folder: of molecules, of images; whoever made them."""

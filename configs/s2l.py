@@ -7,7 +7,8 @@ Arguments, after a colon and separated by commas:
     wells=FILE   wells table (Parquet or CSV) or prepared screen; several as A+B, each taken for
                  what it has: tables of wells with SMILES are put below each other, a file of
                  embeddings or of compounds is put beside them by the columns that both have;
-                 without it the built-in simulated screen of 3,500 molecules
+                 without it the built-in simulated screen of 3,500 molecules. Several screens have
+                 names: NAME=A+NAME=B (docs/screens.md)
     molecules=A+B  feature blocks of molecules: morgan, maccs, rdkit, physchem (these four are the
                  default), morgan_chiral, or NAME=FILE of embeddings
     size=NAME    small (the default) serves screens of a hundred to some thousand molecules; paper

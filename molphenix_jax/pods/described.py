@@ -80,6 +80,10 @@ def describe_run(config: Config, mesh: Mesh, size: ScreenSize) -> Described:
     if config.task == "align" and not config.data.wells:
         run, tables, about = _random(small, mesh, size)
     else:
+        if "=" in config.get("data", {}).get("wells", ""):
+            raise InputError(
+                "data.wells names several screens: give one of them alone, whose step is compiled"
+            )
         with storage.temporary_folder() as work:
             run = tasks.make(small, mesh, pathlib.Path(work)).run(0, pathlib.Path(work))
         tables, about = run.table_shapes(mesh), "data as they are"

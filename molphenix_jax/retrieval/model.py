@@ -32,7 +32,9 @@ from molphenix_jax.wells.conditions.values import listed_levels
 NO_HELD_OUT = "the model keeps no held-out profiles: it learned from all molecules, or is of before"
 
 
-def load(path: str | pathlib.Path, *, fold: int | None = None) -> "Model":
+def load(
+    path: str | pathlib.Path, *, fold: int | None = None, screen: str | None = None
+) -> "Model":
     """Loads a trained alignment model; neither its screen nor any cache is needed.
 
     Args:
@@ -40,11 +42,12 @@ def load(path: str | pathlib.Path, *, fold: int | None = None) -> "Model":
             name of a model of this package, such as "public-u2os"; or "hf://OWNER/NAME", which
             takes one from the Hugging Face hub (@REVISION behind it: another than the newest).
         fold: Which fold's model, where the run has several.
+        screen: Which screen's model, where the run has several.
 
     Raises:
         ModelError: There is none, it is damaged, or it is of another kind.
     """
-    return Model(*read_alignment(find_model(path, fold=fold)))
+    return Model(*read_alignment(find_model(path, fold=fold, screen=screen)))
 
 
 class Model:

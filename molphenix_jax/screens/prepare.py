@@ -102,22 +102,29 @@ def prepare(
             remedy=f"Train anew: {trained.anew}",
         )
     folder = folder or cache / _folder_name(name, provenance)
-    made = make_folder_once(
-        folder,
-        lambda private: prepare_screen(
-            sources,
-            config,
-            private,
-            name=name,
-            provenance=provenance,
-            truth_path=truth_path,
-            reference=reference,
-            beam_options=beam_options,
+    if sources.doubt:
+        say(f"- {sources.doubt}")
+    try:
+        made = make_folder_once(
+            folder,
+            lambda private: prepare_screen(
+                sources,
+                config,
+                private,
+                name=name,
+                provenance=provenance,
+                truth_path=truth_path,
+                reference=reference,
+                beam_options=beam_options,
+                say=say,
+            ),
+            doing="prepared",
             say=say,
-        ),
-        doing="prepared",
-        say=say,
-    )
+        )
+    except WellsError as error:
+        if not sources.doubt:
+            raise
+        raise WellsError(f"{error}\n{sources.doubt}") from error
     screen = _opened(folder, provenance)
     say(f"prepared screen {'kept' if made else 'found'} in {folder}")
     return screen

@@ -85,31 +85,74 @@ def molecule_groups(
     return connected_components(graph, directed=False)[1][:n]
 
 
+def groups_across(
+    screens: Sequence[Screen], *, method: Literal["scaffold", "butina"], butina_cutoff: float
+) -> list[Int[np.ndarray, " m"]]:
+    """`molecule_groups` of several screens together: group of each molecule of each screen."""
+    table = pd.concat([screen.molecules for screen in screens], ignore_index=True)
+    _, first, row = np.unique(
+        table["inchikey"].to_numpy(str), return_index=True, return_inverse=True
+    )
+    # In their order, so that one screen has the groups that it has alone.
+    place = np.argsort(np.argsort(first))
+    distinct = table.iloc[np.sort(first)].reset_index(drop=True)
+    groups = molecule_groups(distinct, method=method, butina_cutoff=butina_cutoff)[place[row]]
+    return np.split(groups, np.cumsum([len(screen.molecules) for screen in screens])[:-1])
+
+
 def fold_of(groups: Int[np.ndarray, " p"], n_folds: int, rng: np.random.Generator) -> np.ndarray:
     """Fold of each row: whole groups, near-equal sizes, ties broken by the seed.
 
     Raises:
         SplitError: Fewer groups than folds.
     """
-    from sklearn.model_selection import GroupKFold
-
-    n_groups = len(np.unique(groups))
-    if n_groups < n_folds:
-        raise SplitError(
-            f"{n_groups} scaffold or cluster groups cannot be split into {n_folds} parts; lower "
-            "data.folds, raise data.test_fraction or data.validation_fraction, or set "
-            "data.split=butina"
-        )
-    relabelled = rng.permutation(groups.max() + 1)[groups]
-    fold = np.empty(len(groups), np.int64)
-    for i, (_, rows) in enumerate(GroupKFold(n_folds).split(groups, groups=relabelled)):
-        fold[rows] = i
-    return fold
+    return folds_of([groups], n_folds, rng)[0]
 
 
-def make_split(
-    screen: Screen,
-    groups: Int[np.ndarray, " m"],
+def folds_of(
+    groups: Sequence[Int[np.ndarray, " p"]],
+    n_folds: int,
+    rng: np.random.Generator,
+    names: Sequence[str] = ("",),
+) -> list[Int[np.ndarray, " p"]]:
+    """Fold of each row of several screens: a group is in the same fold in all of them.
+
+    The groups of the first screen go first, from the largest on, each into the fold that has fewest
+    rows (as scikit-learn's GroupKFold does); then those of the next that it lacks.
+
+    Args:
+        groups: Group of each row, for each screen.
+        n_folds: Number of folds.
+        rng: Breaks ties.
+        names: Of the screens, for errors.
+
+    Raises:
+        SplitError: A screen has fewer groups than there are folds.
+    """
+    order = rng.permutation(max(rows.max(initial=-1) for rows in groups) + 1)
+    fold_of_group = np.full(len(order), -1)
+    for rows, name in zip(groups, names, strict=True):
+        labels, sizes = np.unique(order[rows], return_counts=True)
+        if len(labels) < n_folds:
+            of = f"screen {name}: " if name else ""
+            raise SplitError(
+                f"{of}{len(labels)} scaffold or cluster groups cannot be split into {n_folds} "
+                "parts; lower data.folds, raise data.test_fraction or data.validation_fraction, "
+                "or set data.split=butina"
+            )
+        placed = fold_of_group[labels] >= 0
+        load = np.bincount(fold_of_group[labels[placed]], sizes[placed], minlength=n_folds)
+        labels, sizes = labels[~placed], sizes[~placed]
+        for i in np.argsort(sizes, kind="stable")[::-1]:
+            lightest = int(np.argmin(load))
+            fold_of_group[labels[i]] = lightest
+            load[lightest] += sizes[i]
+    return [fold_of_group[order[rows]] for rows in groups]
+
+
+def make_splits(
+    screens: Sequence[Screen],
+    groups: Sequence[Int[np.ndarray, " m"]],
     *,
     fold: int,
     n_folds: int,
@@ -118,12 +161,15 @@ def make_split(
     unseen_images_fraction: float,
     heldout_concentrations_um: Sequence[float],
     seed: int,
-) -> Split:
-    """Splits the perturbations of a screen.
+) -> list[Split]:
+    """Splits the perturbations of screens by molecule across all of them.
+
+    A molecule, with its analogues, is on one side in all screens: one that is unseen in one of them
+    trains nowhere.
 
     Args:
-        screen: The prepared screen.
-        groups: Group of each molecule, from `molecule_groups`.
+        screens: Prepared screens; the first is parted as evenly as it would be alone.
+        groups: Group of each molecule of each screen, from `groups_across`.
         fold: Which fold is the test fold.
         n_folds: Number of folds; 1 makes a single split with `test_fraction` of the perturbations.
         test_fraction: Used with n_folds=1 only, rounded to one over a whole number.
@@ -134,38 +180,58 @@ def make_split(
         seed: Of every random choice.
 
     Raises:
-        SplitError: Too few groups, or a held-out dose that the screen does not have.
+        SplitError: Too few groups, or a held-out dose that no screen has.
     """
     rng = np.random.default_rng(seed)
+    heldout = [_heldout(screen, heldout_concentrations_um) for screen in screens]
+    for dose in heldout_concentrations_um:
+        if not any(len(of[float(dose)]) for of in heldout):
+            doses = np.unique(np.concatenate([s.concentration_um for s in screens]))
+            grid = ", ".join(f"{d:g}" for d in doses.astype(np.float64)[:20])
+            raise SplitError(f"eval.heldout_concentrations: no pair at {dose:g} µM; doses: {grid}")
+    ids = []
+    for screen, held in zip(screens, heldout, strict=True):
+        usable = np.ones(screen.n_perturbations, bool)
+        for some in held.values():
+            usable[some] = False
+        ids.append(np.flatnonzero(usable))
+
+    names = [screen.name if len(screens) > 1 else "" for screen in screens]
+
+    def parted(ids: list[np.ndarray], parts: int, which: int) -> list[np.ndarray]:
+        """True for those of one of some parts."""
+        of_ids = [of[s.molecule[i]] for of, s, i in zip(groups, screens, ids, strict=True)]
+        return [folds == which for folds in folds_of(of_ids, parts, rng, names)]
+
+    is_test = parted(ids, n_folds if n_folds > 1 else round(1 / test_fraction), fold)
+    rest = [i[~test] for i, test in zip(ids, is_test, strict=True)]
+    is_validation = parted(rest, round(1 / validation_fraction), 0)
+    splits = []
+    for s, screen in enumerate(screens):
+        train = rest[s][~is_validation[s]]
+        replicated = train[screen.n_replicates[train] >= 2]
+        n_unseen = round(unseen_images_fraction * len(replicated))
+        unseen_images = np.sort(rng.choice(replicated, n_unseen, replace=False))
+        withheld = np.zeros(screen.n_wells, bool)
+        for i in unseen_images:
+            wells = np.arange(int(screen.offsets[i]), int(screen.offsets[i + 1]))
+            withheld[rng.choice(wells, len(wells) // 2, replace=False)] = True
+        splits.append(
+            Split(
+                train,
+                rest[s][is_validation[s]],
+                ids[s][is_test[s]],
+                unseen_images,
+                withheld,
+                {dose: some for dose, some in heldout[s].items() if len(some)},
+            )
+        )
+    return splits
+
+
+def _heldout(screen: Screen, concentrations_um: Sequence[float]) -> dict[float, np.ndarray]:
     dose = screen.concentration_um.astype(np.float64)
-    heldout = {
-        float(c): np.flatnonzero(np.abs(dose / c - 1) <= SAME_DOSE)
-        for c in heldout_concentrations_um
-    }
-    for c, ids in heldout.items():
-        if not len(ids):
-            grid = ", ".join(f"{d:g}" for d in np.unique(dose)[:20])
-            raise SplitError(f"eval.heldout_concentrations: no pair at {c:g} µM; doses: {grid}")
-    usable = np.ones(screen.n_perturbations, bool)
-    for ids in heldout.values():
-        usable[ids] = False
-    ids = np.flatnonzero(usable)
-
-    group = groups[screen.molecule[ids]]
-    parts = n_folds if n_folds > 1 else round(1 / test_fraction)
-    is_test = fold_of(group, parts, rng) == fold
-    rest = ids[~is_test]
-    is_validation = fold_of(groups[screen.molecule[rest]], round(1 / validation_fraction), rng) == 0
-    train = rest[~is_validation]
-
-    replicated = train[screen.n_replicates[train] >= 2]
-    n_unseen = round(unseen_images_fraction * len(replicated))
-    unseen_images = np.sort(rng.choice(replicated, n_unseen, replace=False))
-    withheld = np.zeros(screen.n_wells, bool)
-    for i in unseen_images:
-        wells = np.arange(int(screen.offsets[i]), int(screen.offsets[i + 1]))
-        withheld[rng.choice(wells, len(wells) // 2, replace=False)] = True
-    return Split(train, rest[is_validation], ids[is_test], unseen_images, withheld, heldout)
+    return {float(c): np.flatnonzero(np.abs(dose / c - 1) <= SAME_DOSE) for c in concentrations_um}
 
 
 def whole_split(screen: Screen) -> Split:

@@ -21,6 +21,8 @@ from molphenix_jax.runtime.workdir.folder import (
 )
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.storage import set_aside
+from molphenix_jax.tasks.named_screens import named_entry
+from molphenix_jax.trained.folder import SCREENS_FOLDER
 
 # What a run meant that lacks a field, where that is not the field's default: task → field → value.
 _ALIGN = {
@@ -97,7 +99,10 @@ def _placed(text: str, kind: str, began: pathlib.Path) -> str:
     if kind == "paths":
         if any((folder / text).exists() for folder in (pathlib.Path.cwd(), began)):
             entries = [text]  # one name with a comma
-        return ",".join(_placed(entry, "path", began) for entry in entries)
+        named = [named_entry(entry) for entry in entries]
+        return ",".join(
+            f"{name}{'=' if name else ''}{_placed(file, 'path', began)}" for name, file in named
+        )
     named = [entry.partition("=") for entry in entries]
     return ",".join(f"{name}={_placed(file, 'path', began)}" for name, _, file in named)
 
@@ -119,7 +124,7 @@ def need_own_folder(workdir: pathlib.Path, config: Config) -> None:
         section, name = field.split(".")
         entries = [config[section][name]] if kind == "path" else config[section][name].split(",")
         for entry in filter(None, entries):
-            path = entry.partition("=")[2] if kind == "named" else entry.strip()
+            path = named_entry(entry.strip())[1] if kind != "path" else entry.strip()
             if path and pathlib.Path(path).resolve() == place:
                 raise ConfigError(
                     f"--workdir={workdir} is what {field} names: give a folder of its own"
@@ -216,9 +221,10 @@ def _tell_of_more(
     if (workdir / EVALUATION_FILE).exists():
         aside = _free_folder(workdir / "evaluations", f"after-{before}")
         # The table last: the run counts as finished as long as it is there.
-        for name in ("report", RANKS_FILE, EVALUATION_FILE):
-            if (workdir / name).exists():
-                set_aside(workdir / name, aside / name)
+        for folder in (*workdir.glob(f"{SCREENS_FOLDER}/*"), workdir):
+            for name in ("report", RANKS_FILE, EVALUATION_FILE):
+                if (folder / name).exists():
+                    set_aside(folder / name, aside / folder.relative_to(workdir) / name)
         say(f"its table after {before:,} updates is now in {aside}")
     if t.schedule != "constant":
         rate = [learning_rate(t, before), learning_rate(_shorter(t, before), before)]

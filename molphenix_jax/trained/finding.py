@@ -3,7 +3,13 @@
 import pathlib
 
 from molphenix_jax.trained import hub
-from molphenix_jax.trained.folder import MODEL_FILE, MODEL_FOLDER, WEIGHTS_FILE, ModelError
+from molphenix_jax.trained.folder import (
+    MODEL_FILE,
+    MODEL_FOLDER,
+    SCREENS_FOLDER,
+    WEIGHTS_FILE,
+    ModelError,
+)
 
 SHIPPED = pathlib.Path(__file__).parent / "shipped"
 
@@ -24,13 +30,16 @@ def name_of(folder: pathlib.Path) -> str:
     return hub.name_of(folder) or str(folder.absolute())
 
 
-def find_model(path: str | pathlib.Path, *, fold: int | None = None) -> pathlib.Path:
+def find_model(
+    path: str | pathlib.Path, *, fold: int | None = None, screen: str | None = None
+) -> pathlib.Path:
     """The model folder that somebody means: a path's own, that of a run, or one with a name.
 
     Args:
         path: A model folder, the --workdir of a run, a name among `shipped`, or hf://OWNER/NAME
             (@REVISION behind it takes another one than the newest).
         fold: Which fold's, where the run has several.
+        screen: Which screen's, where the run has several.
 
     Raises:
         ModelError: There is none, or it is not told which.
@@ -43,9 +52,21 @@ def find_model(path: str | pathlib.Path, *, fold: int | None = None) -> pathlib.
             f"{hub.PREFIX}OWNER/NAME, or a model of this package ({', '.join(shipped())})"
         )
     if (path / MODEL_FILE).exists():
-        if fold is not None:
-            raise ModelError(f"{path} is one model: leave fold={fold} out, or give the run")
+        for field, value in (("fold", fold), ("screen", screen)):
+            if value is not None:
+                raise ModelError(f"{path} is one model: leave {field}={value} out, or give the run")
         return path
+    screens = sorted(each.parent.name for each in path.glob(f"{SCREENS_FOLDER}/*/config.json"))
+    if screens and screen is None:
+        raise ModelError(
+            f"{path} has a model for each of its screens {', '.join(screens)}: name one with "
+            f"screen={screens[0]!r}, or give {path / SCREENS_FOLDER / screens[0]}"
+        )
+    if screen is not None:
+        if screen not in screens:
+            there = f"there are {', '.join(screens)}" if screens else "the run has one screen"
+            raise ModelError(f"{path} has no screen {screen}: {there}")
+        return find_model(path / SCREENS_FOLDER / screen, fold=fold)
     folds = sorted(
         int(each.parent.parent.name.removeprefix("fold_"))
         for each in path.glob(f"fold_*/{MODEL_FOLDER}/{MODEL_FILE}")

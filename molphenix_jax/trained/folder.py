@@ -24,6 +24,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.storage import digest_file, is_intact, new_folder, signed, write_json
 
 MODEL_FOLDER, MODEL_FILE = "model", "model.json"
+SCREENS_FOLDER = "screens"  # of a run of several screens: a folder for each, with its model
 WEIGHTS_FILE, CONFIG_FILE = "weights.safetensors", "config.json"
 # Bump it when a folder of before cannot be read as those of today.
 MODEL_FORMAT = 1

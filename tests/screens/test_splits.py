@@ -9,8 +9,10 @@ from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.screens.screen import Archived, PackedBlock, Screen
 from molphenix_jax.screens.splits import (
     SplitError,
+    fold_of,
+    groups_across,
     leakage_report,
-    make_split,
+    make_splits,
     molecule_groups,
     split_table,
 )
@@ -65,17 +67,19 @@ def groups(screen) -> np.ndarray:
     return molecule_groups(screen.molecules, method="scaffold", butina_cutoff=0.4)
 
 
+FIELDS = {
+    "fold": 0,
+    "n_folds": 5,
+    "test_fraction": 0.2,
+    "validation_fraction": 0.1,
+    "unseen_images_fraction": 0.3,
+    "heldout_concentrations_um": (),
+    "seed": 0,
+}
+
+
 def split(screen, groups, **changes):
-    fields = {
-        "fold": 0,
-        "n_folds": 5,
-        "test_fraction": 0.2,
-        "validation_fraction": 0.1,
-        "unseen_images_fraction": 0.3,
-        "heldout_concentrations_um": (),
-        "seed": 0,
-    }
-    return make_split(screen, groups, **{**fields, **changes})
+    return make_splits([screen], [groups], **{**FIELDS, **changes})[0]
 
 
 def sides(s):
@@ -193,3 +197,70 @@ def test_the_table_names_each_molecule_once(screen, groups):
     assert len(merged) == len(table)
     assert isinstance(table, pd.DataFrame)
     assert set(table["split"]) == {"train", "validation", "unseen_molecules"}
+
+
+def part_of(screen: Screen, molecules: np.ndarray) -> Screen:
+    """A screen of some of the molecules, in this order."""
+    ids = np.concatenate([[2 * m, 2 * m + 1] for m in molecules])
+    rows = np.concatenate([np.arange(*screen.offsets[i : i + 2]) for i in ids])
+    return dataclasses.replace(
+        screen,
+        replicates=screen.replicates[rows],
+        offsets=np.concatenate([[0], np.cumsum(screen.n_replicates[ids])]),
+        molecule=np.repeat(np.arange(len(molecules)), 2),
+        concentration_um=screen.concentration_um[ids],
+        condition=screen.condition[ids],
+        p_value=screen.p_value[ids],
+        molecules=screen.molecules.iloc[molecules].reset_index(drop=True),
+    )
+
+
+def test_one_screen_has_the_folds_of_scikit_learn(screen, groups):
+    from sklearn.model_selection import GroupKFold
+
+    rows = groups[screen.molecule]
+    relabelled = np.random.default_rng(3).permutation(groups.max() + 1)[rows]
+    for i, (_, test) in enumerate(GroupKFold(5).split(rows, groups=relabelled)):
+        ours = fold_of(rows, 5, np.random.default_rng(3))
+        np.testing.assert_array_equal(np.flatnonzero(ours == i), test)
+
+
+@pytest.mark.parametrize("method", ["scaffold", "butina"])
+@pytest.mark.parametrize("n_folds", [1, 3])
+def test_a_molecule_that_is_unseen_in_one_screen_trains_in_none(screen, method, n_folds):
+    rng = np.random.default_rng(0)
+    parts = [np.sort(rng.choice(len(SMILES), n, replace=False)) for n in (45, 30, 30)]
+    screens = [part_of(screen, molecules) for molecules in parts]
+    groups = groups_across(screens, method=method, butina_cutoff=0.4)
+    fields = FIELDS | {"n_folds": n_folds, "validation_fraction": 0.25}
+    n_tested = np.zeros(len(screens), int)
+    for fold in range(n_folds):
+        splits = make_splits(screens, groups, **{**fields, "fold": fold})
+        seen: dict[str, set[str]] = {"train": set(), "validation": set(), "test": set()}
+        for of, s in zip(screens, splits, strict=True):
+            everything = np.concatenate(list(sides(s).values()))
+            np.testing.assert_array_equal(np.sort(everything), np.arange(of.n_perturbations))
+            for side, ids in sides(s).items():
+                keys = of.molecules["inchikey"].iloc[of.molecule[ids]]
+                seen[side] |= set(keys.str[:14])
+        assert not seen["train"] & seen["test"]
+        assert not seen["train"] & seen["validation"]
+        assert not seen["validation"] & seen["test"]
+        n_tested += [len(s.test) for s in splits]
+    if n_folds > 1:
+        np.testing.assert_array_equal(n_tested, [of.n_perturbations for of in screens])
+    else:
+        sizes = [of.n_perturbations for of in screens]
+        assert all(0.05 * n < k < 0.45 * n for n, k in zip(sizes, n_tested, strict=True))
+
+
+def test_a_held_out_dose_need_not_be_in_every_screen(screen):
+    other = dataclasses.replace(screen, concentration_um=3 * screen.concentration_um)
+    groups = groups_across([screen, other], method="scaffold", butina_cutoff=0.4)
+    ours, theirs = make_splits(
+        [screen, other], groups, **FIELDS | {"heldout_concentrations_um": (10.0,)}
+    )
+    assert list(ours.heldout) == [10.0]
+    assert theirs.heldout == {}
+    with pytest.raises(SplitError, match="no pair at 5 µM"):
+        make_splits([screen, other], groups, **FIELDS | {"heldout_concentrations_um": (5.0,)})

@@ -84,6 +84,7 @@ def _ranks(path: pathlib.Path):
 
     from molphenix_jax.errors import InputError
     from molphenix_jax.runtime.workdir.folder import CONFIG_FILE, EVALUATION_FILE, RANKS_FILE
+    from molphenix_jax.trained.folder import SCREENS_FOLDER
 
     file = path / RANKS_FILE
     if not file.exists():
@@ -91,6 +92,10 @@ def _ranks(path: pathlib.Path):
             raise InputError(f"{path} is no run: give a --workdir, or an evaluations/NAME of one")
         if not (path / EVALUATION_FILE).exists():
             raise InputError(f"{path} is not finished: the command that began it continues it")
+        if ranks := sorted(path.glob(f"{SCREENS_FOLDER}/*/{RANKS_FILE}")):
+            raise InputError(
+                f"{path} has a table for each of its screens: give one, as {ranks[0].parent}"
+            )
         raise InputError(
             f"{path} has no {RANKS_FILE}, for an earlier version evaluated it: evaluate it again "
             f"(molphenix evaluate --workdir={path} --name=again) and give {path}/evaluations/again"

@@ -106,14 +106,15 @@ def _compact(model, work: pathlib.Path):
 def _without_folders(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the names of files alone: their folders are nobody else's business."""
     from molphenix_jax import tasks
+    from molphenix_jax.tasks.named_screens import named_entry
 
     for field, kind in tasks.spec_of(config["task"]).paths.items():
         section, name = field.split(".")
         text = str(config[section][name] or "")
         parts = [text] if kind == "path" else text.split(",")
-        split = [part.rpartition("=") if kind == "named" else ("", "", part) for part in parts]
+        split = [named_entry(part) if kind != "path" else ("", part) for part in parts]
         config[section][name] = ",".join(
-            key + equals + pathlib.PurePath(path).name for key, equals, path in split
+            f"{key}{'=' if key else ''}{pathlib.PurePath(path).name}" for key, path in split
         )
     return config
 
@@ -124,11 +125,13 @@ def _folder(run: pathlib.Path, fold: int | None, work: pathlib.Path) -> pathlib.
     from molphenix_jax.runtime.workdir.checkpointing import saved_steps
     from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE
     from molphenix_jax.trained.finding import find_model
-    from molphenix_jax.trained.folder import ModelError
+    from molphenix_jax.trained.folder import SCREENS_FOLDER, ModelError
 
     try:
         return find_model(run, fold=fold)
     except ModelError:
+        if (run / SCREENS_FOLDER).is_dir():
+            raise
         folder = run if fold is None else run / f"fold_{fold}"
         if not (run / EVALUATION_FILE).exists() or not saved_steps(folder):
             raise

@@ -6,11 +6,12 @@ from molphenix_jax.losses import LOSSES, make_loss
 from molphenix_jax.models import CONCENTRATIONS, HEADS
 from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.checks import Checks
-from molphenix_jax.runtime.config import listed
+from molphenix_jax.runtime.config import ConfigError, listed
 from molphenix_jax.runtime.mesh import PLACEMENTS
 from molphenix_jax.screens.sampling import AVERAGING
 from molphenix_jax.tasks.align.config import encoders, loss_options, simulation_config
 from molphenix_jax.tasks.molecule_encoder import check_encoder
+from molphenix_jax.tasks.named_screens import named_screens, rows_of
 
 # Bytes of a trained parameter: itself, its gradient and two moments, in float32.
 _TRAINED = 16
@@ -42,6 +43,7 @@ def _data(checks: Checks) -> None:
     checks.within("data.unseen_images_fraction", 0, 0.9)
     if checks.config.data.refit_of:
         _refit(checks)
+    _several(checks)
     checks.within("data.butina_cutoff", 0, 1, above=True)
     checks.least("data.clip", 0, "must be 0 (off) or positive")
     checks.least("data.folds", 1, "must be 1 (a single split) or more")
@@ -51,6 +53,25 @@ def _data(checks: Checks) -> None:
     checks.that(
         100 <= n_null <= 1_000_000,
         f"data.n_null={n_null!r}: from 100, below which no p-value reaches 0.01, to 1,000,000",
+    )
+
+
+def _several(checks: Checks) -> None:
+    try:
+        several = bool(named_screens(checks.config.data.wells))
+        rows_of(checks.config)
+    except ConfigError as error:
+        checks.that(False, str(error))
+        return
+    checks.that(
+        not (several and checks.config.eval.unseen_screens),
+        "eval.unseen_screens: several screens have features each, and none to read another screen "
+        "by; leave it out",
+    )
+    head = checks.config.model.molecules.head
+    checks.that(
+        not several or head == "residual",
+        f"model.molecules.head={head!r}: several screens share the first layer of residual",
     )
 
 

@@ -18,6 +18,7 @@ from molphenix_jax.runtime.processes import runtime_fields
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.simulated.screen import TINY, SimulationConfig
 from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_fields_of
+from molphenix_jax.tasks.named_screens import named_screens
 
 COLUMNS = (
     "plate",
@@ -111,7 +112,11 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     c.seed = 0
 
     c.data = d = ml_collections.ConfigDict()
+    # Files of one screen by commas; NAME=FILE begins one of several (tasks/named_screens.py).
     d.wells = wells
+    # Shares of named screens in the pairs of a step, as NAME=NUMBER by commas; equal for those that
+    # it leaves out. With 0 a screen takes part in the split alone.
+    d.shares = ""
     d.cache = ""  # folder of prepared screens; empty: $MOLPHENIX_CACHE or the user's cache folder
     # Our column → the file's, e.g. --config.data.columns.smiles=SMI; empty finds it by name.
     d.columns = ml_collections.ConfigDict(dict.fromkeys(COLUMNS, ""))
@@ -320,7 +325,8 @@ def unused(c: Config) -> tuple[str, ...]:
     losses = (f"loss.options.{name}." for name in c.loss.options if name != c.loss.name)
     simulated = ("data.simulated.",) if c.data.wells else ()
     encoder = () if c.molecules.encoder == "mpnn" else ("model.encoder.",)
-    prepared = bool(c.data.wells) and (pathlib.Path(c.data.wells) / HEADER).is_file()
+    screens = named_screens(c.data.wells).values() or [c.data.wells]
+    prepared = all(of and (pathlib.Path(of) / HEADER).is_file() for of in screens)
     preparing = _PREPARING if prepared and not c.eval.unseen_screens else ()
     return (*losses, *simulated, *encoder, *preparing)
 

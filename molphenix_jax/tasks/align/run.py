@@ -4,7 +4,7 @@ Frozen profiles and molecule features live on the device; a training step gather
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,13 @@ from molphenix_jax.screens.sampling import Batch, Sampler, undersample
 from molphenix_jax.screens.screen import Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.screens.ties import describe_ties, row_digests
+from molphenix_jax.tasks.align.assets import (
+    AlignAssets,
+    Fitted,
+    dose_constants,
+    fit_molecules,
+    fitted_pairs,
+)
 from molphenix_jax.tasks.align.config import loss_options, tower_config
 from molphenix_jax.tasks.align.held_out import held_out_of
 from molphenix_jax.tasks.align.tables import (
@@ -41,19 +48,6 @@ from molphenix_jax.trained.alignment import Alignment
 from molphenix_jax.trained.scaling import InputScaling, fit_scaling
 from molphenix_jax.trained.sides import MoleculeRows, MoleculeSide, PhenomicSide
 from molphenix_jax.wells.conditions.values import listed_levels
-
-# Pairs that input scaling and null constant are fitted on, at most; drawn with the run's seed.
-FIT_PAIRS = 50_000
-
-
-class AlignAssets(NamedTuple):
-    """What the model needs to be used without its screen; saved in every checkpoint."""
-
-    profile: InputScaling
-    molecule: InputScaling
-    dose_grid_log10: np.ndarray
-    dose_mean_std: np.ndarray
-    null_constant: np.ndarray
 
 
 class AlignRun(Run):
@@ -232,12 +226,8 @@ class AlignRun(Run):
         return [note for note in said if note not in self.screen.notes]
 
     def _fit_assets(self) -> AlignAssets:
-        fitted = self.visited
-        if len(fitted) > FIT_PAIRS:
-            rng = np.random.default_rng(self.config.seed)
-            fitted = np.sort(rng.choice(fitted, FIT_PAIRS, replace=False))
+        fitted = fitted_pairs(self.visited, self.config.seed)
         profile = self.train_profiles(fitted)
-        molecules = np.unique(self.screen.molecule[fitted])
         h = self.config.model
         c = losses.null_constant(
             profile,
@@ -248,16 +238,26 @@ class AlignRun(Run):
         )
         return AlignAssets(
             fit_scaling([profile], components=h.phenomics.components, whiten=h.phenomics.whiten),
-            fit_scaling(
-                [self.feed.rows(name, molecules) for name in self._scaled]
-                # With an encoder there may be none; a checkpoint needs an array.
-                or [np.zeros((len(molecules), 1), np.float32)],
-                components=h.molecules.components if self._scaled else 0,
-                whiten=h.molecules.whiten,
-            ),
-            np.asarray(self.encoding.grid_log10, np.float32),
-            np.asarray([self.encoding.mean, self.encoding.std], np.float32),
+            fit_molecules([self.fitted_molecules()], h.molecules),
+            *dose_constants(self.encoding),
             np.asarray(c, np.float32),
+        )
+
+    def fitted_molecules(self) -> Fitted:
+        """The molecules that their scaling is fitted on."""
+        fitted = fitted_pairs(self.visited, self.config.seed)
+        molecules = np.unique(self.screen.molecule[fitted])
+        return Fitted(
+            self.screen.molecules["inchikey"].to_numpy(str)[molecules],
+            [self.feed.rows(name, molecules) for name in self._scaled],
+        )
+
+    def share(self, molecule: InputScaling, encoding: ConcentrationEncoding) -> None:
+        """Takes what the molecule side of several screens has in common, before the training."""
+        self.encoding = encoding
+        grid, mean_std = dose_constants(encoding)
+        self._use(
+            self.assets._replace(molecule=molecule, dose_grid_log10=grid, dose_mean_std=mean_std)
         )
 
     # What the training loop asks for.

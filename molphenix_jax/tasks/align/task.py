@@ -5,6 +5,7 @@
 
 import dataclasses
 import pathlib
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,9 +34,9 @@ from molphenix_jax.screens.screen import Screen
 from molphenix_jax.screens.splits import (
     SPLITS_FILE,
     Split,
+    groups_across,
     leakage_report,
-    make_split,
-    molecule_groups,
+    make_splits,
     need_same_split,
     split_table,
     whole_split,
@@ -84,12 +85,22 @@ __all__ = ["AlignTask", "make"]
 
 @dataclasses.dataclass(frozen=True)
 class AlignTask:
-    """Prepared screens and the groups of their molecules, shared by all folds."""
+    """Prepared screens and the groups of their molecules, shared by all folds.
+
+    Attributes:
+        config: Of the run; of one of several screens, what it would say of that one alone.
+        screen: What is learned.
+        unseen: Other screens by name, to be evaluated on.
+        together: The screens whose molecules are split at once, with the groups of their molecules;
+            `screen` is one of them.
+        mesh: Devices.
+        features: What the baselines know of molecules.
+    """
 
     config: Config
     screen: Screen
     unseen: Mapping[str, Screen]
-    groups: Int[np.ndarray, " m"]
+    together: Sequence[tuple[Screen, Int[np.ndarray, " m"]]]
     mesh: jax.sharding.Mesh
     features: BaselineInputs
     _splits: dict[int, Split] = dataclasses.field(
@@ -111,9 +122,10 @@ class AlignTask:
         d = self.config.data
         if d.refit_of:
             return whole_split(self.screen)
-        return make_split(
-            self.screen,
-            self.groups,
+        screens, groups = zip(*self.together, strict=True)
+        splits = make_splits(
+            screens,
+            groups,
             fold=fold,
             n_folds=d.folds,
             test_fraction=d.test_fraction,
@@ -122,6 +134,7 @@ class AlignTask:
             heldout_concentrations_um=tuple(self.config.eval.heldout_concentrations),
             seed=d.split_seed,
         )
+        return next(s for of, s in zip(screens, splits, strict=True) if of is self.screen)
 
     def make_run(self, split: Split) -> AlignRun:
         """The run of a split."""
@@ -130,21 +143,24 @@ class AlignTask:
 
     def run(self, fold: int, workdir: pathlib.Path) -> AlignRun:
         """The run whose unseen molecules are fold `fold`."""
-        split = self.split(fold)
+        return self.run_of(self.split(fold), workdir, begun=bool(saved_steps(workdir)))
+
+    def run_of(self, split: Split, workdir: pathlib.Path, *, begun: bool) -> AlignRun:
+        """The run of a split whose files are in a folder; `begun`: there is a checkpoint."""
         need_same_split(workdir / SPLITS_FILE, split_table(self.screen, split))
         if self.config.molecules.encoder == "mpnn":
             need_same_featuriser(workdir, features=False, convention=convention_of(self.config))
-        run = self._from_checkpoint(workdir).make_run(split)
+        run = (self._from_checkpoint() if begun else self).make_run(split)
         for sentence in run.notes:
             say(sentence)
         return run
 
-    def _from_checkpoint(self, workdir: pathlib.Path) -> "AlignTask":
-        """The task without its pretrained run where a checkpoint has the weights already.
+    def _from_checkpoint(self) -> "AlignTask":
+        """The task without its pretrained run, for a checkpoint has the weights already.
 
         That run may be gone by then, or trained on.
         """
-        if not self.config.molecules.pretrained or not saved_steps(workdir):
+        if not self.config.molecules.pretrained:
             return self
         config = self.config.copy_and_resolve_references()
         config.molecules.pretrained = ""
@@ -178,7 +194,19 @@ class AlignTask:
 
     def keep_model(self, run: AlignRun, params: Any, workdir: pathlib.Path) -> None:
         """Writes `model/`: all that its use needs, and no screen."""
-        screen, split, config = self.screen, run.split, self.config
+        self.write_model(run, params, workdir, splits=split_table(self.screen, run.split))
+
+    def write_model(
+        self,
+        run: AlignRun,
+        params: Any,
+        workdir: pathlib.Path,
+        *,
+        splits: pd.DataFrame,
+        more: Mapping[str, Any] = types.MappingProxyType({}),
+    ) -> None:
+        """Writes `model/` with these sides of molecules, and `more` on how it was trained."""
+        screen, config = self.screen, self.config
         read = [dict(screen.concentration), screen.conditions.as_json()]
         trained = {
             "updates": config.train.steps,
@@ -187,12 +215,13 @@ class AlignTask:
             "seed": config.seed,
             "pairs": len(run.visited),
             "molecules": len(np.unique(screen.molecule[run.visited])),
+            **more,
         }
         if config.data.refit_of:
             trained["refit_of"] = pathlib.Path(config.data.refit_of).name
         model = run.trained(
             params,
-            splits=split_table(screen, split),
+            splits=splits,
             about={
                 "screen": {
                     "name": screen.name,
@@ -217,6 +246,27 @@ class AlignTask:
 
     def conclude(self, results: Sequence[Ranks], workdir: pathlib.Path, out: pathlib.Path) -> None:
         """Pools the folds, writes `evaluation.json` and `report/`, prints the headline table."""
+        self.tell(results, workdir, out, metrics=self.metrics(workdir), trained_by=workdir)
+
+    def metrics(self, workdir: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
+        """The lines of `metrics.jsonl` of each fold that has them, under the fold's name."""
+        folders = [fold_folder(workdir, fold, self.n_folds) for fold in range(self.n_folds)]
+        return {
+            folder.name if self.n_folds > 1 else "run": list(read_metrics(folder / METRICS_FILE))
+            for folder in folders
+            if (folder / METRICS_FILE).exists()
+        }
+
+    def tell(
+        self,
+        results: Sequence[Ranks],
+        workdir: pathlib.Path,
+        out: pathlib.Path,
+        *,
+        metrics: Mapping[str, Sequence[Mapping[str, Any]]],
+        trained_by: pathlib.Path,
+    ) -> None:
+        """As `conclude`, with these lines of metrics and the run whose command trained it."""
         from molphenix_jax import reporting
 
         e = self.config.eval
@@ -225,12 +275,6 @@ class AlignTask:
         )
         if len(self.screen.conditions) > 1:
             record["conditions"] = condition_counts(self.screen, tuple(e.psi))
-        folders = [fold_folder(workdir, fold, self.n_folds) for fold in range(self.n_folds)]
-        metrics = {
-            folder.name if self.n_folds > 1 else "run": list(read_metrics(folder / METRICS_FILE))
-            for folder in folders
-            if (folder / METRICS_FILE).exists()
-        }
         rejected = len(self.screen.archive.rejected)
         facts = screen_facts(self.screen, self.config, rejected=rejected)
         page = reporting.write_report(
@@ -239,7 +283,7 @@ class AlignTask:
             metrics,
             title=f"{self.config.loss.name} on {self.screen.name}",
             notes=self.screen.notes,
-            about=[*facts, ("trained again by", anew_command(workdir))],
+            about=[*facts, ("trained again by", anew_command(trained_by))],
             advice=next_steps(self.screen, self.config, record, rejected=rejected),
             molecules=self._molecules(results, out),
         )
@@ -347,8 +391,17 @@ def _task(
         unseen[path] = other
         names.append(other.name)
     unseen = dict(zip(distinct_names(paths, names), unseen.values(), strict=True))
-    groups = molecule_groups(screen.molecules, method=d.split, butina_cutoff=d.butina_cutoff)
-    return AlignTask(config, screen, unseen, groups, mesh, BaselineInputs())
+    together = split_together([screen], config)
+    return AlignTask(config, screen, unseen, together, mesh, BaselineInputs())
+
+
+def split_together(
+    screens: Sequence[Screen], config: Config
+) -> tuple[tuple[Screen, Int[np.ndarray, " m"]], ...]:
+    """Screens with the groups of their molecules, for `AlignTask.together`."""
+    d = config.data
+    groups = groups_across(screens, method=d.split, butina_cutoff=d.butina_cutoff)
+    return tuple(zip(screens, groups, strict=True))
 
 
 def _describe(screen: Screen) -> None:

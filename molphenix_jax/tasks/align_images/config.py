@@ -134,6 +134,10 @@ def check(checks: Checks) -> None:
         "eval.unseen_screens: image runs are evaluated on their own screen only",
     )
     checks.that(
+        not c.data.shares and "=" not in c.data.wells,
+        "data.wells: image runs have one screen; leave its NAME= out",
+    )
+    checks.that(
         not (c.data.wells and (pathlib.Path(c.data.wells) / HEADER).is_file()),
         "data.wells: image runs need the wells table, not a prepared screen",
     )

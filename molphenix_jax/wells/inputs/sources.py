@@ -19,12 +19,14 @@ class Sources:
         embeddings: files that hold the embeddings of these wells; none if the tables do.
         join: tables to put beside the metadata, one after the other.
         layout: a key of `LAYOUTS`.
+        doubt: what else the files might be, in a sentence; "" where nothing speaks for it.
     """
 
     tables: tuple[pathlib.Path, ...]
     embeddings: tuple[pathlib.Path, ...] = ()
     join: tuple[pathlib.Path, ...] = ()
     layout: str = "wells"
+    doubt: str = ""
 
     @classmethod
     def of(
@@ -53,13 +55,19 @@ class Sources:
         files = [open_file(file, wanted=given) for file in paths]
         smiles = (columns or {}).get("smiles")
         first, *others = files
-        tables, embeddings, join = [first.path], [], []
+        tables, embeddings, join, doubt = [first.path], [], [], ""
         for file in others:
             like_the_first = _has_smiles(file, smiles) and _has_smiles(first, smiles)
             if _features(file) and not (
                 like_the_first and _same(_features(file), _features(first))
             ):
                 embeddings.append(file.path)
+                if like_the_first and _features(first):
+                    doubt = (
+                        f"{file.path} has molecules and features of its own, and its features are "
+                        f"put beside the wells of {first.path}; if these are two screens, give "
+                        "each a name: wells=NAME=FILE+NAME=FILE"
+                    )
             elif like_the_first:
                 tables.append(file.path)
             else:
@@ -69,7 +77,7 @@ class Sources:
             last = paths[-1]
             embeddings = [last]
             tables, join = ([file for file in of if file != last] for of in (tables, join))
-        return cls(tuple(tables), tuple(embeddings), tuple(join))
+        return cls(tuple(tables), tuple(embeddings), tuple(join), doubt=doubt)
 
     @property
     def files(self) -> tuple[pathlib.Path, ...]:

@@ -1,0 +1,1 @@
+"""Several screens at once: one molecule side, a phenomic side for each screen."""

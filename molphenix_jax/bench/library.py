@@ -27,6 +27,7 @@ from molphenix_jax.retrieval.molecules import Featurised
 from molphenix_jax.retrieval.ranking.calibration import (
     FEWEST_MOLECULES,
     INACTIVE_P,
+    as_covariates,
     fit_curve,
     log_loss,
 )
@@ -114,7 +115,7 @@ def ranked(setting: LibraryCase) -> tuple[pd.DataFrame, list[Model]]:
     Returns:
         A row for each: fold, inchikey, smiles, concentration_um, condition, p_value, activity_p,
         length (of the profile), rank (from 1, ties counted against it), gallery, drop, tanimoto
-        (to the nearest training molecule); and the models.
+        (to the nearest training molecule), top and doses (of the library); and the models.
 
     Raises:
         InputError: The run has no held-out profiles, or the library cannot be read.
@@ -133,7 +134,8 @@ def ranked(setting: LibraryCase) -> tuple[pd.DataFrame, list[Model]]:
         for fold, (model, of_model) in enumerate(zip(models, asked, strict=True))
         for one in of_model
     ]
-    return pd.concat(tables, ignore_index=True), models
+    doses = ",".join(f"{dose:g}" for dose in sorted(setting.doses_um))
+    return pd.concat(tables, ignore_index=True).assign(top=setting.top, doses=doses), models
 
 
 def _models(run: pathlib.Path) -> list[Model]:
@@ -248,28 +250,51 @@ def _interval(hit: Float[np.ndarray, " q"], molecule: np.ndarray) -> str:
 
 
 def _chances(found: pd.DataFrame, top: int) -> list[Row]:
-    """What a chance says beside what holds, each said without its molecule, as `rank` measures."""
+    """What a chance says beside what holds, each said without its molecule, as `rank` measures.
+
+    By all folds, what is said of one comes from the others; by the molecules of a model alone.
+    """
     kept = pd.DataFrame(found[~(found["activity_p"].fillna(0).to_numpy() > INACTIVE_P)])
+    rows = []
+    if len(np.unique(kept["fold"].to_numpy())) > 1:
+        molecule, hit = kept["inchikey"].to_numpy(str), kept["rank"].to_numpy() <= top
+        x = as_covariates(kept["length"].to_numpy(float), kept["drop"].to_numpy(float))
+        curve = fit_curve(x, hit, molecule, fold=kept["fold"].to_numpy())
+        rows = _said(f"a list of {top}, by the other folds", curve.says, curve.share, hit, molecule)
     # Where a model has fewer molecules, it tells no chance.
     molecules = kept.groupby(["fold", "condition"])["inchikey"].transform("nunique")
     kept = pd.DataFrame(kept[molecules.to_numpy() >= FEWEST_MOLECULES])
     molecule, hit = kept["inchikey"].to_numpy(str), kept["rank"].to_numpy() <= top
-    length = np.maximum(kept["length"].to_numpy(np.float64), 1e-12)
-    x = np.stack([np.log(length), kept["drop"].to_numpy(np.float64)], axis=1)
+    x = as_covariates(kept["length"].to_numpy(float), kept["drop"].to_numpy(float))
     says, share = np.zeros(len(kept)), np.zeros(len(kept))
     if not len(kept):
-        return []
+        return rows
     for at in kept.groupby(["fold", "condition"]).indices.values():
         curve = fit_curve(x[at], hit[at], molecule[at])
         says[at], share[at] = curve.says, curve.share
+    return rows + _said(f"a list of {top}", says, share, hit, molecule)
+
+
+def _said(
+    what: str,
+    says: Float[np.ndarray, " q"],
+    share: Float[np.ndarray, " q"],
+    hit: np.ndarray,
+    molecule: np.ndarray,
+) -> list[Row]:
+    losses = [-np.log(np.where(hit, p, 1 - p)) for p in (says, share)]
+    drawn = resampled_means((losses[0] - losses[1])[:, None], molecule)
+    ends = interval(drawn[:, 0], n_clusters=len(np.unique(molecule)))
+    apart = f", 95% interval of the difference {ends[0]:+.3f} to {ends[1]:+.3f}" if ends else ""
     rows = [
         Row(
-            f"log loss of the chance of a list of {top}",
+            f"log loss of the chance of {what}",
             "nats",
             log_loss(says, hit),
             log_loss(share, hit),
             "the share alone",
-            note=f"{len(kept):,} active profiles (p ≤ {INACTIVE_P:g} of looking so by chance)",
+            note=f"{len(hit):,} active profiles (p ≤ {INACTIVE_P:g} of looking so by chance)"
+            + apart,
         )
     ]
     for low, high in itertools.pairwise(_EDGES):
@@ -277,7 +302,7 @@ def _chances(found: pd.DataFrame, top: int) -> list[Row]:
         if at.any():
             rows.append(
                 Row(
-                    f"chance said from {100 * low:.0f} to {100 * high:.0f}%: says, holds",
+                    f"chance said of {what} from {100 * low:.0f} to {100 * high:.0f}%: says, holds",
                     "%",
                     100 * says[at].mean(),
                     100 * hit[at].mean(),

@@ -61,6 +61,8 @@ def test_it_runs(world, tmp_path):
     assert "54 active profiles" in loss["note"]
     said = [row for case, row in rows.items() if case.startswith("chance said")]
     assert said
+    assert ranks["top"].tolist() == [5] * 60
+    assert ranks["doses"].tolist() == ["1,10"] * 60
     # Nothing is in control wells of noise: about as many are called active as the level says.
     for what in ("one control well", "2 control wells"):
         assert rows[f"called active: {what}"]["ours"] < 15

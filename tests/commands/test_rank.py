@@ -84,6 +84,18 @@ def test_options_reach_the_list(world, tmp_path):
     assert set(hits["query"]) == {"gene A", "=1+1", "nothing"}
     assert (hits["mw"] < 600).all()
     assert "it was not asked for" in said
+    queries = pd.read_csv(tmp_path / "a" / "queries.csv")
+    assert queries["chance_in_list"].isna().all()
+    rng, ranks = np.random.default_rng(0), tmp_path / "ranks.csv"
+    pd.DataFrame({"fold": np.arange(60) % 5, "inchikey": [f"m{i}" for i in range(60)]}).assign(
+        activity_p=0.01, length=rng.lognormal(size=60), drop=0.1, rank=rng.integers(1, N, 60)
+    ).assign(gallery=N, top=4, doses="1,10").to_csv(ranks, index=False)
+    measured = (f"--chances={ranks}", "--top=4", f"--out={tmp_path / 'c'}")
+    status, said = rank(*common, *measured)
+    assert status == 0, said
+    assert "of 60 held-out profiles (60 molecules) had their molecule among the 4 of 30" in said
+    queries = pd.read_csv(tmp_path / "c" / "queries.csv")
+    assert (queries["chance_in_list"].isna() == queries["abstained"]).all()
     mixed = ("--combine=+gene A,-nothing", f"--query={world / 'q.csv'}", "--substructure=c1ccccc1")
     status, said = rank(*common, *mixed, f"--out={tmp_path / 'b'}")
     assert status == 0, said

@@ -39,7 +39,8 @@ EVERY_OPTION = """
         --concentration-unit=µM --group_by=plate --conditions=none --controls=role=ctl
     molphenix rank --wells my_wells.parquet --molecules=molecules.csv --model=trained_model \\
         --smiles-column=smiles --concentrations=1,10 --out=resembling
-    molphenix rank --embeddings=x --combine=+a --query=FILE --join=b --told=x=1 --fold=0 --help
+    molphenix rank --embeddings=x --combine=+a --query=FILE --chances=FILE --join=b --told=x=1 \\
+        --fold=0 --help
     molphenix export --compact --push-to=OWNER/NAME --help
     molphenix pretrained minimol state_dict.pth --out=encoders/minimol
     molphenix convert-openphenom model.safetensors --out=encoders/openphenom

@@ -55,6 +55,13 @@ def add_parser(commands) -> None:
     add(
         "--no-chance", action="store_true", help="measure no chance: saves a pass for held-out ones"
     )
+    add(
+        "--chances",
+        type=path,
+        metavar="FILE",
+        help="take the chance from what all folds found in this library: the table of molphenix "
+        "bench library --table",
+    )
     add("--molecules", type=path, metavar="FILE", help="find the profiles that these resemble")
     add("--smiles-column", default="", help="of --molecules; default: the one ending in 'smiles'")
     add("--concentrations", default="", metavar="0.1,1,…", help="of --molecules, in µM")
@@ -91,9 +98,9 @@ def _library(arguments: argparse.Namespace) -> int:
     index = open_index(arguments.index)
     model = _model(arguments) if arguments.model else model_of(index, None)
     index.need_model(model)
-    queries = _queries(arguments, model, arguments.index, arguments.query)
+    queries = _queries(arguments, model, arguments.index, arguments.query, arguments.chances)
     say(f"ranking {len(index):,} molecules for {len(queries.table):,} profiles")
-    asked = Asked(combinations, arguments.rank_inactive, not arguments.no_chance)
+    asked = Asked(combinations, arguments.rank_inactive, not arguments.no_chance, arguments.chances)
     hits = find_hits(queries, index, model, wanted=wanted, asked=asked)
     with storage.new_folder(arguments.out) as private:
         hits.write(private)

@@ -8,6 +8,7 @@ only if that predicts left-out molecules better than the plain share does.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,9 +16,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.retrieval.index import Index
 from molphenix_jax.retrieval.model import NO_HELD_OUT, Model
 from molphenix_jax.retrieval.ranking.selecting import Listed, Wanted, select
+from molphenix_jax.storage import read_csv
 from molphenix_jax.wells.conditions.values import Conditions, differing
 
 INACTIVE_P = 0.05  # above it a profile looks like control wells
@@ -71,6 +74,13 @@ def covariates(
     """What a chance may depend on: how far a profile is from the controls, how steep its list."""
     length = np.linalg.norm(profiles.astype(np.float64), axis=1)
     drop = [each.score[0] - each.score[-1] if len(each.score) else 0.0 for each in lists]
+    return as_covariates(length, np.array(drop))
+
+
+def as_covariates(
+    length: Float[np.ndarray, " q"], drop: Float[np.ndarray, " q"]
+) -> Float[np.ndarray, "q 2"]:
+    """The same of profiles and lists whose length and drop are known."""
     return np.stack([np.log(np.maximum(length, 1e-12)), drop], axis=1)
 
 
@@ -101,14 +111,71 @@ def measure_chances(
     )
     found = own >= worst - _TIE
     curve = fit_curve(covariates(held.profile[known], lists), found, molecule)
-    described = (
-        f"{int(found.sum())} of {len(found)} held-out profiles ({n} molecules) had their molecule "
-        f"among the {wanted.top} of {len(index):,}, "
+    described = _described(curve, found, n, index, wanted)
+    return Chances(found, molecule, curve.says, described, curve.fitted), ""
+
+
+def _described(curve: "Curve", found: np.ndarray, n: int, index: Index, wanted: Wanted) -> str:
+    told = (
+        "more often far from the controls and where a list's first lead its last"
+        if curve.fitted is not None
+        else "and nothing tells which"
     )
-    if curve.fitted is not None:
-        described += "more often far from the controls and where a list's first lead its last"
-    else:
-        described += "and nothing tells which"
+    return (
+        f"{int(found.sum())} of {len(found)} held-out profiles ({n} molecules) had their molecule "
+        f"among the {wanted.top} of {len(index):,}, {told}"
+    )
+
+
+def chances_of_table(
+    path: pathlib.Path, index: Index, wanted: Wanted
+) -> tuple[Chances | None, str]:
+    """Chances by what all folds of a run have found, each of molecules that it never saw.
+
+    Args:
+        path: What `molphenix bench library --table` wrote of this library.
+        index: The library.
+        wanted: What the lists hold.
+
+    Returns:
+        The chances, or why there are none.
+
+    Raises:
+        InputError: The file cannot be read, or was measured otherwise; it says how.
+    """
+    table = read_csv(path)
+    needed = ("fold", "inchikey", "activity_p", "length", "drop", "rank", "gallery", "top", "doses")
+    if missing := [name for name in needed if name not in table.columns]:
+        raise InputError(
+            f"{path}: no column {missing[0]!r}, which molphenix bench library RUN --table={path} "
+            "writes"
+        )
+    if wanted.filtered or not wanted.best_dose:
+        return None, f"{path} is of lists without filters, each molecule at its best dose"
+    doses = ",".join(f"{dose:g}" for dose in index.doses_um)
+    for what, measured, asked in (
+        ("lists of", f"{table['top'].max()}", f"{wanted.top}"),
+        ("doses of", str(table["doses"].iloc[0]), doses),
+    ):
+        if measured != asked:
+            raise InputError(
+                f"{path}: measured for {what} {measured}, and {asked} are asked for: run molphenix "
+                "bench library again with the same --top and --concentrations"
+            )
+    gallery = int(table["gallery"].to_numpy().max(initial=0))
+    if abs(gallery - len(index)) > 1 + len(index) // 100:
+        raise InputError(
+            f"{path}: measured among {gallery:,} molecules, and {index.path} has "
+            f"{len(index):,}: run molphenix bench library with the library of this index"
+        )
+    kept = pd.DataFrame(table[~(table["activity_p"].fillna(0) > INACTIVE_P)])
+    molecule = kept["inchikey"].to_numpy(str)
+    if (n := len(np.unique(molecule))) < FEWEST_MOLECULES:
+        return None, f"{path}: {n} molecules are active, at least {FEWEST_MOLECULES} are needed"
+    found = kept["rank"].to_numpy() <= wanted.top
+    x = as_covariates(kept["length"].to_numpy(float), kept["drop"].to_numpy(float))
+    curve = fit_curve(x, found, molecule, fold=kept["fold"].to_numpy())
+    described = f"{path}: {_described(curve, found, n, index, wanted)}"
     return Chances(found, molecule, curve.says, described, curve.fitted), ""
 
 
@@ -156,7 +223,11 @@ class Curve(NamedTuple):
 
 
 def fit_curve(
-    x: Float[np.ndarray, "h k"], found: Bool[np.ndarray, " h"], molecule: np.ndarray
+    x: Float[np.ndarray, "h k"],
+    found: Bool[np.ndarray, " h"],
+    molecule: np.ndarray,
+    *,
+    fold: np.ndarray | None = None,
 ) -> Curve:
     """A logistic curve of how often lists held the molecule.
 
@@ -164,6 +235,8 @@ def fit_curve(
         x: What the chance may depend on.
         found: Whether the list of each held-out profile held its molecule.
         molecule: Of each.
+        fold: Of each, of which no two share a molecule: what is said of one is learned from the
+            others. None parts the molecules into five at random.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -177,8 +250,9 @@ def fit_curve(
         return made.fit(x[rows], found[rows], logisticregression__sample_weight=weight[rows])
 
     plain, told = np.zeros(len(found)), np.zeros(len(found))
-    fold = fold_of_molecules(molecule)
-    for k in range(_FOLDS):
+    if fold is None or len(np.unique(fold)) == 1:
+        fold = fold_of_molecules(molecule)
+    for k in np.unique(fold):
         rest, left = fold != k, fold == k
         # One hit and one miss more, so that no chance is 0 or 1.
         plain[left] = (weight[rest] @ found[rest] + 1) / (weight[rest].sum() + 2)

@@ -1,6 +1,7 @@
 """Queries against a library: hits with everything that tells how much to believe them."""
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,12 @@ from molphenix_jax.molecules.filters import properties
 from molphenix_jax.retrieval.hits import Hits, made_by
 from molphenix_jax.retrieval.index import Index
 from molphenix_jax.retrieval.model import Model
-from molphenix_jax.retrieval.ranking.calibration import INACTIVE_P, Chances, measure_chances
+from molphenix_jax.retrieval.ranking.calibration import (
+    INACTIVE_P,
+    Chances,
+    chances_of_table,
+    measure_chances,
+)
 from molphenix_jax.retrieval.ranking.combining import Term, combined, places_of
 from molphenix_jax.retrieval.ranking.domain import Domain
 from molphenix_jax.retrieval.ranking.null import NullEmbeddings, empirical_p
@@ -33,11 +39,14 @@ class Asked:
         rank_inactive: List hits for profiles that look inactive too.
         chances: Measure how often held-out molecules come into such a list: a pass through the
             library for each of up to 500.
+        measured: What `molphenix bench library --table` found of this library: chances come from
+            it, without a pass.
     """
 
     combinations: Mapping[str, Sequence[Term]] = dataclasses.field(default_factory=dict)
     rank_inactive: bool = False
     chances: bool = True
+    measured: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,7 +96,10 @@ def find_hits(
     ]
     hits = pd.concat(parts, ignore_index=True) if parts else _hits_of_none()
     _add_molecules(hits, index, Domain(model))
-    chances, why = measure_chances(model, index, wanted, skip=not asked.chances)
+    if asked.measured is not None:
+        chances, why = chances_of_table(asked.measured, index, wanted)
+    else:
+        chances, why = measure_chances(model, index, wanted, skip=not asked.chances)
     _add_chances(table, chances, joined, lists, queries)
     return Hits(
         table=hits,

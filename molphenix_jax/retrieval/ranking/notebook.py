@@ -42,7 +42,7 @@ def rank(
     limits: str = "",
     combine: str | Mapping[str, str] | None = None,
     rank_inactive: bool = False,
-    chances: bool = True,
+    chances: bool | str | os.PathLike[str] = True,
 ) -> pd.DataFrame:
     """The molecules of a library that are most like what wells look like.
 
@@ -67,7 +67,8 @@ def rank(
         combine: Profiles that make one query, "+A,+B,-C"; or name of each query → those.
         rank_inactive: Also what looks like control wells; else it has no hits.
         chances: Measure how likely a list holds the true molecule: takes a pass through the
-            library for held-out profiles of the model.
+            library for held-out profiles of the model. Or the table of `molphenix bench library`,
+            measured in this library.
 
     Returns:
         A row for each hit of each query: the columns of `retrieval.hits.COLUMNS`, properties, and
@@ -92,7 +93,8 @@ def rank(
             queries = read_queries(sources, model, reading)
         except WellsError as error:
             raise WellsError(str(error).replace(str(work / TABLE_FILE), "wells")) from error
-    asked = Asked(_combinations(combine), rank_inactive=rank_inactive, chances=chances)
+    measured = None if isinstance(chances, bool) else pathlib.Path(chances)
+    asked = Asked(_combinations(combine), rank_inactive, bool(chances), measured)
     hits = find_hits(queries, index, model, wanted=wanted, asked=asked)
     table = hits.flat()
     table.attrs["queries"] = hits.queries

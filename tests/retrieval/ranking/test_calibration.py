@@ -1,15 +1,18 @@
 """Chances: counted on held-out molecules, in the library and the list that are asked for."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.retrieval.ranking.calibration import (
     Chances,
+    chances_of_table,
     fit_curve,
     log_loss,
     measure_chances,
 )
-from molphenix_jax.retrieval.ranking.selecting import Wanted, select
+from molphenix_jax.retrieval.ranking.selecting import Listed, Wanted, select
 from molphenix_jax.trained.held_out import HeldOut
 from tests.retrieval.ranking import made
 
@@ -100,6 +103,55 @@ def test_what_a_profile_looks_like_counts_only_if_it_predicts():
     none = fit_curve(rng.normal(size=(n, 1)), np.zeros(n, bool), molecule)
     assert none[0] is None
     assert 0 < none[1].min() <= none[1].max() < 0.02
+
+
+def test_a_table_of_all_folds_gives_the_chance(tmp_path):
+    """Also to a model that holds nothing back; measured otherwise, it is refused by a sentence."""
+    table = made.molecules(N)
+    model = made.load(made.write_run(tmp_path / "run"))
+    index = made.write_index(tmp_path / "INDEX", model, made.embedded(model, table), table)
+    rng, n, path = np.random.default_rng(0), 600, tmp_path / "ranks.csv"
+    length = rng.lognormal(size=n)
+    found = rng.random(n) < 1 / (1 + np.exp(1 - 2 * np.log(length)))
+    frame = pd.DataFrame(
+        {
+            "fold": np.arange(n) % 5,
+            "inchikey": [f"m{i % 200}" for i in range(n)],
+            "activity_p": np.where(np.arange(n) < 30, 0.5, 0.001),
+            "length": length,
+            "drop": 0.1,
+            "rank": np.where(found, 3, 50),
+            "gallery": N,
+            "top": 10,
+            "doses": "1,10",
+        }
+    )
+    frame.to_csv(path, index=False)
+    chances, why = chances_of_table(path, index, Wanted(top=10))
+    assert chances is not None, why
+    assert len(chances.found) == n - 30
+    assert (chances.found == found[30:]).all()
+    assert log_loss(chances.says, chances.found) < 0.6
+    profiles = np.zeros((2, made.WIDTH), np.float32)
+    profiles[:, 0] = 0.3, 5.0
+    one = Listed(np.arange(2), np.zeros(2, int), np.array([0.3, 0.2]), np.arange(2))
+    low, high = chances.of(profiles, [one, one])
+    assert low < 0.15
+    assert high > 0.75
+    none, why = chances_of_table(path, index, Wanted(top=10, diverse=True))
+    assert none is None
+    assert "without filters" in why
+    for wanted, changes, message in (
+        (Wanted(top=9), {}, "measured for lists of 10, and 9 are asked for"),
+        (Wanted(top=10), {"doses": "1,20"}, "measured for doses of 1,20, and 1,10"),
+        (Wanted(top=10), {"gallery": 999}, "measured among 999 molecules, and .* has 80"),
+    ):
+        frame.assign(**changes).to_csv(path, index=False)
+        with pytest.raises(InputError, match=message):
+            chances_of_table(path, index, wanted)
+    frame.drop(columns="top").to_csv(path, index=False)
+    with pytest.raises(InputError, match="no column 'top', which molphenix bench library RUN"):
+        chances_of_table(path, index, Wanted(top=10))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime import processes
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.loader import Loader
-from molphenix_jax.runtime.optimizer import optimizer_of
+from molphenix_jax.runtime.optimizer import optimizer_of, warmup_note
 from molphenix_jax.runtime.progress import Progress, say
 from molphenix_jax.runtime.run import Params, Run
 from molphenix_jax.runtime.step import (
@@ -98,6 +98,8 @@ def _train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
             n = count_parameters(jax.eval_shape(run.init, jax.random.key(0)))
             members = config.train.members
             say(f"model: {n:,} parameters" + (f" × {members} members" if members > 1 else ""))
+            if note := warmup_note(config.train):
+                say(note)
         if processes.is_first():
             task.keep_run(run, folder)
         label = f"fold {fold + 1}/{task.n_folds} " if task.n_folds > 1 else ""

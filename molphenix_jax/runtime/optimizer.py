@@ -77,12 +77,8 @@ def check_training(checks: Checks) -> None:
     for name in listed(t.writers):
         checks.choice("train.writers", WRITERS, name)
     checks.that(
-        t.warmup_steps < t.steps,
-        f"train.warmup_steps={t.warmup_steps} must be below train.steps={t.steps}",
-    )
-    checks.that(
-        t.schedule != "onecycle" or t.warmup_steps >= 1,
-        "train.schedule=onecycle needs train.warmup_steps of at least 1",
+        t.schedule != "onecycle" or warmup_steps(t) >= 1,
+        f"train.schedule=onecycle needs train.warmup_steps of at least 1 and below {t.steps}",
     )
     checks.positive("train.learning_rate")
     checks.positive("train.grad_clip")
@@ -193,18 +189,30 @@ def learning_rate(t: Config, step: int) -> float:
     return float(_schedule(t)(step))
 
 
+def warmup_steps(t: Config) -> int:
+    """Updates of warm-up: a tenth of a training that is no longer than what the config says."""
+    return t.warmup_steps if t.warmup_steps < t.steps else t.steps // 10
+
+
+def warmup_note(t: Config) -> str:
+    """Says so where the config's warm-up is not taken; else empty."""
+    n = warmup_steps(t)
+    if n == t.warmup_steps:
+        return ""
+    return f"train.warmup_steps={t.warmup_steps} is no part of train.steps={t.steps}: {n} is taken"
+
+
 def _schedule(t: Config) -> Callable[[Any], Any]:
+    warmup = warmup_steps(t)
     if t.schedule == "onecycle":
-        return optax.cosine_onecycle_schedule(
-            t.steps, t.learning_rate, pct_start=t.warmup_steps / t.steps
-        )
+        return optax.cosine_onecycle_schedule(t.steps, t.learning_rate, pct_start=warmup / t.steps)
     if t.schedule == "cosine":
-        return optax.warmup_cosine_decay_schedule(0.0, t.learning_rate, t.warmup_steps, t.steps)
+        return optax.warmup_cosine_decay_schedule(0.0, t.learning_rate, warmup, t.steps)
     end = 0.0 if t.schedule == "linear" else t.learning_rate
     return optax.join_schedules(
         [
-            optax.linear_schedule(0.0, t.learning_rate, t.warmup_steps),
-            optax.linear_schedule(t.learning_rate, end, t.steps - t.warmup_steps),
+            optax.linear_schedule(0.0, t.learning_rate, warmup),
+            optax.linear_schedule(t.learning_rate, end, t.steps - warmup),
         ],
-        [t.warmup_steps],
+        [warmup],
     )

@@ -14,8 +14,10 @@ from molphenix_jax.runtime.optimizer import (
     clip_by_norm,
     decay_mask,
     global_norm,
+    learning_rate,
     make_optimizer,
     train_fields,
+    warmup_note,
 )
 
 PARAMS = {"kernel": jnp.asarray([1.0, -2.0]), "bias": jnp.asarray(3.0)}
@@ -106,6 +108,17 @@ def test_decay_rules_must_cover_every_parameter():
         decay_mask(params, rules[:1])
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize(("steps", "warmup"), [(4, 0), (50, 5), (100, 10), (101, 100)])
+def test_a_training_no_longer_than_the_warmup_has_a_tenth_of_it(schedule, steps, warmup):
+    t = fields(steps=steps, warmup_steps=100, schedule=schedule)
+    assert not problems(t)
+    assert learning_rate(t, warmup) == pytest.approx(0.1)
+    assert warmup == 0 or learning_rate(t, warmup - 1) < 0.1
+    note = f"train.warmup_steps=100 is no part of train.steps={steps}: {warmup} is taken"
+    assert warmup_note(t) == ("" if warmup == 100 else note)
+
+
 def problems(train) -> list[str]:
     checks = Checks(ml_collections.ConfigDict({"train": train}))
     check_training(checks)
@@ -118,7 +131,6 @@ def problems(train) -> list[str]:
         ({"steps": 0}, "train.steps=0"),
         ({"optimizer": "sgd"}, "choose one of adamw, adam, lion"),
         ({"schedule": "step"}, "choose one of cosine"),
-        ({"warmup_steps": 100}, "must be below train.steps=100"),
         ({"schedule": "onecycle", "warmup_steps": 0}, "onecycle needs"),
         ({"b2": 1.0}, "train.b2=1.0"),
         ({"lr_rules": (("x", 0.0),)}, "the factor of 'x'"),

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from molphenix_jax.wells.inputs.sources import Sources
-from molphenix_jax.wells.table import read_wells
+from molphenix_jax.wells.table import WellsError, read_wells
 from tests import tiny
 
 META = ["plate", "well", "batch", "smiles", "concentration_um", "is_control"]
@@ -101,3 +101,41 @@ def test_a_smiles_column_of_ones_own_name(files, tmp_path):
         )
     both = f"{files['first']},{files['second']}"
     assert len(Sources.of(both, {"smiles": "SMI"}).tables) == 2
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("beside", [False, True])
+def test_text_of_some_files_is_empty_in_the_others(files, tmp_path, turned, beside):
+    half, names = pd.read_csv(files["first"]), pd.read_csv(files["second"])
+    features = [name for name in half if name.startswith("f")]
+    names = names.assign(well_id="x", broad_sample=[f"B{i}" for i in range(len(names))])
+    if beside:
+        both = pd.concat([half, names])[["plate", "well", *features]]
+        both.to_csv(tmp_path / "beside.csv", index=False)
+        half, names = half.drop(columns=features), names.drop(columns=features)
+    half.to_parquet(tmp_path / "half.parquet")
+    names.to_parquet(tmp_path / "names.parquet")
+    paths = (tmp_path / "half.parquet", tmp_path / "names.parquet")
+    embeddings = (tmp_path / "beside.csv",) if beside else ()
+    sources = Sources(paths[::-1] if turned else paths, embeddings)
+    wells = read_wells(sources, check_smiles=None)
+    assert len(wells.table) == len(half) + len(names)
+    assert len(wells.feature_names) == len(features)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("other", "said"), [("other", "all 2 files"), ("lists", "'embedding'")])
+def test_files_of_two_screens_are_a_sentence(files, tmp_path, turned, other, said):
+    first = tmp_path / "mine.parquet"
+    pd.read_csv(files["whole"]).to_parquet(first)
+    second = tmp_path / "theirs.parquet"
+    if other == "lists":
+        table = pd.read_csv(files["meta"]).assign(compound_id="c")
+        table["embedding"] = [[0.5] * 8] * len(table)
+        table.to_parquet(second)
+    else:
+        pd.read_csv(files[other]).assign(compound_id="c").to_parquet(second)
+    paths = (second, first) if turned else (first, second)
+    with pytest.raises(WellsError, match=said) as error:
+        read_wells(Sources(paths), check_smiles=None)
+    assert "prepare two screens one by one" in str(error.value)

@@ -154,6 +154,7 @@ def find_features(
     head: FirstRows,
     codes: Sequence[str] = (),
     unclear: Sequence[str] = (),
+    files: int = 1,
 ) -> FeatureColumns:
     """Finds the columns that make up the profile.
 
@@ -173,6 +174,7 @@ def find_features(
         head: reads some columns of the first rows: values tell row numbers and names of images.
         codes: columns of text that hold whole numbers alone.
         unclear: columns of numbers as text whose commas may be decimal points or not.
+        files: how many have all columns of the schema, for messages.
 
     Raises:
         WellsError: no column fits, rows are images, or a feature's commas are unclear.
@@ -229,9 +231,15 @@ def find_features(
             "(molphenix embed-images), or name features with features=..."
         )
     if not plain:
+        what = f"{path}: no feature columns among {short(schema.names)}"
+        if files > 1:
+            raise WellsError(
+                f"{what}, which all {files} files have: the files of a screen have the same "
+                "features; prepare two screens one by one"
+            )
         raise WellsError(
-            f"{path}: no feature columns among {short(schema.names)}: name them with the regular "
-            "expression features=..., or a list column with columns={'embedding': ...}"
+            f"{what}: name them with the regular expression features=..., or a list column with "
+            "columns={'embedding': ...}"
         )
     left = _others(numeric, plain, "", {**as_text_only, ROWS: counting})
     return FeatureColumns(

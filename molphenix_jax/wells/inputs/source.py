@@ -208,7 +208,8 @@ def open_wells(
             f"{path}: no SMILES column{near('smiles', names)}; "
             "name it with columns={'smiles': ...}"
         )
-    candidates = pa.schema([holder_schema.field(name) for name in own])
+    in_all = [n for n in own if all(n in file.schema.names for file in holders)]
+    candidates = pa.schema([holder_schema.field(name) for name in in_all])
     profile = find_features(
         path,
         candidates,
@@ -216,11 +217,13 @@ def open_wells(
         features,
         feature_names,
         head=holders[0].head,
-        codes=[name for name in holders[0].codes if name in own],
-        unclear=[n for n, style in holders[0].styles.items() if style == "?" and n in own],
+        codes=[name for name in holders[0].codes if name in in_all],
+        unclear=[n for n, style in holders[0].styles.items() if style == "?" and n in in_all],
+        files=len(holders),
     )
     notes += profile.notes
     chosen = list(profile.columns)
+    _need_in_all(holders, chosen)
     known = {*own, *found.values(), *(left for left, _ in pairs)}
     beside = _numbers_beside([schema, *(join.schema for join in joins)], known)
     notes += beside.notes
@@ -241,7 +244,7 @@ def open_wells(
         missing, file_rows = np.full(len(row), "", object), ingested.file_rows
     else:
         read = [name for name in schema.names if name in kept | more]
-        parts = [file.read(read) for file in tables]
+        parts = [file.read([n for n in read if n in file.schema.names]) for file in tables]
         table, file_rows = stacked(parts, read), tuple(part.num_rows for part in parts)
         at, first = first_match(table, ingested.table, pairs, layout.key)
         notes += _match_notes(sources, pairs, at, first)
@@ -297,6 +300,18 @@ def _common(files: Sequence[TableFile], notes: list[str]) -> pa.Schema:
             f"{len(dropped)} columns are not in all {len(files)} files: {short(dropped, 5)}"
         )
     return pa.schema(kept)
+
+
+def _need_in_all(files: Sequence[TableFile], columns: Sequence[str]) -> None:
+    """Raises where some files lack the profiles of the others."""
+    for name in columns:
+        lacking = [str(file.path) for file in files if name not in file.schema.names]
+        if lacking:
+            having = next(str(file.path) for file in files if name in file.schema.names)
+            raise WellsError(
+                f"{short(lacking, 3)} has no column {name!r}, which holds the profiles of {having}: "
+                "the files of a screen have the same features; prepare two screens one by one"
+            )
 
 
 def _numbers_beside(schemas: Sequence[pa.Schema], known: Collection[str]) -> FeatureColumns:

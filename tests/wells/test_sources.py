@@ -138,4 +138,4 @@ def test_files_of_two_screens_are_a_sentence(files, tmp_path, turned, other, sai
     paths = (second, first) if turned else (first, second)
     with pytest.raises(WellsError, match=said) as error:
         read_wells(Sources(paths), check_smiles=None)
-    assert "prepare two screens one by one" in str(error.value)
+    assert "two screens are prepared one by one" in str(error.value)

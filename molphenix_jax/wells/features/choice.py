@@ -235,7 +235,8 @@ def find_features(
         if files > 1:
             raise WellsError(
                 f"{what}, which all {files} files have: the files of a screen have the same "
-                "features; prepare two screens one by one"
+                "features; two screens are prepared one by one, or trained on as "
+                "wells=NAME=FILE+NAME=FILE"
             )
         raise WellsError(
             f"{what}: name them with the regular expression features=..., or a list column with "

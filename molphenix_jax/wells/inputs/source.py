@@ -309,8 +309,9 @@ def _need_in_all(files: Sequence[TableFile], columns: Sequence[str]) -> None:
         if lacking:
             having = next(str(file.path) for file in files if name in file.schema.names)
             raise WellsError(
-                f"{short(lacking, 3)} has no column {name!r}, which holds the profiles of {having}: "
-                "the files of a screen have the same features; prepare two screens one by one"
+                f"{short(lacking, 3)} has no column {name!r}, the profiles of {having}: "
+                "the files of a screen have the same features; two screens are prepared one by "
+                "one, or trained on as wells=NAME=FILE+NAME=FILE"
             )
 
 

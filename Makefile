@@ -1,11 +1,11 @@
-# What the README names: make demo, make check, make test, make test-long, make test-fast, make soak. Each makes .venv first when it has to.
+# What the README names: make demo, make check, make test, make test-all, make test-fast, make soak. Each makes .venv first when it has to.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # A file stays with one worker, since its tests share what takes long.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install check test test-long test-fast test-arrays soak demo evidence clean
+.PHONY: install check test test-all test-fast test-arrays soak demo evidence clean
 
 install: $(VENV)/installed
 
@@ -22,9 +22,9 @@ check: install
 test: install
 	$(BIN)/python -m pytest $(WORKERS) -m "not long and not soak"
 
-# What is marked `long`: documented commands, several processes, signals, full disks, parts from outside.
-test-long: install
-	$(BIN)/python -m pytest $(WORKERS) -m long
+# With what is marked `long`: documented commands, several processes, signals, full disks, parts from outside.
+test-all: install
+	$(BIN)/python -m pytest $(WORKERS)
 
 # Without what is marked `slow`, either: whole runs.
 test-fast: install

@@ -197,6 +197,7 @@ def finished(cache, tmp_path_factory):
 
 
 # orbax ends its event loop at the first array it cannot read; the other reads still report to it.
+@pytest.mark.long
 @pytest.mark.filterwarnings(
     "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
 )

@@ -104,10 +104,12 @@ def test_a_kernel_and_its_moments_lie_along_their_largest_axis_that_divides():
     assert all(place.is_fully_replicated for place in whole.values())
 
 
+@pytest.mark.long
 def test_a_spread_state_gives_the_curve_of_one(spread, two_members):
     np.testing.assert_allclose(spread[0], two_members, rtol=RTOL)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("devices", "sharded"), [(1, False), (2, True), (4, True)])
 def test_fewer_devices_continue_a_spread_state(
     devices, sharded, spread, two_members, cache, tmp_path

@@ -165,6 +165,7 @@ def test_a_butina_split_is_another_split(cache, tmp_path):
     assert tests["scaffold"] != tests["butina"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_trains(name, cache, tmp_path):
     lines = fit(cache, tmp_path, loss__name=name)
@@ -172,6 +173,7 @@ def test_every_loss_trains(name, cache, tmp_path):
     assert all(math.isfinite(line["loss"]) and line["grad_norm"] > 0 for line in lines)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", CONCENTRATIONS)
 def test_every_concentration_encoding_trains(kind, cache, tmp_path):
     lines = fit(cache, tmp_path, model__concentration=kind)

@@ -14,7 +14,7 @@ from molphenix_jax.runtime.progress import console
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from tests import process, tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def run(n: int, workdir: pathlib.Path, cache: pathlib.Path) -> list[dict]:

@@ -13,7 +13,7 @@ from molphenix_jax.runtime.progress import console
 from molphenix_jax.runtime.workdir.metrics import read_metrics
 from tests import tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -264,7 +264,7 @@ TINY = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @seeds(8)
 def test_whole_numbers_of_any_size_are_refused_or_can_be_built(

@@ -34,6 +34,7 @@ CHECKS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("case", "execution"), CHECKS)
 def test_finite(case, execution):
     name, options = cases.CASES[case]

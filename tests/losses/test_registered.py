@@ -131,7 +131,7 @@ def test_a_new_margin_is_an_option_with_its_default(hardest):
 @pytest.mark.parametrize(
     ("kind", "name", "spec", "message"),
     [
-        ("losses", "mine", None, "there is no kind of part 'losses'; choose one of loss, con"),
+        ("losses", "mine", None, "there is no kind of part 'losses'; choose one of loss, head"),
         ("loss", "clip", LossSpec("", PairSum), "loss 'clip' is taken"),
         ("loss", "my loss", LossSpec("", PairSum), "'my loss': a name begins with a letter"),
         ("loss", "", LossSpec("", PairSum), "a name begins with a letter"),

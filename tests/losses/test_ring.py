@@ -119,6 +119,7 @@ print(json.dumps(result))
 """
 
 
+@pytest.mark.long
 def test_two_processes_give_the_numbers_of_one():
     with socket.socket() as probe:
         probe.bind(("localhost", 0))

@@ -62,6 +62,7 @@ def expected(case, dtype, scale, bias):
     return reference.evaluate(name, x, m, **given), reference.gradients(name, x, m, **given)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("execution", "case", "dtype"), CHECKS)
 def test_value_and_gradients(execution, case, dtype):
     name, options = CASES[case]

@@ -26,6 +26,7 @@ def leaves(config, before=""):
             yield f"{before}{name}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", TASKS)
 def test_no_value_of_any_field_ends_in_another_error(task):
     default = spec_of(task).default_config()

@@ -51,6 +51,7 @@ def embed(variant, graphs, **shape):
     return {name: np.asarray(value)[real] for name, value in out.layers.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_molecules_embedding_is_its_own(variant, graphs):
     """Alone, in a batch, in more padding and with its atoms in another order: the same layers."""
@@ -124,6 +125,7 @@ def test_training_flips_eigenvector_signs_and_nothing_else(graphs):
     np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.long
 def test_remat_changes_memory_not_numbers(graphs):
     _, params, _ = encoder("virtual_node")
     example = batch(graphs, nodes=40, edges=80, n_graphs=8)
@@ -144,6 +146,7 @@ def test_remat_changes_memory_not_numbers(graphs):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in SIZES if name != "tiny"])
 def test_named_sizes_have_the_parameters_they_say(name):
     rng = np.random.default_rng(0)

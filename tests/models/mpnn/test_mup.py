@@ -10,7 +10,7 @@ from molphenix_jax.models.mpnn import MoleculeEncoder, Readout, mup_lr_rules
 from molphenix_jax.runtime.optimizer import _by_rule
 from tests.models.mpnn.molecules import batch, config, molecule
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("cache")]
 
 WIDTHS = (32, 256)
 N_UPDATES = 3

@@ -58,7 +58,6 @@ CONTRADICTIONS = {
     "train.checkpoint_every": {"train__checkpoint_every": 0},
     "train.keep_checkpoints": {"train__keep_checkpoints": 0},
     "train.compute_dtype": {"train__compute_dtype": "float16"},
-    "train.warmup_steps": {"train__warmup_steps": 50, "train__steps": 50},
     "train.learning_rate": {"train__learning_rate": 0.0},
     "train.weight_decay": {"train__weight_decay": -0.1},
     "train.grad_clip": {"train__grad_clip": 0.0},

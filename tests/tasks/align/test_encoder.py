@@ -15,7 +15,7 @@ from molphenix_jax.trained.folder import ModelError
 from tests import tiny
 from tests.tasks.property_pretraining import tiny_labels
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ENCODER = {
     "molecules__encoder": "mpnn",

@@ -17,7 +17,7 @@ from molphenix_jax.tasks.align.tables import choose_placement, gather
 from tests import tiny
 from tests.screens.saving import save_screen
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def make_run(cache, folder, *, wells="", **changes):

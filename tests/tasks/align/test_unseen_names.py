@@ -1,5 +1,7 @@
 """Two unseen screens whose files have one name, in folders of their own."""
 
+import pytest
+
 from tests import tiny
 
 

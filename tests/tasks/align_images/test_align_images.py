@@ -22,7 +22,7 @@ from molphenix_jax.trained import sides
 from tests import tiny
 from tests.tasks.align_images import screen
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 FIELDS = {
     "data.psi": 1.0,

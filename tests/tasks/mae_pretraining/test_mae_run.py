@@ -22,7 +22,7 @@ from molphenix_jax.tasks.mae_pretraining.config import default_config
 from molphenix_jax.trained.encoders.image_encoder import load_image_encoder
 from tests import pictures
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 N, CHANNELS, SIDE = 16, 2, 16
 

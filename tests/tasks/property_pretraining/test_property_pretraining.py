@@ -65,6 +65,7 @@ def test_a_run_says_writes_and_reports(finished):
     assert "validation_auroc_graph_bce" in last
 
 
+@pytest.mark.long
 def test_a_killed_run_continues_bit_for_bit(finished, tmp_path):
     """What was killed before its last checkpoint."""
     workdir, c, _ = finished
@@ -79,6 +80,7 @@ def test_a_killed_run_continues_bit_for_bit(finished, tmp_path):
         assert (run / name).read_bytes() == (workdir / name).read_bytes()
 
 
+@pytest.mark.long
 def test_it_learns_what_follows_from_the_structure(labels, cache, tmp_path):
     c = config(
         labels,
@@ -97,6 +99,7 @@ def test_it_learns_what_follows_from_the_structure(labels, cache, tmp_path):
     assert last["validation_r2_graph_mae"] > first["validation_r2_graph_mae"] + 0.1
 
 
+@pytest.mark.long
 def test_two_devices_compute_the_loss_of_one(labels, cache, tmp_path):
     losses = []
     for devices in (1, 2):

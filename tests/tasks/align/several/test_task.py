@@ -144,6 +144,7 @@ def test_it_is_evaluated_and_compared_by_screen(run, tmp_path):
     assert len(_ranks(folder / "screens" / "first"))
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_to_the_same_bits(run, tmp_path):
     c, folder, _ = run
     killed = tmp_path / "killed"
@@ -163,6 +164,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(run, tmp_path):
     assert record(killed) == record(folder)
 
 
+@pytest.mark.long
 def test_a_refit_learns_from_every_molecule_of_every_screen(run, tmp_path):
     _, folder, _ = run
     with console.capture():

@@ -15,7 +15,6 @@ from tests.commands.stopping import Ended, listens, stop
 
 pytestmark = pytest.mark.long
 
-slow = pytest.mark.slow
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
@@ -24,7 +23,7 @@ def first(number: signal.Signals) -> pytest.MarkDecorator:
     (other,) = {signal.SIGINT, signal.SIGTERM} - {number}
     return pytest.mark.parametrize(
         "number",
-        [pytest.param(number, marks=slow), pytest.param(other, marks=pytest.mark.soak)],
+        [number, pytest.param(other, marks=pytest.mark.soak)],
     )
 
 

@@ -5,7 +5,7 @@ import datetime
 import pathlib
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,9 +115,7 @@ class Hits:
         others = [name for name in self.table if name not in (*known, "curve")]
         flat = pd.DataFrame(self.table[[*known, *others]]).reset_index(drop=True)
         if "curve" in self.table and self.doses_um:
-            curves = np.array(self.table["curve"].tolist(), float).reshape(len(flat), -1)
-            for k, dose in enumerate(self.doses_um):
-                flat[f"cosine_at_{dose:g}_um"] = curves[:, k]
+            add_curves(flat, self.table["curve"].tolist(), self.doses_um)
         return flat
 
     def write(self, folder: str | pathlib.Path) -> list[pathlib.Path]:
@@ -131,6 +129,15 @@ class Hits:
         paths.append(folder / "queries.csv")
         write_csv(paths[-1], self.queries)
         return paths
+
+
+def add_curves(
+    table: pd.DataFrame, curves: Sequence[Sequence[float]], doses_um: Sequence[float]
+) -> None:
+    """Adds a column for each dose of the curves, in the order of the rows."""
+    cosines = np.array(curves, float).reshape(len(table), -1)
+    for k, dose in enumerate(doses_um):
+        table[f"cosine_at_{dose:g}_um"] = cosines[:, k]
 
 
 def write_table(

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from molphenix_jax.molecules import standardise
 from molphenix_jax.molecules.files import Molecules
-from molphenix_jax.retrieval.hits import Column, made_by, write_table
+from molphenix_jax.retrieval.hits import Column, add_curves, made_by, write_table
 from molphenix_jax.retrieval.model import Model
 from molphenix_jax.retrieval.ranking.activity import activity_rule
 from molphenix_jax.retrieval.ranking.domain import Domain
@@ -81,9 +81,7 @@ class Resembling:
     def flat(self) -> pd.DataFrame:
         """The profiles as files have them: a column for each dose of the curves."""
         flat = pd.DataFrame(self.profiles[list(COLUMNS)])
-        curves = np.array(self.profiles["curve"].tolist(), float).reshape(len(flat), -1)
-        for k, dose in enumerate(self.doses_um):
-            flat[f"cosine_at_{dose:g}_um"] = curves[:, k]
+        add_curves(flat, self.profiles["curve"].tolist(), self.doses_um)
         return flat
 
     def write(self, folder: str | pathlib.Path) -> list[pathlib.Path]:

@@ -14,12 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from molphenix_jax import losses
 from molphenix_jax.evaluation import rank_of_positive, recall_at
-from molphenix_jax.models import (
-    ConcentrationEncoding,
-    Embeddings,
-    EncodedMolPhenix,
-    MolPhenix,
-)
+from molphenix_jax.models import ConcentrationEncoding, Embeddings, EncodedMolPhenix, MolPhenix
 from molphenix_jax.molecules import FINGERPRINTS, trained_encoders
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.run import Run

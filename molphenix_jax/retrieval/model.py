@@ -243,11 +243,11 @@ class Model:
 
     def embed_profiles(
         self,
-        profiles: pd.DataFrame | Float[ArrayLike, "n d"],
+        profiles: pd.DataFrame | Float[np.ndarray, "n d"] | ArrayLike,
         *,
         controls: str | ArrayLike | pd.DataFrame | None = None,
-        groups: str | Shaped[ArrayLike, " n"] | None = None,
-        average: str | Shaped[ArrayLike, " n"] | None = None,
+        groups: str | Shaped[np.ndarray, " n"] | ArrayLike | None = None,
+        average: str | Shaped[np.ndarray, " n"] | ArrayLike | None = None,
         corrected: bool = False,
     ) -> Float[np.ndarray, "m e"]:
         """z_x of wells, or of the profiles that they average to.
@@ -286,10 +286,10 @@ class Model:
 
     def correct(
         self,
-        wells: pd.DataFrame | Float[ArrayLike, "n d"],
+        wells: pd.DataFrame | Float[np.ndarray, "n d"] | ArrayLike,
         *,
         controls: str | ArrayLike | pd.DataFrame | None = None,
-        groups: str | Shaped[ArrayLike, " n"] | None = None,
+        groups: str | Shaped[np.ndarray, " n"] | ArrayLike | None = None,
     ) -> Float[np.ndarray, "n d"]:
         """Wells in the space of the training profiles: corrected by their own controls.
 

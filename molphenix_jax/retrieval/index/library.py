@@ -131,7 +131,7 @@ class Index:
                 "give the model that made the index, or index the library with this one"
             )
 
-    def embeddings(self, rows: Int[ArrayLike, " m"]) -> Float32[np.ndarray, "m k d"]:
+    def embeddings(self, rows: Int[np.ndarray, " m"] | ArrayLike) -> Float32[np.ndarray, "m k d"]:
         """Unit vectors of some molecules at each dose.
 
         Raises:
@@ -149,7 +149,7 @@ class Index:
         return found
 
     def scores(
-        self, queries: Float[ArrayLike, "q d"], rows: Int[ArrayLike, " m"]
+        self, queries: Float[np.ndarray, "q d"] | ArrayLike, rows: Int[np.ndarray, " m"] | ArrayLike
     ) -> Float32[np.ndarray, "q m k"]:
         """Cosines of queries and chosen molecules at each dose: dose curves.
 
@@ -160,7 +160,7 @@ class Index:
 
     def search(
         self,
-        queries: Float[ArrayLike, "q d"],
+        queries: Float[np.ndarray, "q d"] | ArrayLike,
         *,
         top: int = 100,
         best_dose: bool = True,
@@ -203,7 +203,9 @@ class Index:
         return Found(scores, self._after(molecule), dose)
 
     def percentile(
-        self, queries: Float[ArrayLike, "q d"], scores: Float[ArrayLike, "q t"]
+        self,
+        queries: Float[np.ndarray, "q d"] | ArrayLike,
+        scores: Float[np.ndarray, "q t"] | ArrayLike,
     ) -> Float[np.ndarray, "q t"]:
         """Share of the library that scores above, each molecule at its best dose.
 

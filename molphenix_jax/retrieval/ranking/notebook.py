@@ -28,14 +28,14 @@ TABLE_FILE = "wells.parquet"
 
 
 def rank(
-    wells: str | os.PathLike[str] | pd.DataFrame | Float[ArrayLike, "n d"],
+    wells: str | os.PathLike[str] | pd.DataFrame | Float[np.ndarray, "n d"] | ArrayLike,
     *,
     index: str | os.PathLike[str] | Index,
     model: str | os.PathLike[str] | Model | None = None,
     top: int = 100,
     controls: str | ArrayLike = AUTO,
-    plates: str | Shaped[ArrayLike, " n"] | None = None,
-    names: str | Shaped[ArrayLike, " n"] | None = None,
+    plates: str | Shaped[np.ndarray, " n"] | ArrayLike | None = None,
+    names: str | Shaped[np.ndarray, " n"] | ArrayLike | None = None,
     doses: Literal["best", "all"] = "best",
     diverse: bool = False,
     substructure: str = "",

@@ -2,10 +2,11 @@
 
 import collections
 import dataclasses
+import itertools
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +77,42 @@ class Take(NamedTuple):
 
 def _number(text: str) -> str:
     return re.sub(r"^0+(?=\d)", "", text.strip())
+
+
+class Flaw(NamedTuple):
+    """What makes a channel none.
+
+    Attributes:
+        channel: Its position.
+        same_as: Position of the channel that it repeats; -1 where all of its pixels are one number.
+    """
+
+    channel: int
+    same_as: int
+
+
+def find_flaws(image: Num[np.ndarray, "c h w"]) -> frozenset[Flaw]:
+    """Channels of one number (a closed shutter, a lost file), and those that repeat another."""
+    blank = [bool((channel == channel.flat[0]).all()) for channel in image]
+    told = [i for i, is_blank in enumerate(blank) if not is_blank]
+    again = [Flaw(b, a) for a, b in itertools.combinations(told, 2) if _same(image[a], image[b])]
+    return frozenset((*(Flaw(i, -1) for i, is_blank in enumerate(blank) if is_blank), *again))
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool((a[0] == b[0]).all() and (a == b).all())
+
+
+def describe_flaws(flaws: Collection[Flaw]) -> str:
+    """In words, channels counted from 1."""
+    blank = [str(flaw.channel + 1) for flaw in sorted(flaws) if flaw.same_as < 0]
+    told = [f"channel {', '.join(blank)} shows nothing: all pixels are one number"] if blank else []
+    told += [
+        f"channel {flaw.channel + 1} is the image of channel {flaw.same_as + 1} again"
+        for flaw in sorted(flaws)
+        if flaw.same_as >= 0
+    ]
+    return "; ".join(told)
 
 
 class Rejection(NamedTuple):
@@ -212,6 +249,7 @@ class FieldReader:
         self.pixels: dict[str, int] = {}
         self.highest = 0.0
         self.only_8_bits = False  # other fields are errors
+        self.flaws: frozenset[Flaw] | None = None  # of all fields looked at; others are errors
 
     def expect_usual_shape(self, fields: Sequence[Field]) -> tuple[int, ...]:
         """Looks at some fields; from now on another shape than most of them have is an error.
@@ -221,6 +259,7 @@ class FieldReader:
         """
         at = np.unique(np.linspace(0, len(fields) - 1, PROBES).astype(int)).tolist()
         shapes: list[tuple[int, ...]] = []
+        flaws: list[frozenset[Flaw]] = []
         first = ""
         # All others come last, for the case that none of the probes is readable.
         for i in [*at, *(i for i in range(len(fields)) if i not in set(at))]:
@@ -229,6 +268,7 @@ class FieldReader:
             try:
                 image = self(fields[i])
                 shapes.append(image.shape)
+                flaws.append(find_flaws(image))
                 kind = str(image.dtype)
                 self.pixels[kind] = self.pixels.get(kind, 0) + 1
                 self.highest = max(self.highest, float(image.max()))
@@ -237,6 +277,8 @@ class FieldReader:
         if not shapes:
             raise ImagesError(f"none of {len(fields)} fields can be read; the first is {first}")
         self.shape = collections.Counter(shapes).most_common(1)[0][0]
+        alike = (of for of, shape in zip(flaws, shapes, strict=True) if shape == self.shape)
+        self.flaws = frozenset.intersection(*alike)
         return self.shape
 
     def __call__(self, field: Field) -> Num[np.ndarray, "c h w"]:
@@ -264,6 +306,10 @@ class FieldReader:
             raise ImageError(
                 f"{_words([image.shape])} where most fields are {_words([self.shape])}"
             )
+        if self.flaws is not None and (new := find_flaws(image) - self.flaws):
+            error = ImageError(describe_flaws(new))
+            error.source = None if field.stacked else field.sources[min(new).channel]
+            raise error
         return image
 
     def _plane(self, source: Source) -> np.ndarray:

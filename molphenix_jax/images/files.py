@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import pathlib
+import re
 import stat
 import threading
 import zipfile
@@ -34,6 +35,9 @@ from molphenix_jax.tables.formats.unpacked import refuse_exploding, refuse_explo
 KEPT = 4
 # MiB that one image may have once it is decoded; every reading thread holds one.
 MAX_IMAGE_MIB = 256
+# Of TIFF: photometric interpretations, and what extra samples are.
+_WHITE_IS_0, _PALETTE, _ALPHA = 0, 3, (1, 2)
+_OME_FILE = re.compile(r'FileName="([^"]*)"')
 
 
 class ImageError(Exception):
@@ -115,7 +119,7 @@ def _decoder(data: bytes, key: str, max_mib: float) -> Callable[[bytes], np.ndar
         _codecs("imagecodecs")  # which tifffile needs for most compressions, and asks for late
         return functools.partial(_tiff, _codecs("tifffile"), max_mib)
     if data.startswith(PNG):
-        return _codecs("imagecodecs").png_decode
+        return functools.partial(_png, _codecs("imagecodecs"))
     if data.startswith(JPEG2000):
         return _codecs("imagecodecs").jpeg2k_decode
     if data.startswith(JPEG):
@@ -129,8 +133,8 @@ def _codecs(module: str) -> Any:
     return extras.load(module, extra="images", what="reading TIFF, PNG and JPEG images")
 
 
-def _tiff(tifffile: Any, max_mib: float, data: bytes) -> np.ndarray:
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
+def _tiff(tifffile: Any, max_mib: float, data: bytes, **how: Any) -> np.ndarray:
+    with tifffile.TiffFile(io.BytesIO(data), **how) as file:
         # Smaller copies of an image (thumbnails, levels of a pyramid) say so.
         whole = [one for one in file.series if not one.keyframe.is_reduced] or file.series[:1]
         if len(whole) > 1:
@@ -139,8 +143,57 @@ def _tiff(tifffile: Any, max_mib: float, data: bytes) -> np.ndarray:
                 f"it holds {len(whole)} images ({shapes}), and which is meant cannot be told: "
                 "write each into a file of its own"
             )
+        if missing := sum(page is None for page in whole[0].pages):
+            if len(set(_OME_FILE.findall(file.ome_metadata or ""))) > 1:
+                # Planes of other files, which are images of their own.
+                return _tiff(tifffile, max_mib, data, is_ome=False)
+            n = len(whole[0].pages)
+            raise ImageError(f"unreadable: it names {n} planes, and {missing} are not there")
         _check_size(tiff_bytes(file, whole[0]), max_mib)
-        return whole[0].asarray()
+        page, image = whole[0].keyframe, whole[0].asarray()
+        if page.photometric == _WHITE_IS_0:
+            return _inverted(image, page.bitspersample)
+        if (
+            page.photometric == _PALETTE
+            and (np.diff(page.colormap.sum(axis=0, dtype=int)) < 0).any()
+        ):
+            raise ImageError(
+                "its pixels are numbers of colours in a palette, no brightness: write grey values"
+            )
+        if page.extrasamples and page.extrasamples[-1] in _ALPHA:
+            whole, last = _without_last(image, whole[0].axes.index("S"))
+            # Programs mark the fourth of any four channels so: one that varies is a channel.
+            return whole if (last == last.flat[0]).all() else image
+        return image
+
+
+def _png(imagecodecs: Any, data: bytes) -> np.ndarray:
+    image = imagecodecs.png_decode(data)
+    if image.ndim != 3 or image.shape[2] not in (2, 4):
+        return image
+    # Beyond grey, or red, green and blue, a PNG has transparency and nothing else.
+    whole, last = _without_last(image, 2)
+    if (last != last.flat[0]).any():
+        raise ImageError(
+            "it has transparency, which differs from pixel to pixel: write channels into files of "
+            "their own, or into a TIFF"
+        )
+    return whole
+
+
+def _without_last(image: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image without its last sample, and that sample."""
+    *others, last = np.moveaxis(image, axis, 0)
+    return np.stack(others, axis), last
+
+
+def _inverted(image: np.ndarray, bits: int) -> np.ndarray:
+    """An image in which 0 is white, with 0 as black."""
+    if image.dtype.kind == "b":
+        return ~image
+    if image.dtype.kind != "u":
+        raise ImageError(f"0 is white in it, and pixels are {image.dtype}: invert it first")
+    return image.dtype.type(2**bits - 1) - image
 
 
 def _numpy(data: bytes, key: str) -> np.ndarray:

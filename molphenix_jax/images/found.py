@@ -11,6 +11,7 @@ from molphenix_jax.images.fields import (
     ImagesError,
     Rejection,
     Take,
+    describe_flaws,
     reject,
 )
 from molphenix_jax.images.files import MAX_IMAGE_MIB
@@ -97,6 +98,7 @@ def find_fields(source: ImageSource) -> FoundFields:
     notes = (
         f"{len(fields):,} fields of {len(known):,} wells, {shape[0]} channels "
         f"({', '.join(channels)}) of {shape[1]} x {shape[2]} pixels",
+        *([f"in all fields looked at {describe_flaws(read.flaws)}"] if read.flaws else []),
         *table.notes,
         *metadata.notes,
     )

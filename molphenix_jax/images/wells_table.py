@@ -26,7 +26,7 @@ from molphenix_jax.phenomics import CropError, aggregate, crops_shape
 from molphenix_jax.storage import digest, new_file, waiting_lock, write_json
 
 # Raised when the same inputs would give other numbers.
-VERSION = 1
+VERSION = 2
 _MANIFEST = "manifest.json"
 # Columns beside the metadata's, by level.
 _WRITTEN = {"field": ("field", "embedding"), "well": ("n_fields", "embedding")}

@@ -31,7 +31,10 @@ from molphenix_jax.screens.screen import ScreenError
 # named together are told apart by what they hold.
 # 9: parts of wells that do not say of which are no wells; a joined table fills gaps of a column
 # that both have; batches of one broad_id are one key.
-READING_VERSION = 9
+# 10: -999 and its like, far beyond a feature's other numbers, are gaps; features that vary in
+# digits that float32 does not keep are dropped; wells named with their field (A01_s1) are one; rows
+# of means and empty ones are no wells; 1.000 beside decimal commas and ?M stop.
+READING_VERSION = 10
 
 
 class Trained(NamedTuple):

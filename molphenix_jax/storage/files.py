@@ -34,6 +34,11 @@ _LONGEST_NAME = 120  # bytes
 # What a spreadsheet runs, also behind marks of text; a number begins so too.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf", re.IGNORECASE)
+# The same within a cell, where spreadsheets part cells that are written between commas: at
+# semicolons in many countries, and there at line breaks too.
+_WITHIN = r"(?<=[;\t\r\n])(?='*[=+\-@\uff1d\uff0b\uff0d\uff20])"
+_UNMARKED = re.compile(rf"{_WITHIN}(?!({_NUMBER.pattern})\s*([;\t\r\n]|$))", re.IGNORECASE)
+_MARKED = re.compile(_WITHIN.replace("?='*", "?=''*") + "'")
 _REMEDY = {
     errno.ENOSPC: "free some space on that disk, or choose another folder",
     errno.EDQUOT: "your quota there is used up: free some space, or choose another folder",
@@ -246,7 +251,8 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 def write_csv(path: pathlib.Path, table: pd.DataFrame) -> None:
     """Writes a table as CSV, without its index; no cell of text is a formula to a spreadsheet.
 
-    Such cells get an apostrophe in front, as spreadsheets mark text; `read_csv` takes it away.
+    Such cells get an apostrophe in front, as spreadsheets mark text, and so does what follows a
+    semicolon or line break within a cell; `read_csv` takes it away.
 
     Raises:
         StorageError: It cannot be written.
@@ -281,11 +287,13 @@ def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFram
 
 
 def _as_text(cell: str) -> str:
+    cell = _UNMARKED.sub("'", cell)
     return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
 
 
 def _as_meant(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    cell = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    return _MARKED.sub("", cell)
 
 
 def write_npz(path: pathlib.Path, **arrays: Any) -> None:

@@ -79,6 +79,7 @@ MARKED = frozenset(
 _WORDS = frozenset(
     (*ROLES, *COMPOUND_NAMES, *PASSED, *FAILED, *MARKED)
     + ("perturbationtype", "samplekey", "broadid", "jcp2022", "inchikey")
+    + ("compoundid", "cpdid", "cmpdid", "moleculeid", "substanceid")
 )
 # Of a further compound: a number or letter behind what a compound's columns are called, or a word.
 _COMPOUND = (

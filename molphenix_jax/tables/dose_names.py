@@ -39,6 +39,8 @@ _POTENCY = re.compile(
 )
 # A molar unit of its own in a name that has no word for a dose: c_uM, agonist (nM).
 _MOLAR = re.compile(r"(?<![A-Za-z])[munpf]M(?![A-Za-z])")
+# µM whose µ an export has lost or mangled: ?M, \ufffdM. Anything but M.
+_LOST = re.compile(r"(\?|\ufffd)[^\S\n]*M(?![A-Za-z])|[^\x00-\x7f]M(?![A-Za-z])")
 _VOLUME = re.compile(r"(transfer(red)?|dispensed?)_?vol(ume)?(_?(in_)?[nupm]?l)?|vol(ume)?_?[nup]l")
 _MASS = re.compile(r"(?:[pnum]g|(?<![a-z])g)(?:/|per|_| )*(?:[um]?l|kg)(?![a-z])")
 _PERCENT = re.compile(r"%|(?<![a-z])(percent|pct|v[/_ ]?v|w[/_ ]?v)(?![a-z])")
@@ -109,6 +111,9 @@ def dose_name(name: str) -> DoseName | None:
     if has_stem and (_MASS.search(lower) or _PERCENT.search(lower)):
         why = "its unit needs the molar mass of each compound"
         return DoseName("doubt", stem=shared, doubt=why)
+    if _LOST.search(bare):
+        why = "a letter before its M is lost, and with it the unit"
+        return DoseName("doubt", stem=shared, doubt=why)
     prefix, rest = _unit_of(words)
     log = _log_of(bare, rest)
     others = [word for word in rest if word not in _STEMS | _PLAIN | _LOG | _NEGATIVE]
@@ -141,7 +146,7 @@ def parse_unit(text: str) -> Unit | None:
     """A unit as people write it: "nM", "µmol/L", "micromolar", "log10(M)"; None if it is none."""
     bare = _ascii(text).strip()
     lower = bare.lower()
-    if not bare or _MASS.search(lower) or _PERCENT.search(lower):
+    if not bare or _MASS.search(lower) or _PERCENT.search(lower) or _LOST.search(bare):
         return None
     chunks = re.findall(r"[A-Za-z]+\d*", bare)  # the exponent of L-1 is no word
     words = [word for chunk in chunks for word in _words(chunk)]
@@ -160,6 +165,11 @@ def needs_mass(text: str) -> bool:
     return bool(_MASS.search(lower) or _PERCENT.search(lower))
 
 
+def has_lost_letter(text: str) -> bool:
+    """Whether a unit was µM or the like, until a program that knew no µ wrote it."""
+    return bool(_LOST.search(_ascii(text)))
+
+
 def _unit(prefix: str, log: int) -> Unit:
     shown = _SHOWN[prefix]
     name = shown if not log else f"{'-' if log < 0 else ''}log10({shown})"
@@ -167,7 +177,9 @@ def _unit(prefix: str, log: int) -> Unit:
 
 
 def _ascii(text: str) -> str:
-    return text.replace("µ", "u").replace("μ", "u")  # noqa: RUF001
+    for micro in ("Âµ", "Î¼", "µ", "μ"):  # noqa: RUF001 - UTF-8 read as Windows-1252 among them
+        text = text.replace(micro, "u")
+    return text
 
 
 # Words that names glue together, longest first: treatmentconc, concum, logM, pConc.

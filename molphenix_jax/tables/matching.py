@@ -149,6 +149,19 @@ def refuse_contradictions(
             )
 
 
+def numbered_wells(left: pa.Table, right: pa.Table, pairs: KeyPairs) -> str:
+    """Why wells that are numbered in one table are no wells of the other; "" where none are."""
+    for one, other in pairs:
+        if meaning_of(other) == "well":
+            texts = [set(as_text(t.column(n))) - {""} for t, n in ((left, one), (right, other))]
+            if len({all(text.isdecimal() for text in of) for of in texts}) > 1:
+                return (
+                    ". Wells by number may go by rows (2 is A02) or by columns (2 is B01), and "
+                    "which is meant cannot be told: write A01, A02, … in their place"
+                )
+    return ""
+
+
 def filled_from(
     what: str, name: str, ours: pa.ChunkedArray, theirs: pa.ChunkedArray
 ) -> tuple[pa.ChunkedArray, str]:

@@ -11,3 +11,10 @@ UNKNOWN = frozenset(
 )
 # Compared with a cell without the blanks around it, in small letters.
 MISSING = NOTHING | UNKNOWN
+# What people and programs write for "not measured" among numbers.
+SENTINELS = (*(-666, 99, 999, 9_999, 99_999, 999_999), *(-99, -999, -9_999, -99_999, -999_999))
+
+
+def beyond(value: float, low: float, high: float) -> bool:
+    """Whether a number lies so far from all others, which end at low and high, that it is none."""
+    return max(low - value, value - high) > max(high - low, abs(value) / 2)

@@ -9,11 +9,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from molphenix_jax.tables.columns import ALIASES, as_text, normal
+from molphenix_jax.tables.columns import ALIASES, WellsError, as_text, normal
 from molphenix_jax.tables.numbering import words_of
 
-_WELL = re.compile(r"([A-Za-z]{1,2})[\s_:-]*0*(\d{1,2})")
-_ROW_COLUMN = re.compile(r"[Rr]0*(\d{1,2})[\s_-]?[Cc]0*(\d{1,2})")
+# The number of a field may follow: A01_s1, A01:f2, r01c02f03p01.
+_FIELD = r"([\s_:.-]+(s|f|fld|site|field|fov)[\s_:-]*\d+)?"
+_WELL = re.compile(rf"(?:well\s*)?([A-Z]{{1,2}})[\s_:-]*0*(\d{{1,2}}){_FIELD}", re.IGNORECASE)
+_ROW_COLUMN = re.compile(rf"r0*(\d{{1,2}})[\s_-]?c0*(\d{{1,2}})(f\d+(p\d+)?)?{_FIELD}", re.I)
+_SHORTENED = re.compile(r"\d([.,]\d+)?[Ee]\+\d{2,}")
 _ROWS = (
     *("row", "wellrow", "platerow", "rowname", "wellrowname", "rowletter", "rowid", "rownumber"),
 )
@@ -53,6 +56,26 @@ def well_name(text: str) -> str:
     if (match := _ROW_COLUMN.fullmatch(text)) and int(match[1]):
         return row_column_name(int(match[1]), int(match[2]))
     return text
+
+
+def names_well(text: str) -> bool:
+    """Whether a text is the name of a well, however spelled."""
+    return bool(_WELL.fullmatch(text.strip()) or _ROW_COLUMN.fullmatch(text.strip()))
+
+
+def refuse_shortened(path: str, table: pa.Table, names: Sequence[str]) -> None:
+    """Stops where a spreadsheet has left of a long number 1.23457E+11, as of all its neighbours.
+
+    Raises:
+        WellsError: a column that names plates or compounds holds such a number.
+    """
+    for name in names:
+        found = [text for text in set(as_text(table.column(name))) if _SHORTENED.fullmatch(text)]
+        if found:
+            raise WellsError(
+                f"{path}: column {name!r} holds {min(found)}, a number that a spreadsheet has "
+                "shortened, so that different names are one: export that column as text"
+            )
 
 
 def row_column_name(row: int, column: int) -> str:

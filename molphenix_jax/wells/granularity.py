@@ -15,6 +15,7 @@ from jaxtyping import Bool, Int
 from molphenix_jax.tables.columns import WellsError, as_text, short
 from molphenix_jax.tables.matching import average_rows
 from molphenix_jax.tables.names import (
+    names_well,
     numbers_frames,
     one_spelling,
     parts_profiles,
@@ -25,6 +26,7 @@ from molphenix_jax.tables.reading.spool import Spool
 from molphenix_jax.tables.rows import chunk_rows
 from molphenix_jax.wells.checked import CheckedRows, Treatments
 
+_NAMED_SO = 0.9  # share of the rows
 _TELLING = 6  # different numbers in a row of which it is no chance that two wells have it
 
 
@@ -59,6 +61,17 @@ def settle_names(wells: Treatments, notes: list[str]) -> None:
             f"plates are spelled nearly alike ({short(others, 5)}), but hold the same wells: they "
             "are taken as different plates"
         )
+
+
+def reject_summaries(rows: CheckedRows, wells: Treatments) -> None:
+    """Rejects rows whose well is none ("Mean", "Total") where nearly all others are called A01."""
+    code, unique = pd.factorize(wells.well)
+    is_name = np.array([names_well(text) for text in unique], bool)[code]
+    known = rows.kept & (wells.well != "")
+    other = known & ~is_name
+    if other.any() and is_name[known].mean() >= _NAMED_SO:
+        reason = "no well where the others are named as A01: a row of means or totals?"
+        rows.reject(other, "well", wells.well, reason)
 
 
 def gather_wells(

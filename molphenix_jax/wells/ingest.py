@@ -13,6 +13,7 @@ from molphenix_jax.stages import run_stage
 from molphenix_jax.tables.reading.files import TableFile, encoded
 from molphenix_jax.tables.reading.spool import Spool
 from molphenix_jax.wells.features.plan import FeaturePlan
+from molphenix_jax.wells.features.stand_ins import blank_stand_ins, count_stand_ins
 
 _FITS = "row fits the plan"
 
@@ -26,12 +27,14 @@ class Ingested:
         table: the columns asked for, text as dictionaries; null where a file lacks one.
         fits: rows whose list of numbers is as long as the others.
         file_rows: rows of each file.
+        notes: what was read as missing.
     """
 
     spool: Spool
     table: pa.Table
     fits: Bool[np.ndarray, " n"]
     file_rows: tuple[int, ...]
+    notes: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +65,17 @@ class Ingest:
         at, part = self.items[item]
         file, tables = self.files[at], []
         kept = [name for name in self.columns if name in file.schema.names]
+        stand_ins = 0
         with self._path(item, ".f32").open("wb") as out:
             for batch in file.batches(part, [*kept, *self.plan.columns]):
                 matrix, fits = self.plan.matrix(batch)
                 out.write(np.ascontiguousarray(matrix).data)  # tofile hides a full disk
+                stand_ins += count_stand_ins(matrix)
                 table = encoded(batch.select(kept)).append_column(_FITS, pa.array(fits))
                 tables.append(table)
         table = pa.concat_tables(tables).unify_dictionaries()
         pq.write_table(table, self._path(item, ".parquet"))
+        np.save(self._path(item, ".npy"), stand_ins)
 
     def run(self, beam_options: Sequence[str]) -> Ingested:
         """Reads all items and gathers what they left."""
@@ -81,11 +87,15 @@ class Ingest:
             file_rows[file] += table.num_rows
             tables.append(table)
         table = stacked(tables, [*self.columns, _FITS])
+        spool = Spool([self._path(i, ".f32") for i in range(len(items))], len(self.plan.names))
+        stand_ins = np.sum([np.load(self._path(i, ".npy")) for i in range(len(items))], axis=0)
+        notes = blank_stand_ins(spool, stand_ins, np.array(self.plan.names, object))
         return Ingested(
-            spool=Spool([self._path(i, ".f32") for i in range(len(items))], len(self.plan.names)),
+            spool=spool,
             table=table.drop_columns([_FITS]),
             fits=table.column(_FITS).to_numpy(),
             file_rows=tuple(file_rows),
+            notes=tuple(notes),
         )
 
     def _path(self, item: int, suffix: str) -> pathlib.Path:

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from jaxtyping import Int
 
 from molphenix_jax.phenomics import Rows, complete_features
 from molphenix_jax.storage import temporary_folder
-from molphenix_jax.tables.columns import WellsError, gene_wells
+from molphenix_jax.tables.columns import WellsError, gene_wells, short
 from molphenix_jax.tables.reading.spool import SpooledRows
 from molphenix_jax.wells.checked import UNKNOWN, CheckedRows, Treatments
 from molphenix_jax.wells.combinations import reject_combinations
@@ -26,10 +27,18 @@ from molphenix_jax.wells.conditions.values import Conditions
 from molphenix_jax.wells.controls.exclusions import reject_excluded
 from molphenix_jax.wells.controls.reading import say_per_plate
 from molphenix_jax.wells.doses.reading import Doses, read_doses
-from molphenix_jax.wells.features.gaps import note_dropped, reject_gaps, varying
+from molphenix_jax.wells.features.gaps import (
+    WITHOUT_DIGITS,
+    note_dropped,
+    reject_empty,
+    reject_gaps,
+    varying,
+    without_digits,
+)
 from molphenix_jax.wells.features.plan import FeaturePlan
 from molphenix_jax.wells.granularity import (
     gather_wells,
+    reject_summaries,
     row_codes,
     say_copies,
     settle_names,
@@ -212,6 +221,7 @@ def scan_wells(
     )
     notes = list(raw.notes)
     rows = CheckedRows(raw)
+    reject_empty(rows)
     rows.reject(raw.without_embedding != "", "embedding", "", raw.without_embedding)
     if not raw.named and (n_genes := rows.leave_out(gene_wells(raw.table))):
         notes.append(f"{n_genes} rows left out: gene perturbations have no molecule")
@@ -222,6 +232,7 @@ def scan_wells(
         unit=concentration_unit,
         default_um=raw.layout.default_um,
         needed=not raw.named,
+        decimal_commas=raw.decimal_commas,
     )
     if doses.column:
         rows.found = {**rows.found, "concentration_um": doses.column}
@@ -233,6 +244,7 @@ def scan_wells(
     reject_smiles(rows, wells, check_smiles)
     reject_concentrations(rows, wells, doses, notes)
     found = read_conditions(rows, wells, raw.conditions, conditions, notes)
+    reject_summaries(rows, wells)
     settle_names(wells, notes)
     _distinguish_plates(wells, notes)
     labels = np.array(raw.plan.names, object)
@@ -252,15 +264,12 @@ def scan_wells(
     if not (kept & ~wells.is_control).any():
         raise WellsError(rows.why_none())
     embedding = SpooledRows(raw.spool, row[kept], used)
-    if len(embedding.rows) > 1 and not feature_names:
-        varies = varying(embedding)
-        if not varies.any():
-            raise WellsError(
-                f"{raw.path}: all {len(used)} features ({raw.rule}) are constant; "
-                "choose others with features=..."
-            )
-        note_dropped(notes, labels[used], ~varies, "constant")
-        embedding = dataclasses.replace(embedding, columns=used[varies])
+    if not feature_names:
+        used = _telling(raw, embedding, used, labels, notes)
+        embedding = dataclasses.replace(embedding, columns=used)
+    elif (blurred := without_digits(embedding)).any():
+        names = short(labels[used[blurred]].tolist(), 5)
+        notes.append(f"features {WITHOUT_DIGITS}, and needed by the other screen: {names}")
     labels = labels[embedding.columns]
     notes.append(f"{len(labels)} features: {raw.rule}")
     at = np.flatnonzero(kept)
@@ -291,6 +300,34 @@ def _roles(raw: RawWells, doses: Doses, labels: np.ndarray) -> dict[str, str]:
         dropped = "a feature that is dropped: see the notes"
         roles |= {name: dropped for name in raw.plan.names if name not in kept}
     return roles
+
+
+def _telling(
+    raw: RawWells,
+    x: SpooledRows,
+    used: Int[np.ndarray, " d"],
+    labels: np.ndarray,
+    notes: list[str],
+) -> Int[np.ndarray, " k"]:
+    """Of the features in use, those that differ between wells, in digits that are kept."""
+    if x.shape[0] < 2:
+        return used
+    varies = varying(x)
+    if not varies.any():
+        raise WellsError(
+            f"{raw.path}: all {len(used)} features ({raw.rule}) are constant in the seven digits "
+            "that are read; choose others with features=..., or subtract a constant from them"
+        )
+    note_dropped(notes, labels[used], ~varies, "constant in the seven digits that are read")
+    used = used[varies]
+    blurred = without_digits(dataclasses.replace(x, columns=used))
+    if blurred.all():
+        raise WellsError(
+            f"{raw.path}: all {len(used)} features ({raw.rule}) are {WITHOUT_DIGITS}; choose "
+            "others with features=..., or subtract a constant from them"
+        )
+    note_dropped(notes, labels[used], blurred, f"{WITHOUT_DIGITS}: subtract a constant from them")
+    return used[~blurred]
 
 
 def _groups(

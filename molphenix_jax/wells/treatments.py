@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from molphenix_jax.tables.names import refuse_shortened
 from molphenix_jax.wells.checked import UNKNOWN, CheckedRows, Treatments
 from molphenix_jax.wells.controls.reading import find_controls
 from molphenix_jax.wells.doses.grid import one_grid
@@ -22,6 +23,8 @@ _TEXT = ("plate", "well", "batch", "site", "smiles", "name")
 
 def treatments(rows: CheckedRows, doses: Doses, controls: str, notes: list[str]) -> Treatments:
     """What was done to each well, defaults filled in; still with the rows that later fail."""
+    named = [rows.found[field] for field in ("plate", "batch") if field in rows.found]
+    refuse_shortened(rows.path, rows.raw.table, named)
     text = {field: rows.text(field) for field in _TEXT}
     for field, default in (("plate", UNKNOWN), ("well", UNKNOWN), ("batch", "0")):
         if field not in rows.found:

@@ -64,6 +64,32 @@ def test_a_file_that_is_listed_as_two_channels_is_neither(tmp_path, listing, lay
     assert "the file is listed for channel ER too" in found.rejected[0].reason
 
 
+def test_paths_are_found_as_windows_writes_them(tmp_path, listing):
+    """In a column of paths, and in a load_data.csv from another machine."""
+    for plate in ("P1", "P2"):  # whose files bear the same names
+        (tmp_path / "im" / plate).mkdir(parents=True)
+        for path in listing["path"]:
+            shutil.copy(tmp_path / path, tmp_path / "im" / plate / path)
+    for path in listing["path"]:
+        (tmp_path / path).unlink()
+    frame = pd.concat([listing, listing.assign(plate="P2")], ignore_index=True)
+    paths = "im\\" + frame["plate"] + "\\" + frame["path"]
+    found = fields_of(tmp_path, frame.assign(path=paths), "table")
+    assert {s.path.parent.name for f in found.fields for s in f.sources} == {"P1", "P2"}
+    keys = ["plate", "well", "field", "smiles", "dose_um"]
+    wide = frame.pivot(index=keys, columns="channel", values="path").reset_index()
+    wide["plate"] = wide["plate"].map({"P1": "a", "P2": "b"})
+    for channel in ("DNA", "ER"):
+        folders = "D:\\data\\" + wide["plate"].map({"a": "P1", "b": "P2"})
+        wide = wide.rename(columns={channel: f"FileName_Orig{channel}"})
+        wide[f"PathName_Orig{channel}"] = folders
+    wide.to_csv(tmp_path / "l.csv", index=False)
+    found = find_fields(ImageSource("gallery", tmp_path, tmp_path / "l.csv"))
+    assert len(found.fields) == 12
+    folder_of = {f.plate: {s.path.parent.name for s in f.sources} for f in found.fields}
+    assert folder_of == {"a": {"P1"}, "b": {"P2"}}
+
+
 def test_illumination_functions_are_no_channels(tmp_path, listing):
     """They are one file for a whole plate."""
     keys = ["plate", "well", "field", "smiles", "dose_um"]

@@ -297,3 +297,37 @@ def test_a_zero_needs_no_unit():
     by_row = read({"dose": [0.0, 1.0, 2.0], "dose_unit": ["", "uM", "relative"]})
     assert by_row.how == "column 'dose_unit', row by row"
     assert by_row.reason[2].startswith("'relative' in column 'dose_unit' is no unit")
+
+
+@pytest.mark.parametrize("lost", ["?M", "\ufffdM", "\ufffd M", "\u00b1M"])
+def test_a_unit_that_lost_its_letter_is_not_molar(lost):
+    assert parse_unit(lost) is None
+    assert dose_name(f"conc ({lost})").kind == "doubt"
+    with pytest.raises(WellsError, match="a letter before its M is lost"):
+        read({f"conc ({lost})": [1.0, 10.0]})
+    doses = read({"dose": [1.0, 10.0], "dose_unit": [lost, lost]})
+    assert np.isnan(doses.um).all()
+    assert all("is no unit" in reason for reason in doses.reason)
+    doses = read({"dose": [f"1 {lost}", "10 µM"]})
+    assert doses.reason[0] == f"unit {lost!r} has lost the letter before its M"
+    assert doses.um[1] == 10
+    given = read({f"conc ({lost})": [1.0]}, column=f"conc ({lost})", unit="µM")
+    assert given.um.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("micro", ["Âµ", "Î¼", "µ", "μ"])  # noqa: RUF001
+def test_a_micro_sign_may_be_of_another_encoding(micro):
+    assert parse_unit(f"{micro}M") == parse_unit("uM")
+    assert read({f"conc ({micro}M)": [1.0]}).um.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("column", ["conc_nM", "conc"])
+def test_a_point_beside_decimal_commas_is_not_guessed(column):
+    unit = " nM" if column == "conc" else ""
+    cells = {column: [f"1.000{unit}", f"10.000{unit}", f"500{unit}"]}
+    assert read(cells).um.tolist() == [0.001, 0.01, 0.5]
+    with pytest.raises(WellsError, match=r"is the point in '1.000' a decimal point or does it"):
+        read(cells, decimal_commas=True)
+    with pytest.raises(WellsError, match=r"is the point in '1.000' a decimal point or does it"):
+        read({column: [f"1.000{unit}", f"0,5{unit}"]})
+    assert read({column: [f"1,5{unit}"]}, decimal_commas=True).um.tolist() == [0.0015]

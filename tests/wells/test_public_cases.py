@@ -176,6 +176,15 @@ def test_a_platemap_may_spell_wells_in_its_own_way(tmp_path, spell):
     assert noted(prepared, "joined platemap.csv on", "144 of 144 rows found")
 
 
+def test_wells_by_number_are_not_guessed(tmp_path):
+    frame = plates((1.0, 10.0), n_plates=2)
+    frame[["plate", "well"]].join(frame.filter(like="Texture")).to_parquet(tmp_path / "w.parquet")
+    platemap = frame[["plate", "smiles", "dose"]].assign(well=frame.groupby("plate").cumcount() + 1)
+    platemap.to_csv(tmp_path / "platemap.csv", index=False)
+    with pytest.raises(WellsError, match=r"it has plate P1, well 1, .* by rows .* or by columns"):
+        run(tmp_path, ["w.parquet"], join=["platemap.csv"])
+
+
 def test_a_join_says_what_it_lacks_and_so_does_every_rejected_row(tmp_path):
     frame = plates((1.0, 10.0), n_plates=2)
     features = frame.filter(like="Texture")

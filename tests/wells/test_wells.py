@@ -246,7 +246,7 @@ def test_different_rows_of_a_well_are_averaged_over_gaps(tmp_path):
     assert wells.embedding[20, 0] == pytest.approx(own["feature_0"])
     assert wells.embedding[20, 1] == pytest.approx((own["feature_1"] + 7) / 2)
     assert wells.embedding[20, 2] == pytest.approx(own["feature_2"])
-    assert noted(wells, "66 rows were averaged to 64 wells, over the 3 values that are missing")
+    assert noted(wells, "66 rows were averaged to 64 wells, over the 6 values that are missing")
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,59 @@ def test_constant_features_are_dropped_with_a_note(tmp_path):
     wells = read(frame, tmp_path)
     assert wells.feature_names == tuple(f"feature_{j}" for j in (0, 1, 3, 4, 5, 6, 7))
     assert wells.embedding.shape == (64, 7)
-    assert noted(wells, "1 of 8 features dropped, constant: feature_2")
+    assert noted(
+        wells, "1 of 8 features dropped, constant in the seven digits that are read: feature_2"
+    )
+
+
+def test_numbers_that_stand_for_gaps_are_gaps(tmp_path):
+    """-999 and its like, twice and far beyond the others; not where they may be measured."""
+    frame = plates(n_plates=10)
+    frame["feature_7"] = np.round(frame["feature_7"] * 300)
+    frame.loc[[30, 31], "feature_1"] = -999.0
+    frame.loc[40, "feature_2"] = -999.0
+    frame.loc[50, "feature_3"] = -666.0  # alone: whoever wrote it may have measured it
+    frame.loc[[60, 61], "feature_7"] = [-99, 999]
+    wells = read(frame, tmp_path)
+    assert noted(
+        wells,
+        "3 values such as people write for a gap, far beyond all others of their feature, are "
+        "taken as missing: feature_1 (-999), feature_2 (-999)",
+    )
+    assert wells.rejected["row"].tolist() == [31, 32, 41]
+    assert set(wells.rejected["field"]) == {"feature_1", "feature_2"}
+    assert wells.feature_names == tuple(f"feature_{j}" for j in range(8))
+    # In rows that are averaged they are no part of the mean; here -666 is there twice too.
+    sites = pd.concat([frame.assign(site=1), frame.assign(site=2)], ignore_index=True)
+    sites.loc[30, "feature_1"], sites.loc[31, "feature_1"] = 0.5, 0.25
+    sites["feature_0"] += sites["site"]
+    averaged = read(sites, tmp_path)
+    at = averaged.table["row"].isin([31, 32]).to_numpy()
+    np.testing.assert_array_equal(np.asarray(averaged.embedding)[at, 1], [0.5, 0.25])
+    assert noted(averaged, "over the 6 values that are missing")
+
+
+def test_features_whose_digits_are_not_kept_are_named(tmp_path):
+    frame = plates(n_plates=10)
+    offset = frame["feature_2"].astype(float)
+    frame["feature_2"] = 1e9 + 100 * offset  # of 64 steps each: noise for the most part
+    frame["feature_3"] = 1e9 + offset
+    frame["feature_4"] = 1e6 + np.arange(len(frame)) % 2  # exact
+    frame["feature_5"] = 1e5 + offset  # 100 steps in an SD
+    wells = read(frame, tmp_path)
+    assert noted(
+        wells, "1 of 8 features dropped, constant in the seven digits that are read: feature_3"
+    )
+    assert noted(wells, "not kept: subtract a constant from them: feature_2")
+    assert wells.feature_names == tuple(f"feature_{j}" for j in (0, 1, 4, 5, 6, 7))
+    wanted = tuple(f"feature_{j}" for j in range(8))
+    assert noted(read(frame, tmp_path, feature_names=wanted), "by the other screen: feature_2")
+    frame[list(wanted)] = 1e9 + np.random.default_rng(0).uniform(-9, 9, (len(frame), 8))
+    with pytest.raises(WellsError, match="all 8 features .* constant in the seven digits"):
+        read(frame, tmp_path)
+    frame[list(wanted)] = 1e9 + 100 * np.random.default_rng(0).normal(size=(len(frame), 8))
+    with pytest.raises(WellsError, match="all 8 features .* too far from 0 .* subtract a constant"):
+        read(frame, tmp_path)
 
 
 def test_features_with_many_gaps_are_dropped_with_a_note(tmp_path):

@@ -248,7 +248,7 @@ class _ByName:
             self._index = collections.defaultdict(list)
             for path in files_below(self._root):
                 self._index[path.name].append(path)
-        wanted = pathlib.PurePath(folder).parts[::-1]
+        wanted = pathlib.PureWindowsPath(folder).parts[::-1]  # which parts at / and \\
         named = self._index.get(name, [])
         candidates = [path for path in named if self._may_be(path, wanted, plate)]
         if named and not candidates:

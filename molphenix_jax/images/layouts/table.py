@@ -69,7 +69,7 @@ def find_table(
             f"{index}: data row {frame.index[empty[0]] + 1} has no {path_column!r} ({len(empty):,} "
             "such rows): write it, or leave the row out"
         )
-    paths = [Source(images / str(path)) for path in frame[path_column]]
+    paths = [Source(_file(images, str(path))) for path in frame[path_column]]
     told = frame.drop(columns=mine)
     if channel_column is None:
         return _stacked(paths, places, told, index)
@@ -91,6 +91,12 @@ def find_table(
     table = join_channels(found, channels, where=str(index), rejected=rejected)
     metadata, notes = places.metadata(told, index, [place in found for place in at])
     return dataclasses.replace(table, metadata=metadata, notes=notes)
+
+
+def _file(images: pathlib.Path, path: str) -> pathlib.Path:
+    """A listed file; where there is none of that name, as Windows writes its path."""
+    found = images / path
+    return found if found.exists() else images / pathlib.PureWindowsPath(path).as_posix()
 
 
 def _from_array(

@@ -118,9 +118,12 @@ class TableFile:
                 for batch in file.iter_batches(size, row_groups=groups, columns=columns):
                     table = pa.Table.from_batches([batch]).select(columns)
                     for i, name in enumerate(columns):
+                        column, kind = table.column(i), self.schema.field(name).type
                         if self.styles.get(name, "?") != "?":
-                            numbers = numbers_of(table.column(i), self.styles[name])
+                            numbers = numbers_of(column, self.styles[name])
                             table = table.set_column(i, name, pa.chunked_array([numbers]))
+                        elif column.type != kind:
+                            table = table.set_column(i, name, column.cast(kind))
                     yield table
         except (pa.ArrowException, OSError, ValueError) as error:
             raise WellsError(f"{self.path}: damaged Parquet file: {_AGAIN}") from error
@@ -245,7 +248,8 @@ def encoded(table: pa.Table) -> pa.Table:
 def _open_parquet(path: pathlib.Path) -> TableFile:
     try:
         with pq.ParquetFile(path) as file:
-            schema, meta = file.schema_arrow, file.metadata
+            schema, meta = file.schema_arrow.remove_metadata(), file.metadata
+            schema = pa.schema([(field.name, _plain(field.type)) for field in schema])
             rows = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
         refuse_exploding_parquet(path)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -260,7 +264,7 @@ def _open_parquet(path: pathlib.Path) -> TableFile:
         if sum(rows[start:end]) >= PART_ROWS or end == len(rows):
             parts.append((start, end))
             start = end
-    file = TableFile(path, "parquet", schema.remove_metadata(), tuple(parts))
+    file = TableFile(path, "parquet", schema, tuple(parts))
     text = [f.name for f in schema if _is_string(f.type) and not is_text(f.name)]
     if not text:
         return file
@@ -273,6 +277,19 @@ def _open_parquet(path: pathlib.Path) -> TableFile:
     kinds = [pa.float64() if styles.get(f.name, "?") != "?" else f.type for f in file.schema]
     schema = pa.schema(list(zip(schema.names, kinds, strict=True)))
     return dataclasses.replace(file, schema=schema, styles=styles, codes=tuple(codes))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A type that all functions know: of tensors, UUIDs and the like what they are stored as."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(kind.storage_type)
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return pa.list_(kind.value_type)
+    return kind
 
 
 def _refuse_columns(path: pathlib.Path, schema: pa.Schema) -> None:

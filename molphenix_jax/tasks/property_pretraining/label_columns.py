@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from molphenix_jax.errors import InputError
 from molphenix_jax.tables.columns import ALIASES, normal, short
 from molphenix_jax.tables.dose_names import dose_name
-from molphenix_jax.tables.missing import MISSING
+from molphenix_jax.tables.missing import MISSING, SENTINELS, beyond
 from molphenix_jax.tables.numbering import counts_up, words_of
 from molphenix_jax.tables.numbers import Style, numbers_of, sample, style_of
 from molphenix_jax.wells.controls.words import truth_of
@@ -53,8 +53,6 @@ _OF_RELATION = re.compile(
 )
 _OF_VALUE = re.compile(r"(^|_)(values?|measured|measurement|result|numeric)(?=_|$)")
 _UNITS = re.compile(r"(.*_)?(units?|uom)")
-# What people write for "not measured", beside -1.
-_SENTINELS = (*(-666, 99, 999, 9_999, 99_999, 999_999), *(-99, -999, -9_999, -99_999, -999_999))
 _BIT = re.compile(r"[01](\.0*)?")
 
 _TOLD = {
@@ -250,16 +248,11 @@ def _suspects(values: Float[np.ndarray, "n"]) -> str:
     unique, counts = np.unique(values[np.isfinite(values)], return_counts=True)
     found = []
     for value, count in zip(unique.tolist(), counts.tolist(), strict=True):
-        if count < 2 or value not in (-1, *_SENTINELS):
+        if count < 2 or value not in (-1, *SENTINELS):
             continue
-        others = unique[~np.isin(unique, _SENTINELS) & (unique != value)]
+        others = unique[~np.isin(unique, SENTINELS) & (unique != value)]
         if not len(others):
             continue
-        if value == -1:
-            beyond = others[0] >= 0
-        else:
-            away = max(others[0] - value, value - others[-1])
-            beyond = away > max(others[-1] - others[0], abs(value) / 2)
-        if beyond:
+        if others[0] >= 0 if value == -1 else beyond(value, others[0], others[-1]):
             found.append(f"{value:g} in {count:,} rows")
     return ", ".join(found)

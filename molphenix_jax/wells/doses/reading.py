@@ -20,6 +20,7 @@ from molphenix_jax.tables.dose_names import (
     DoseName,
     Unit,
     dose_name,
+    has_lost_letter,
     needs_mass,
     parse_unit,
 )
@@ -37,6 +38,7 @@ from molphenix_jax.wells.doses.refused import (
 # and dose may be a control.
 _NONE = NOTHING | {"-666"}
 _CELL = re.compile(r"([+-]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d+)?)\s*(.*)", re.DOTALL)
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")  # or three digits behind a decimal point
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 # In µM: doses all above or all below are those of another unit.
 _HIGH, _LOW = 1_000.0, 1e-3
@@ -95,6 +97,7 @@ def read_doses(
     unit: str = "",
     default_um: float = 10.0,
     needed: bool = True,
+    decimal_commas: bool = False,
 ) -> Doses:
     """Reads the concentrations of all rows.
 
@@ -107,6 +110,7 @@ def read_doses(
         default_um: concentration in µM where the table has no column.
         needed: whether doses have to be told; else a column of them without any number, or doses
             in names, are no mistake.
+        decimal_commas: whether other columns write numbers with decimal commas.
 
     Raises:
         WellsError: a column looks like a dose and is none that can be read; columns disagree; the
@@ -118,7 +122,7 @@ def read_doses(
         return _default(table.num_rows, default_um, "as the column mapping says, no column is one")
     if column is not None:
         said = names.get(column, DoseName("dose"))
-        only = _Column(path, table, column, said, names, given_unit)
+        only = _Column(path, table, column, said, names, given_unit, decimal_commas)
         return _result([only], [], path)
     read, doubted, worded = [], [], []
     for name, said in names.items():
@@ -132,7 +136,7 @@ def read_doses(
             if said.unit or said.stem or len(_said(table.column(name))) > 1:
                 doubted.append(name)
         else:
-            read.append(_Column(path, table, name, said, names, given_unit))
+            read.append(_Column(path, table, name, said, names, given_unit, decimal_commas))
     if not read:
         if doubted:
             raise WellsError(doubtful(path, table, doubted[0], names[doubted[0]]))
@@ -156,12 +160,13 @@ class _Column:
         said: DoseName,
         names: Mapping[str, DoseName],
         given: Unit | None,
+        decimal_commas: bool,
     ):
         self.name, self.said, self.path, self.notes = name, said, path, []
         self.given = as_text(table.column(name))
         self.how, self.assumed = "", False
         self._units: list[Unit] = []
-        value, in_cell, self.reason = self._cells(table.column(name))
+        value, in_cell, self.reason = self._cells(table.column(name), decimal_commas)
         unit = np.full(len(value), self._code(given))
         if given:
             self.how = "--concentration-unit"
@@ -199,7 +204,9 @@ class _Column:
             self._units.append(unit)
         return self._units.index(unit)
 
-    def _cells(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _cells(
+        self, column: pa.ChunkedArray, decimal_commas: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Value, code of the unit beside it, and what is wrong with each cell."""
         if is_number(column.type):
             value = as_number(column)
@@ -209,7 +216,7 @@ class _Column:
             none = np.full(len(value), -1)
             return np.where(value == -666, np.nan, value), none, np.full(len(value), "", object)
         code, unique = pd.factorize(self.given)
-        cells = _parsed(self.path, self.name, unique.tolist())
+        cells = _parsed(self.path, self.name, unique.tolist(), decimal_commas)
         value = np.array([cell[0] for cell in cells], np.float64)
         units = np.array([self._code(cell[1]) for cell in cells], np.int64)
         reason = np.array([cell[2] for cell in cells], object)
@@ -389,10 +396,12 @@ def _unit_column(
 
 def _names_units(column: pa.ChunkedArray) -> bool:
     said = {text for text in as_text(column) if text.lower() not in _NONE}
-    return any(parse_unit(text) or needs_mass(text) for text in said)
+    return any(parse_unit(t) or needs_mass(t) or has_lost_letter(t) for t in said)
 
 
-def _parsed(path: str, name: str, unique: list[str]) -> list[tuple[float, Unit | None, str]]:
+def _parsed(
+    path: str, name: str, unique: list[str], decimal_commas: bool
+) -> list[tuple[float, Unit | None, str]]:
     """Value, unit of its own, and what is wrong, of each text in a column."""
     matches = {text: _CELL.fullmatch(text) for text in unique}
     with_comma = [m[1] for m in matches.values() if m and "," in m[1]]
@@ -402,6 +411,13 @@ def _parsed(path: str, name: str, unique: list[str]) -> list[tuple[float, Unit |
             f"{path}: column {name!r}: is the comma in {with_comma[0]!r} a decimal point or "
             "does it group thousands? Write the numbers without it"
         )
+    if decimal_commas or (with_comma and not thousands):
+        grouped = [m[1] for m in matches.values() if m and _GROUPED.fullmatch(m[1])]
+        if grouped:
+            raise WellsError(
+                f"{path}: column {name!r}: beside decimal commas, is the point in {grouped[0]!r} a "
+                "decimal point or does it group thousands? Write the numbers without it"
+            )
     return [_cell(text, matches[text], thousands) for text in unique]
 
 
@@ -426,4 +442,6 @@ def _cell(
         return value, unit, ""
     if needs_mass(match[2]):
         return np.nan, None, f"{match[2]!r} needs the molar mass: give the dose in µM"
+    if has_lost_letter(match[2]):
+        return np.nan, None, f"unit {match[2]!r} has lost the letter before its M"
     return bad

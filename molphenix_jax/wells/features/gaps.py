@@ -7,6 +7,11 @@ from molphenix_jax.tables.reading.spool import SpooledRows
 from molphenix_jax.tables.rows import chunk_rows
 from molphenix_jax.wells.checked import CheckedRows
 
+WITHOUT_DIGITS = "too far from 0 for how little they vary, in digits that are not kept"
+_STEPS = 64  # of float32
+_ASKED = 1_000  # wells
+_EXACT = 2**24  # whole numbers below are
+
 
 def reject_gaps(
     rows: CheckedRows, row: Int[np.ndarray, "n"], used: Int[np.ndarray, "d"], labels: np.ndarray
@@ -37,8 +42,22 @@ def reject_gaps(
     rows.reject(reasons != "", fields, values, reasons)
 
 
+def reject_empty(rows: CheckedRows) -> None:
+    """Rejects rows that say nothing at all, as spreadsheets leave them below a table."""
+    said = [rows.text(field) for field in rows.found if field != "embedding"]
+    if not said:
+        return
+    at = np.flatnonzero(np.logical_and.reduce([text == "" for text in said]))
+    empty, spool = np.zeros(len(rows.kept), bool), rows.raw.spool
+    step = chunk_rows(spool.width)
+    for start in range(0, len(at), step):
+        part = at[start : start + step]
+        empty[part] = ~np.isfinite(spool[rows.raw.row[part]]).any(axis=1)
+    rows.reject(empty, "row", "", "the row is empty")
+
+
 def varying(x: SpooledRows) -> Bool[np.ndarray, "d"]:
-    """Features that are not the same in all rows; done once every feature has varied."""
+    """Features that are not the same in all rows, to seven digits; done once all have varied."""
     first, varies = x[:1], np.zeros(x.shape[1], bool)
     step = chunk_rows(x.shape[1])
     for start in range(0, x.shape[0], step):
@@ -46,6 +65,20 @@ def varying(x: SpooledRows) -> Bool[np.ndarray, "d"]:
         if varies.all():
             break
     return varies
+
+
+def without_digits(x: SpooledRows) -> Bool[np.ndarray, "d"]:
+    """Features that vary so little for their size that the digits they vary in are not kept.
+
+    Nine of ten wells lie within fewer than `_STEPS` steps of float32, by a sample of the wells.
+    """
+    n = x.shape[0]
+    most = min(n, _ASKED, chunk_rows(x.shape[1]))
+    values = x[np.linspace(0, n - 1, most).astype(np.int64)]
+    low, high = np.quantile(values, (0.05, 0.95), axis=0).astype(np.float32)
+    size = np.maximum(abs(low), abs(high))
+    exact = (size < _EXACT) & (values == np.rint(values)).all(axis=0)
+    return (high > low) & (high - low < _STEPS * np.spacing(size)) & ~exact
 
 
 def note_dropped(

@@ -37,6 +37,7 @@ from molphenix_jax.tables.matching import (
     join_columns,
     key_columns,
     meaning_of,
+    numbered_wells,
     recurring,
     refuse_contradictions,
     unmatched,
@@ -45,6 +46,7 @@ from molphenix_jax.tables.names import (
     numbers_frames,
     numbers_parts,
     parts_profiles,
+    refuse_shortened,
     row_and_column,
     with_well,
     with_well_names,
@@ -111,6 +113,7 @@ class RawWells:
         unjoined: rows that a joined table lacks, join by join.
         parts: columns that number the cells or images of a well.
         named: wells need no molecule (see `names`).
+        decimal_commas: some column writes its numbers so.
         notes: what was joined, averaged or left out.
     """
 
@@ -133,6 +136,7 @@ class RawWells:
     unjoined: tuple[Unjoined, ...]
     parts: tuple[str, ...]
     named: bool
+    decimal_commas: bool
     notes: tuple[str, ...]
 
 
@@ -239,6 +243,7 @@ def open_wells(
     more = described([*tables, *joins, *holders], {*kept, *chosen, *keys})
     held = [name for name in holder_schema.names if name in kept | keys | more]
     ingested = Ingest(work, "wells", tuple(holders), tuple(held), plan).run(beam_options)
+    notes += ingested.notes
     if holders is tables:
         table, row = ingested.table, np.arange(ingested.table.num_rows)
         missing, file_rows = np.full(len(row), "", object), ingested.file_rows
@@ -246,6 +251,8 @@ def open_wells(
         read = [name for name in schema.names if name in kept | more]
         parts = [file.read([n for n in read if n in file.schema.names]) for file in tables]
         table, file_rows = stacked(parts, read), tuple(part.num_rows for part in parts)
+        for of, side in ((table, 0), (ingested.table, 1)):
+            refuse_shortened(path, of, [pair[side] for pair in pairs])
         at, first = first_match(table, ingested.table, pairs, layout.key)
         notes += _match_notes(sources, pairs, at, first)
         row = np.where(at < 0, 0, average_repeats(ingested.spool, first, work)[at])
@@ -282,6 +289,7 @@ def open_wells(
         unjoined=tuple(unjoined),
         parts=tuple(name for name in names if numbers_parts(name)),
         named=bool(named_by),
+        decimal_commas=any("," in file.styles.values() for file in files),
         notes=tuple(notes),
     )
 
@@ -373,6 +381,7 @@ def _beside(
     again = [n for n in names if n in table.column_names and n not in keys and is_text(n)]
     told = [n for n in names if n in {*keys, *more, *placed, *again} or (n in new and n in beside)]
     other = with_well_names(file.read(told))
+    refuse_shortened(str(file.path), other, keys)
     at, first = first_match(table, other, pairs)
     refuse_contradictions(str(file.path), other, pairs, first, more)
     lost = np.flatnonzero(at < 0)
@@ -399,9 +408,10 @@ def _beside(
         named = list(dict.fromkeys(filter(None, value)))
         if named and len(lost) == len(at):
             other_keys = short(_key_texts(other.select(keys).slice(0, 3), pairs), 3)
+            hint = numbered_wells(table, other, pairs)
             raise WellsError(
                 f"{file.path} has none of the wells: they have {short(named, 3)}, it has "
-                f"{other_keys}; write both alike, or leave it out"
+                f"{other_keys}; write both alike, or leave it out{hint}"
             )
         note += f"; it lacks {short(named, 3)}" if named else "; the others have no key"
         unused = np.setdiff1d(first, at)

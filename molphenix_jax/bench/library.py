@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from time import perf_counter as clock
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.evaluation.bootstrap import interval, resampled_means
 from molphenix_jax.molecules import standardise
 from molphenix_jax.molecules.files import open_molecules
+from molphenix_jax.molecules.parallel import n_workers
 from molphenix_jax.phenomics import activity_within_conditions
 from molphenix_jax.retrieval import Model, load
 from molphenix_jax.retrieval.molecules import Featurised
@@ -109,13 +111,31 @@ class _Asked:
         return self.model.embed_features(found, concentrations_um=doses_um, conditions=self.levels)
 
 
-def ranked(setting: LibraryCase) -> tuple[pd.DataFrame, list[Model]]:
+@dataclasses.dataclass
+class Spent:
+    """Where the time of a library goes.
+
+    Attributes:
+        rows: Of the library.
+        standard: Seconds for standard forms, reading them from the file among it.
+        features: Seconds for feature blocks.
+        ranking: Seconds for embedding by all models and ranking by all profiles.
+    """
+
+    rows: int = 0
+    standard: float = 0.0
+    features: float = 0.0
+    ranking: float = 0.0
+
+
+def ranked(setting: LibraryCase) -> tuple[pd.DataFrame, list[Model], Spent]:
     """Every held-out profile of every fold, ranked.
 
     Returns:
         A row for each: fold, inchikey, smiles, concentration_um, condition, p_value, activity_p,
         length (of the profile), rank (from 1, ties counted against it), gallery, drop, tanimoto
-        (to the nearest training molecule), top and doses (of the library); and the models.
+        (to the nearest training molecule), top and doses (of the library); the models; and where
+        the time went.
 
     Raises:
         InputError: The run has no held-out profiles, or the library cannot be read.
@@ -124,9 +144,12 @@ def ranked(setting: LibraryCase) -> tuple[pd.DataFrame, list[Model]]:
     asked = [_asked(model, setting.top) for model in models]
     for one in (one for of_model in asked for one in of_model):
         one.ask_own(setting.doses_um)
-    for found, key in _library(setting.library, models[0]):
+    spent = Spent()
+    for found, key in _library(setting.library, models[0], spent):
+        began = clock()
         for one in (one for of_model in asked for one in of_model):
             one.see(found, key, setting.doses_um)
+        spent.ranking += clock() - began
     if not any(one.others.any() for of_model in asked for one in of_model):
         raise InputError(f"{setting.library}: holds no molecule that can be used")
     tables = [
@@ -135,7 +158,8 @@ def ranked(setting: LibraryCase) -> tuple[pd.DataFrame, list[Model]]:
         for one in of_model
     ]
     doses = ",".join(f"{dose:g}" for dose in sorted(setting.doses_um))
-    return pd.concat(tables, ignore_index=True).assign(top=setting.top, doses=doses), models
+    joined = pd.concat(tables, ignore_index=True).assign(top=setting.top, doses=doses)
+    return joined, models, spent
 
 
 def _models(run: pathlib.Path) -> list[Model]:
@@ -161,20 +185,28 @@ def _asked(model: Model, top: int) -> list[_Asked]:
     ]
 
 
-def _library(path: pathlib.Path, model: Model) -> Iterator[tuple[Featurised, np.ndarray]]:
+def _library(
+    path: pathlib.Path, model: Model, spent: Spent
+) -> Iterator[tuple[Featurised, np.ndarray]]:
     """Usable molecules, each once, with the first block of their keys; a chunk at a time."""
     file, seen = open_molecules(path), set[str]()
     with Progress("ranking: ", total=file.count(), done=0, unit="row") as progress:
+        began = clock()
         for some in file.chunks(CHUNK_ROWS):
             table = standardise(some.smiles)
             usable = [reason is None for reason in some.why(table["error"].tolist())]
             good = pd.DataFrame(table[np.array(usable, bool)]).drop_duplicates("inchikey")
             good = pd.DataFrame(good[~good["inchikey"].isin(list(seen))])
             seen |= set(good["inchikey"])
+            standard = clock()
             found = model.featuriser.of_standard(good["smiles"].tolist(), {})
             keys = good["inchikey"].str[:14].to_numpy(str)
+            spent.rows += len(some.row)
+            spent.standard += standard - began
+            spent.features += clock() - standard
             yield found, keys[found.rows]
             progress.advance(len(some.row))
+            began = clock()
 
 
 def _table(model: Model, one: _Asked, fold: int) -> pd.DataFrame:
@@ -204,12 +236,29 @@ def run(setting: LibraryCase, *, table: pathlib.Path | None = None) -> list[Row]
     """Measures; `table` takes the rank of every profile as CSV."""
     from molphenix_jax import storage
 
-    found, models = ranked(setting)
+    found, models, spent = ranked(setting)
     if table is not None:
         storage.write_csv(table, found)
     rows = _recall(found, setting)
     rows += _chances(found, setting.top)
-    return rows + _abstained(models)
+    return rows + _abstained(models) + [_speed(spent, models, len(found), setting)]
+
+
+def _speed(spent: Spent, models: Sequence[Model], profiles: int, setting: LibraryCase) -> Row:
+    parts = {
+        "standard forms": spent.standard,
+        "features": spent.features,
+        "embedding and ranking": spent.ranking,
+    }
+    whole = sum(parts.values())
+    told = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in parts.items())
+    return Row(
+        f"molecules at {len(setting.doses_um)} doses by {len(models)} models for {profiles:,} "
+        "profiles",
+        "molecules/s",
+        spent.rows / whole,
+        note=f"{spent.rows:,} in {whole:,.0f} s, {n_workers()} processes: {told}",
+    )
 
 
 def _recall(found: pd.DataFrame, setting: LibraryCase) -> list[Row]:

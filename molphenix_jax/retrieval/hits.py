@@ -62,6 +62,7 @@ COLUMNS = {
     ),
 }
 QUERY_REQUIRED = ("query",)
+NOT_MEASURED = "not measured"  # how a chance begins that is none; the reason follows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from molphenix_jax.retrieval.hits import COLUMNS, Hits
+from molphenix_jax.retrieval.hits import COLUMNS, NOT_MEASURED, Hits
 from molphenix_jax.retrieval.lists_page import Group, Lists, Words, lists_page, most_rows
 from molphenix_jax.storage import write_text
 
 FEATURES = 12  # of a query
+_CHANCE = "chance that the true molecule is in the list"
 _WORDS = Words(
     heading="Hits",
     group="query",
@@ -47,7 +48,9 @@ def hits_page(hits: Hits) -> str:
     features = dict(list(hits.features.groupby("query", sort=False)))
     sizes = collections.Counter(table["query"].tolist())
     groups = [
-        _group(row, sizes[row["query"]], features.get(row["query"]))
+        _group(
+            row, sizes[row["query"]], features.get(row["query"]), str(hits.about.get("chance", ""))
+        )
         for row in shown.to_dict("records")
     ]
     # Of queries that the page leaves out it needs no more than that they are there.
@@ -80,7 +83,9 @@ def _summary(hits: Hits) -> str:
     return " ".join(parts)
 
 
-def _group(row: Mapping[str, Any], n_hits: int, features: pd.DataFrame | None) -> Group:
+def _group(
+    row: Mapping[str, Any], n_hits: int, features: pd.DataFrame | None, chance: str
+) -> Group:
     def known(name: str) -> bool:
         return name in row and row[name] is not None and not pd.isna(row[name])
 
@@ -104,7 +109,9 @@ def _group(row: Mapping[str, Any], n_hits: int, features: pd.DataFrame | None) -
         facts.append(("activity p", f"{row['activity_p']:.3g}"))
     if known("chance_in_list") and not abstained:
         share = f"{100 * row['chance_in_list']:.0f}%, as calibrated on held-out molecules"
-        facts.append(("chance that the true molecule is in the list", share))
+        facts.append((_CHANCE, share))
+    elif chance.startswith(NOT_MEASURED) and not abstained:
+        facts.append((_CHANCE, chance))
     facts.append(("hits", f"{n_hits:,}"))
     if known("note") and str(row["note"]):
         facts.append(("note", str(row["note"])))

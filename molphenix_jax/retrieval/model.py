@@ -29,7 +29,10 @@ from molphenix_jax.trained.sides import ImageSide, PhenomicSide
 from molphenix_jax.wells.conditions.values import listed_levels
 
 # Why a model has none.
-NO_HELD_OUT = "the model keeps no held-out profiles: it learned from all molecules, or is of before"
+NO_HELD_OUT = (
+    "the model keeps no held-out profiles: it learned from all molecules (as a refit and "
+    "public-u2os have), or is of before"
+)
 
 
 def load(

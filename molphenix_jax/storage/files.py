@@ -19,7 +19,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -248,22 +248,29 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def write_csv(path: pathlib.Path, table: pd.DataFrame) -> None:
+def write_csv(path: pathlib.Path, table: pd.DataFrame | Iterable[pd.DataFrame]) -> None:
     """Writes a table as CSV, without its index; no cell of text is a formula to a spreadsheet.
 
     Such cells get an apostrophe in front, as spreadsheets mark text, and so does what follows a
     semicolon or line break within a cell; `read_csv` takes it away.
 
+    Args:
+        path: Of the file.
+        table: Or tables of the same columns that follow each other, of which one is held at a time.
+
     Raises:
         StorageError: It cannot be written.
     """
-    with new_file(path) as private:
-        # Python leaves a carriage return unquoted, and readers take it for the end of the row.
-        returns = any(
-            "\r" in cell for _, of in table.items() for cell in of if isinstance(cell, str)
-        )
-        quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-        _each_text(table, _as_text).to_csv(private, index=False, quoting=quoting)
+    tables = [table] if isinstance(table, pd.DataFrame) else table
+    with new_file(path) as private, private.open("w", encoding="utf-8", newline="") as file:
+        for number, some in enumerate(tables):
+            # Python leaves a carriage return unquoted, and readers take it for the end of the row.
+            returns = any(
+                "\r" in cell for _, of in some.items() for cell in of if isinstance(cell, str)
+            )
+            quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+            text = _each_text(some, _as_text)
+            text.to_csv(file, index=False, header=not number, quoting=quoting)
 
 
 def read_csv(path: pathlib.Path, **options: Any) -> pd.DataFrame:

@@ -29,7 +29,9 @@ def test_ranks_are_those_of_the_formula(world, monkeypatch):
     folder, table, model = world
     monkeypatch.setattr(bench, "CHUNK_ROWS", 7)
     setting = bench.LibraryCase(folder / "run", folder / "library.csv", made.DOSES, top=5)
-    found, _ = bench.ranked(setting)
+    found, _, spent = bench.ranked(setting)
+    assert spent.rows == 65
+    assert min(spent.standard, spent.features, spent.ranking) > 0
     z_x = model.embed_profiles(model.held_out.profile, corrected=True)
     score = np.einsum("qe,mke->qmk", z_x, made.embedded(model, table)).max(axis=2)
     of = np.arange(H) // 2
@@ -66,6 +68,9 @@ def test_it_runs(world, tmp_path):
     # Nothing is in control wells of noise: about as many are called active as the level says.
     for what in ("one control well", "2 control wells"):
         assert rows[f"called active: {what}"]["ours"] < 15
+    speed = next(row for row in rows.values() if row["unit"] == "molecules/s")
+    assert "65 in" in speed["note"]
+    assert "features" in speed["note"]
 
 
 def test_a_run_that_holds_nothing_back_ends_in_a_sentence(world, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import gzip
+import tracemalloc
 
 import jax.numpy as jnp
 import numpy as np
@@ -149,6 +150,24 @@ def test_add(library, model, tmp_path):
     assert "another file: molphenix index add third.smi" in said
     assert "is no index yet" in run("add", library, f"--out={tmp_path / 'none'}", status=1)
     assert "name the library to add" in run("add", f"--out={out}", status=1)
+
+
+def test_rejected_rows_are_joined_a_part_at_a_time(model, tmp_path, monkeypatch):
+    garbage = [f"?{row:04}" + "x" * 2000 for row in range(800)]
+    pd.DataFrame({"smiles": ["CCO", *garbage]}).to_csv(tmp_path / "l.csv", index=False)
+    monkeypatch.setattr(building, "CHUNK_ROWS", 40)
+    job = building.Building(
+        molphenix_jax.load(model), tmp_path / "l.csv", tmp_path / "INDEX", building.Settings((1.0,))
+    )
+    assert sum(done.rejected for done in job.run()) == 800
+    tracemalloc.start()
+    _, path = job.close()
+    assert path
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    lost = pd.read_csv(path)
+    assert lost["row"].tolist() == list(range(2, 802))
+    assert peak < path.stat().st_size / 2  # all at once take three times as much as the file
 
 
 def test_two_libraries_at_once(library, model, tmp_path):

@@ -31,6 +31,15 @@ def test_text_that_a_spreadsheet_would_run_is_marked_and_comes_back(tmp_path):
     pd.testing.assert_frame_equal(read_csv(path), table)
 
 
+def test_tables_that_follow_each_other_are_one(tmp_path):
+    cells = ["a\rb", "=1", 'c"d']
+    tables = (pd.DataFrame({"value": [cell] * 2, "row": [k, -k]}) for k, cell in enumerate(cells))
+    write_csv(tmp_path / "t.csv", tables)
+    found = read_csv(tmp_path / "t.csv")
+    assert found["value"].tolist() == [cell for cell in cells for _ in range(2)]
+    assert found["row"].tolist() == [0, 0, 1, -1, 2, -2]
+
+
 @pytest.mark.parametrize(
     "cell", ["-1.5", "+3", "-1e-4", "-inf", "C=O", "[Na+]", "", "A'=", "1;-2;+3", None]
 )

@@ -150,7 +150,10 @@ def _evaluation(run: pathlib.Path, fold: int | None):
         note = (
             f"This model has learned from every molecule of its screen, and none is left to test "
             f"it with. The numbers are those of {models} of the same config (run "
-            f"`{measured['run']}`) that had not seen the molecules that it was asked for."
+            f"`{measured['run']}`) that had not seen the molecules that it was asked for. For the "
+            "same reason `molphenix rank` tells by this model alone no chance that a list holds "
+            "the true molecule and no onset dose: a fold of such a run tells both, and "
+            "`--chances=FILE` takes the chance of all folds."
         )
         return measured["evaluation"], note
     for folder in (run, run.parent):

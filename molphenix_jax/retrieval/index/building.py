@@ -30,6 +30,7 @@ from molphenix_jax.retrieval.index.folder import (
     need_same,
     need_whole,
     read_parts,
+    rejected_of,
     shard_rows,
     write_part,
 )
@@ -42,6 +43,7 @@ _REPEATED = "the same molecule as a row before it:"
 _SAMPLE = 256  # molecules that the time needed is told from
 _ROW_BYTES = 250  # of a molecule in its table, packed: measured on 115,246 of JUMP's
 _KEY_BYTES = 27
+_KEY_COPIES = 2  # while a chunk's keys are put among those before
 _WORKER_BYTES = 220 << 20
 _IDS = ("id", "compoundid", "moleculeid", "catalogid", "catalognumber", "idnumber", "vendorid")
 _IDS += ("zincid", "chemblid", "jcp2022", "broadid", *COMPOUND_NAMES, "title")
@@ -230,7 +232,7 @@ class Building:
         # Embeddings and features of a chunk, of which products hold a few copies in float32.
         held = chunk * (doses * width * 8 + inputs) + min(chunk, 4096) * inputs * 12
         workers = n_workers() * _WORKER_BYTES if chunk >= 2000 and n_workers() > 1 else 0
-        memory = (500 << 20) + held + workers + self.rows * _KEY_BYTES
+        memory = (500 << 20) + held + workers + self.rows * _KEY_BYTES * _KEY_COPIES
         return Need(rows, disk, memory, self._sampled() * rows if rows else 0.0)
 
     def _sampled(self) -> float:
@@ -354,14 +356,12 @@ class Building:
         parts = read_parts(self._index)
         label = (self._settings.shard, self._settings.shards)
         of_shard = [p for p in parts if (p.place.shard, p.place.shards) == label]
-        tables = [part.rejected() for part in of_shard]
-        for part, table in zip(of_shard, tables, strict=True):
-            table.insert(0, "file", part.about["library"]["name"])
-        lost = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        lost = [p for p in of_shard if p.about["repeated"] or p.about["rejected"]]
         which = "" if label == (1, 1) else f"-{label[0]:03}-of-{label[1]:03}"
         path = self._index / f"rejected{which}.csv"
-        if len(lost):
-            storage.write_csv(path, lost)
+        if lost:
+            # One part at a time: all rows of a library may be in these lists.
+            storage.write_csv(path, (rejected_of(part) for part in lost))
         own = [part for part in of_shard if part.place in set(self._places)]
         n = sum(part.n_molecules for part in own)
         if not n and label == (1, 1) and not any(part.about["repeated"] for part in own):
@@ -372,7 +372,7 @@ class Building:
                 f"no molecule of {self._file.path} can be used: {path} has each with its reason, "
                 f"the first is row {first['row']}: {first['reason']}"
             )
-        return n, path if len(lost) else None
+        return n, path if lost else None
 
 
 class _Seen:

@@ -103,6 +103,13 @@ class Part:
         return storage.read_csv(self.path / REJECTED_FILE, dtype=types, keep_default_na=False)
 
 
+def rejected_of(part: Part) -> pd.DataFrame:
+    """What is not in a part, as the list of a whole index has it: file, `REJECTED_COLUMNS`."""
+    table = part.rejected()
+    table.insert(0, "file", part.about["library"]["name"])
+    return table
+
+
 def write_part(
     index: pathlib.Path,
     place: Place,

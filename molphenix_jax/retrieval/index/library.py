@@ -19,6 +19,7 @@ from molphenix_jax.retrieval.index.folder import (
     Part,
     need_whole,
     read_parts,
+    rejected_of,
 )
 from molphenix_jax.retrieval.index.search import (
     ROWS,
@@ -112,10 +113,7 @@ class Index:
     @property
     def rejected(self) -> pd.DataFrame:
         """Rows of the libraries that are not in it: file, row, field, value, reason."""
-        tables = [part.rejected() for part in self._all_parts]
-        for part, table in zip(self._all_parts, tables, strict=True):
-            table.insert(0, "file", part.about["library"]["name"])
-        return pd.concat(tables, ignore_index=True)
+        return pd.concat([rejected_of(part) for part in self._all_parts], ignore_index=True)
 
     def need_model(self, model: Model) -> None:
         """Stops where an index and a model do not belong together.

@@ -56,7 +56,7 @@ def activity_rule(model: Model) -> tuple[ActivityRule | None, str]:
     """The rule of a model, or why there is none."""
     held = model.held_out
     if held is None:
-        return None, f"no onset: {NO_HELD_OUT}"
+        return None, f"no onset: {NO_HELD_OUT}. A fold of a run tells one"
     if model.needs_embeddings:
         return None, "no onset: the model takes embeddings of molecules that only their file has"
     if len(model.null_profiles) < 2:

@@ -4,7 +4,8 @@ The model folder keeps held-out profiles with their molecules. Each is ranked ag
 hand as a query is, with its own molecule put among the others; how often that comes into the list
 is the chance, so that it is of this library, this length and these filters. It presumes that the
 true molecule is in the library (and passes the filters). What a profile looks like moves the chance
-only if that predicts left-out molecules better than the plain share does.
+only if that predicts left-out molecules better than the plain share does, beyond what as many
+molecules give by accident.
 """
 
 import dataclasses
@@ -25,6 +26,9 @@ from molphenix_jax.wells.conditions.values import Conditions, differing
 
 INACTIVE_P = 0.05  # above it a profile looks like control wells
 FEWEST_MOLECULES = 10
+# Fewer calibrate no curve: by the 21 to 24 of one model 12% held where it said 20 to 30%.
+FEWEST_OF_CURVE = 50
+_SURE = 1.96  # standard errors
 _FOLDS, _SEED = 5, 0
 _STRENGTH = 3.0  # of the ridge on standardised covariates, where each molecule counts once
 _TIE = 1e-6
@@ -39,12 +43,14 @@ class Chances:
         molecule: Key of each one's molecule.
         says: The chance that was given to each without its molecule.
         described: All of it in words.
+        share: The chance of a query whose looks tell nothing.
     """
 
     found: Bool[np.ndarray, " h"]
     molecule: np.ndarray
     says: Float[np.ndarray, " h"]
     described: str
+    share: float
     _fitted: Any
 
     def of(
@@ -52,7 +58,7 @@ class Chances:
     ) -> Float[np.ndarray, " q"]:
         """The chance of each query by its profile and its list."""
         if self._fitted is None or not len(profiles):
-            return np.full(len(profiles), float(self.says.mean()))
+            return np.full(len(profiles), self.share)
         return self._fitted.predict_proba(covariates(profiles, lists))[:, 1]
 
     def reliability(self, edges: tuple[float, ...] = (0, 0.05, 0.1, 0.2, 0.4, 1)) -> pd.DataFrame:
@@ -96,7 +102,10 @@ def measure_chances(
     if skip:
         return None, "it was not asked for"
     if held is None:
-        return None, NO_HELD_OUT
+        return (
+            None,
+            f"{NO_HELD_OUT}. A fold of a run tells one, and --chances=FILE that of all folds",
+        )
     if model.needs_embeddings:
         return None, "the model takes embeddings of molecules that only their file has"
     known = _comparable(model, index) & ~(np.nan_to_num(held.activity_p) > INACTIVE_P)
@@ -112,15 +121,23 @@ def measure_chances(
     found = own >= worst - _TIE
     curve = fit_curve(covariates(held.profile[known], lists), found, molecule)
     described = _described(curve, found, n, index, wanted)
-    return Chances(found, molecule, curve.says, described, curve.fitted), ""
+    return Chances(found, molecule, curve.says, described, curve.mean, curve.fitted), ""
 
 
 def _described(curve: "Curve", found: np.ndarray, n: int, index: Index, wanted: Wanted) -> str:
-    told = (
-        "more often far from the controls and where a list's first lead its last"
-        if curve.fitted is not None
-        else "and nothing tells which"
-    )
+    from scipy.stats import beta
+
+    if curve.fitted is not None:
+        told = "more often far from the controls and where a list's first lead its last"
+    else:
+        low, high = beta.ppf([0.025, 0.975], curve.hits, curve.misses)
+        told = f"so {curve.mean:.0%} [{low:.0%}, {high:.0%}] of such lists, "
+        told += (
+            f"whichever the profile: {n} molecules are too few to tell which, "
+            f"{FEWEST_OF_CURVE} are needed; molphenix bench library asks those of all folds"
+            if n < FEWEST_OF_CURVE
+            else "and nothing tells which"
+        )
     return (
         f"{int(found.sum())} of {len(found)} held-out profiles ({n} molecules) had their molecule "
         f"among the {wanted.top} of {len(index):,}, {told}"
@@ -176,7 +193,7 @@ def chances_of_table(
     x = as_covariates(kept["length"].to_numpy(float), kept["drop"].to_numpy(float))
     curve = fit_curve(x, found, molecule, fold=kept["fold"].to_numpy())
     described = f"{path}: {_described(curve, found, n, index, wanted)}"
-    return Chances(found, molecule, curve.says, described, curve.fitted), ""
+    return Chances(found, molecule, curve.says, described, curve.mean, curve.fitted), ""
 
 
 def _comparable(model: Model, index: Index) -> Bool[np.ndarray, " h"]:
@@ -212,14 +229,24 @@ class Curve(NamedTuple):
     """How often lists held the molecule, as far as anything tells.
 
     Attributes:
-        fitted: A logistic curve over all; None where it predicts no better than the share alone.
+        fitted: A logistic curve over all; None where molecules are few, or where it predicts no
+            better than the share alone.
         says: The chance of each held-out profile, said without its molecule and fold.
         share: The same by the share alone.
+        hits: Lists that held theirs, one more than there are; a molecule counts once.
+        misses: The others, one more than there are.
     """
 
     fitted: Any
     says: Float[np.ndarray, " h"]
     share: Float[np.ndarray, " h"]
+    hits: float
+    misses: float
+
+    @property
+    def mean(self) -> float:
+        """The share of all."""
+        return self.hits / (self.hits + self.misses)
 
 
 def fit_curve(
@@ -259,12 +286,32 @@ def fit_curve(
         told[left] = plain[left]
         if len(np.unique(found[rest])) == 2:
             told[left] = curve(rest).predict_proba(x[left])[:, 1]
-    if len(np.unique(found)) < 2 or log_loss(told, found) >= log_loss(plain, found):
-        return Curve(None, plain, plain)
-    return Curve(curve(np.ones(len(found), bool)), told, plain)
+    counts = float(weight @ found) + 1, float(weight @ ~found) + 1
+    few = len(np.unique(molecule)) < FEWEST_OF_CURVE or len(np.unique(found)) < 2
+    if few or not _is_better(told, plain, found, molecule):
+        return Curve(None, plain, plain, *counts)
+    return Curve(curve(np.ones(len(found), bool)), told, plain, *counts)
+
+
+def _is_better(
+    told: Float[np.ndarray, " h"],
+    plain: Float[np.ndarray, " h"],
+    found: Bool[np.ndarray, " h"],
+    molecule: np.ndarray,
+) -> bool:
+    """Whether what is told loses less than the share, by more than its standard error tells."""
+    _, of = np.unique(molecule, return_inverse=True)
+    apart = np.bincount(of, _losses(told, found) - _losses(plain, found))
+    return bool(apart.sum() < -_SURE * np.sqrt((apart**2).sum()))
 
 
 def log_loss(says: Float[np.ndarray, " h"], found: Bool[np.ndarray, " h"]) -> float:
     """Mean of -log of the chance that was given to what happened, in nats."""
+    return float(_losses(says, found).mean())
+
+
+def _losses(
+    says: Float[np.ndarray, " h"], found: Bool[np.ndarray, " h"]
+) -> Float[np.ndarray, " h"]:
     says = np.clip(says, 1e-6, 1 - 1e-6)
-    return -float(np.log(np.where(found, says, 1 - says)).mean())
+    return -np.log(np.where(found, says, 1 - says))

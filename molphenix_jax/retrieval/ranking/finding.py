@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from molphenix_jax.molecules.filters import properties
-from molphenix_jax.retrieval.hits import Hits, made_by
+from molphenix_jax.retrieval.hits import NOT_MEASURED, Hits, made_by
 from molphenix_jax.retrieval.index import Index
 from molphenix_jax.retrieval.model import Model
 from molphenix_jax.retrieval.ranking.calibration import (
@@ -109,7 +109,7 @@ def find_hits(
         about=made_by(
             model,
             library=f"{index.path}: {len(index):,} molecules",
-            chance=chances.described if chances else f"not measured: {why}",
+            chance=chances.described if chances else f"{NOT_MEASURED}: {why}",
         ),
     )
 

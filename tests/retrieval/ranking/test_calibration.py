@@ -57,8 +57,12 @@ def test_the_chance_is_the_share_of_held_out_molecules_in_such_a_list(tmp_path):
         assert chances.found.tolist() == (rank < top).tolist()
         lists = select(index, z_x[10:], Wanted(top=top))
         says = chances.of(held.profile[10:], lists)
-        assert abs(says.mean() - (rank < top).mean()) < 0.05
+        assert np.ptp(says) == 0  # 25 molecules do not tell which
+        # One hit and one miss more; every molecule has two profiles.
+        assert says[0] == pytest.approx(((rank < top).sum() / 2 + 1) / (25 + 2))
         assert f"{(rank < top).sum()} of 50 held-out profiles (25 molecules)" in chances.described
+        assert f"so {says[0]:.0%} [" in chances.described
+        assert "25 molecules are too few to tell which, 50 are needed" in chances.described
     assert measure_chances(model, index, Wanted(top=N))[0].found.all()
 
 
@@ -82,11 +86,12 @@ def test_what_it_says_holds():
     x, molecule = rng.normal(size=(n, 1)), np.array([f"m{i % 400}" for i in range(n)])
     truth = 1 / (1 + np.exp(1 - 2 * x[:, 0]))
     found = rng.random(n) < truth
-    fitted, says, share = fit_curve(x, found, molecule)
+    curve = fit_curve(x, found, molecule)
+    fitted, says, share = curve.fitted, curve.says, curve.share
     assert fitted is not None
     assert log_loss(says, found) < log_loss(share, found)
     np.testing.assert_allclose(fitted.predict_proba(x)[:, 1], truth, atol=0.1)
-    table = Chances(found, molecule, says, "", fitted).reliability()
+    table = Chances(found, molecule, says, "", curve.mean, fitted).reliability()
     assert len(table) == 5
     assert table["profiles"].sum() == n
     np.testing.assert_allclose(table["says"], table["holds"], atol=0.08)
@@ -96,13 +101,26 @@ def test_what_a_profile_looks_like_counts_only_if_it_predicts():
     rng, n = np.random.default_rng(0), 300
     molecule = np.array([f"m{i % 60}" for i in range(n)])
     found = rng.random(n) < 0.3
-    fitted, says, share = fit_curve(rng.normal(size=(n, 1)), found, molecule)
-    assert fitted is None
-    np.testing.assert_array_equal(says, share)
-    assert np.ptp(says) < 0.1
+    curve = fit_curve(rng.normal(size=(n, 1)), found, molecule)
+    assert curve.fitted is None
+    np.testing.assert_array_equal(curve.says, curve.share)
+    assert np.ptp(curve.says) < 0.1
+    assert curve.mean == pytest.approx((found.mean() * 60 + 1) / 62)
     none = fit_curve(rng.normal(size=(n, 1)), np.zeros(n, bool), molecule)
-    assert none[0] is None
-    assert 0 < none[1].min() <= none[1].max() < 0.02
+    assert none.fitted is None
+    assert 0 < none.says.min() <= none.says.max() < 0.02
+
+
+def test_few_molecules_move_no_chance():
+    """By a dozen seeds, twenty molecules that tell nothing: no curve is believed by accident."""
+    believed = 0
+    for seed in range(12):
+        rng, n = np.random.default_rng(seed), 200
+        molecule = np.array([f"m{i % 20}" for i in range(n)])
+        found = (rng.random(20) < 0.3)[np.arange(n) % 20]  # whole molecules are found or not
+        x = rng.normal(size=20)[np.arange(n) % 20][:, None]
+        believed += fit_curve(x, found, molecule).fitted is not None
+    assert believed == 0
 
 
 def test_a_table_of_all_folds_gives_the_chance(tmp_path):

@@ -14,6 +14,7 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter as clock
 from typing import Any
 
@@ -99,17 +100,21 @@ def losses(sizes: Sizes) -> Iterator[Sequence[Any]]:
     from molphenix_jax.bench import loss
     from molphenix_jax.bench.measure import Row
 
+    cases = {
+        batch: loss.LossCase(
+            batch=batch, width=sizes.width, dtype="bfloat16", repeats=sizes.repeats
+        )
+        for batch in sizes.losses
+    }
+    todo = [(name, batch) for name in ("s2l", "siglip") for batch in sizes.losses]
+    with ThreadPoolExecutor() as pool:  # side by side: a lent device is dear
+        made = pool.map(lambda each: loss.programs(each[0], cases[each[1]]), todo)
+        compiled = dict(zip(todo, made, strict=True))
     for name in ("s2l", "siglip"):
         per_pair: dict[int, float] = {}
         dense = None
-        for batch in sizes.losses:
-            case = loss.LossCase(
-                batch=batch,
-                width=sizes.width,
-                dtype="bfloat16",
-                repeats=sizes.repeats,
-            )
-            rows = loss.chunked_rows(name, case)
+        for batch, case in cases.items():
+            rows = loss.chunked_rows(name, case, compiled[name, batch])
             yield rows
             timed = rows[1]
             assert timed.ours is not None, "chunked runs at any size"
@@ -152,7 +157,7 @@ def steps(sizes: Sizes) -> Iterator[Sequence[Any]]:
             repeats=sizes.repeats,
             matmul=sizes.products[-1],
         )
-        rows = step.run(case)
+        rows = step.run(case, check=batch == sizes.steps[0])
         updates, seconds = EPOCH_PAIRS / batch, rows[0].ours
         assert seconds is not None, "our step was run"
         epoch = Row(

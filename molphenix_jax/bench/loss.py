@@ -110,16 +110,35 @@ def run(setting: LossCase, *, batches: Sequence[int] = ()) -> list[Row]:
     return rows + torch_rows(setting)
 
 
-def chunked_rows(name: str, setting: LossCase) -> list[Row]:
-    """Chunked against dense on one device: memory, time and rate of value and gradient."""
+Programs = dict[str, Any]
+
+
+def programs(name: str, setting: LossCase) -> Programs:
+    """Value and gradient of a loss, compiled dense, where it fits, and chunked."""
     shapes = _shapes(setting, setting.batch)
-    compiled = {
+    # A compiler that tries its products out needs their memory, and ends where there is none.
+    fits = 4 * setting.batch**2 / 2**30 < 0.5 * device_memory_gib()
+    return {
         execution: _compile(make_loss(name, execution=execution), shapes)
-        for execution in ("dense", "chunked")
+        for execution in ("dense", "chunked")[not fits :]
     }
+
+
+def chunked_rows(name: str, setting: LossCase, compiled: Programs | None = None) -> list[Row]:
+    """Chunked against dense on one device: memory, time and rate of value and gradient.
+
+    Args:
+        name: Of the loss.
+        setting: What is measured.
+        compiled: Its `programs`, where they are there already.
+    """
+    compiled = dict(compiled or programs(name, setting))
     memory = {key: temporary_mib(each) for key, each in compiled.items()}
     has_gib, note = device_memory_gib(), ""
-    if memory["dense"] / 1024 > 0.8 * has_gib:
+    if "dense" not in compiled:
+        each = 4 * setting.batch**2 / 2**30
+        note = f"dense is not run: every array of pairs takes {each:.3g} of {has_gib:.3g} GiB; "
+    elif memory["dense"] / 1024 > 0.8 * has_gib:
         note = f"dense is not run: it needs {memory['dense'] / 1024:.3g} of {has_gib:.3g} GiB; "
         del compiled["dense"]
 
@@ -144,7 +163,7 @@ def chunked_rows(name: str, setting: LossCase) -> list[Row]:
             f"{name} chunked memory, {case}",
             "MiB",
             memory["chunked"],
-            memory["dense"],
+            memory.get("dense"),
             "dense",
             target=setting.target(1 / 25),
         ),
@@ -262,6 +281,8 @@ def open_clip_rows(setting: LossCase, *, chunk_size: int = 4096) -> list[Row]:
         except RuntimeError as error:  # torch.OutOfMemoryError is one
             if "memory" not in str(error).lower():
                 raise
+            error.__traceback__ = None  # its frames hold what was allocated
+            torch_losses.give_back_memory()
             seconds = interleaved_medians(
                 {"ours": _runner(compiled, inputs)}, repeats=setting.repeats
             )

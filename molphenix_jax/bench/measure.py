@@ -83,9 +83,10 @@ def interleaved_medians(runs: Mapping[str, Callable[[], Any]], *, repeats: int) 
 def matmul(n: int, dtype: Any) -> tuple[Callable[[], Any], float]:
     """A square matrix product to time, and its TFLOPs: what this machine can do at best.
 
-    float32 products are full ones also where a device's default is less.
+    float32 products are full ones also where a device's default is less. Of random numbers: a GPU
+    that multiplies ones needs less power, and clocks higher.
     """
-    a = jnp.ones((n, n), dtype)
+    a = jax.random.normal(jax.random.key(0), (n, n)).astype(dtype)
     precision = "highest" if dtype == jnp.float32 else "default"
     product = jax.jit(
         lambda a, b: jnp.matmul(a, b, precision=precision, preferred_element_type=jnp.float32)
@@ -106,6 +107,13 @@ def temporary_mib(compiled: Any) -> float:
     if analysis is None:
         raise RuntimeError(f"the {jax.default_backend()} compiler does not tell its memory use")
     return analysis.temp_size_in_bytes / MIB
+
+
+def held_mib(compiled: Any) -> float:
+    """Memory per device in MiB that a compiled function holds in all while it runs."""
+    analysis = compiled.memory_analysis()
+    held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes
+    return temporary_mib(compiled) + (held - analysis.alias_size_in_bytes) / MIB
 
 
 def machine() -> dict[str, Any]:

@@ -55,7 +55,8 @@ class Cosine:
         del shared
         p, q = _frozen(rows), _frozen(cols)
         # The product is scaled, not the profiles: no normalised copy of a side is made.
-        cosine = blocks.dot(p, q) * _inverse_norm(p)[:, None] * _inverse_norm(q)[None, :]
+        product = blocks.dot(p, q, blocks.frozen_precision(rows))
+        cosine = product * _inverse_norm(p)[:, None] * _inverse_norm(q)[None, :]
         w = jnp.clip(0.5 * cosine + 0.5, 0.0, 1.0)
         return jnp.where(blocks.positive_pairs(rows, cols), 1.0, w)
 
@@ -81,10 +82,12 @@ class ArctanL2:
         p = _frozen(rows) - shared.center[None, :]
         q = _frozen(cols) - shared.center[None, :]
         squares = jnp.sum(p * p, axis=1)[:, None] + jnp.sum(q * q, axis=1)[None, :]
-        distance = squares - 2.0 * blocks.dot(p, q)
+        precision = blocks.frozen_precision(rows)
+        distance = squares - 2.0 * blocks.dot(p, q, precision)
         # What is left of rounding between equal profiles is no distance: 1 - w has a logarithm.
-        rounding = jnp.finfo(jnp.float32).eps * float(p.shape[1]) ** 0.5 * squares
-        distance = jnp.where(distance > rounding, distance, 0.0)
+        full = precision == jax.lax.Precision.HIGHEST
+        rounding = jnp.finfo(jnp.float32).eps * float(p.shape[1]) ** 0.5 if full else 2.0**-11
+        distance = jnp.where(distance > rounding * squares, distance, 0.0)
         # Beyond the null median w would be negative, and is 0.
         w = arctan_similarity(jnp.minimum(distance / shared.null_constant, 1.0))
         w = jnp.where(w < self.threshold, 0.0, jnp.clip(w, 0.0, 1.0))

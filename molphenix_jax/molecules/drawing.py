@@ -5,13 +5,15 @@ pages; the colours of other atoms stand out from both. What RDKit draws bond by 
 each colour, its letters are one text.
 """
 
+import functools
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 from xml.etree import ElementTree
 
 from rdkit import Chem, rdBase
-from rdkit.Chem.Draw import rdMolDraw2D
 
 from molphenix_jax.molecules.parallel import map_distinct
 from molphenix_jax.molecules.standard.reading import parse_all
@@ -42,27 +44,46 @@ def draw(smiles: Sequence[str]) -> list[str]:
     """An inline SVG for each molecule, "" where it cannot be read or is too large to be read.
 
     The pictures hold nothing of the texts but what RDKit makes of them, and say nothing to a screen
-    reader: whoever shows one gives it a label.
+    reader: whoever shows one gives it a label. Where RDKit cannot draw at all, they are all "", and
+    a warning says what to install.
     """
     return map_distinct(_draw, list(smiles))
 
 
 def _draw(smiles: Sequence[str]) -> list[str]:
+    if _drawing() is None:
+        return [""] * len(smiles)
     with rdBase.BlockLogs():
         return ["" if mol is None else _picture(mol) for mol in parse_all(smiles)]
+
+
+@functools.cache
+def _drawing() -> Any:
+    """RDKit's drawing; None where a library is missing that only it asks for, as on slim images."""
+    try:
+        from rdkit.Chem.Draw import rdMolDraw2D
+    except ImportError as error:
+        warnings.warn(
+            f"structures are not drawn: {error}; on Debian and Ubuntu it comes with `apt-get "
+            "install libxrender1 libxext6 libexpat1`",
+            stacklevel=2,
+        )
+        return None
+    return rdMolDraw2D
 
 
 def _picture(mol: Chem.Mol) -> str:
     if not 0 < mol.GetNumAtoms() <= LARGEST:
         return ""
-    canvas = rdMolDraw2D.MolDraw2DSVG(WIDTH, HEIGHT, -1, -1, True)  # letters as text
+    drawing = _drawing()
+    canvas = drawing.MolDraw2DSVG(WIDTH, HEIGHT, -1, -1, True)  # letters as text
     options = canvas.drawOptions()
     options.clearBackground = False
     options.fixedBondLength = _BOND
     options.bondLineWidth = 1
     options.padding = 0.03
     options.setAtomPalette({-1: _OTHERS, 0: (0, 0, 0), 1: (0, 0, 0), 6: (0, 0, 0), **_PALETTE})
-    rdMolDraw2D.PrepareAndDrawMolecule(canvas, mol)
+    drawing.PrepareAndDrawMolecule(canvas, mol)
     canvas.FinishDrawing()
     return _shrunk(canvas.GetDrawingText())
 

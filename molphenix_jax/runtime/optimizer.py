@@ -36,7 +36,7 @@ def train_fields(*, steps: int, batch_size: int, learning_rate: float, members: 
     # 0: one on a CPU, as many as there is room for elsewhere. Changes no bit of a result.
     t.steps_per_dispatch = 0
     t.prefetch = 2  # batches read ahead in threads; 0 reads when the loop asks
-    t.compute_dtype = "float32"  # float32 | bfloat16; the loss is float32 in any case
+    t.compute_dtype = "float32"  # float32 | bfloat16: of matrix products; sums stay float32
     t.optimizer = "adamw"  # adamw | adam (no decay) | lion
     t.learning_rate = learning_rate
     # Shape after the warm-up: cosine or linear to zero, onecycle (cosine up and down), constant.

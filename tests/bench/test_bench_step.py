@@ -33,6 +33,8 @@ def test_the_run_is_the_one_that_training_makes(small):
     losses = [ours() for _ in range(3)]
     assert int(ours.state.step) == 3
     assert len(set(losses)) == 3
+    several = step.Ours(run, config, updates=3)
+    assert several() == losses[-1]
     changed = [
         (a != b).any()
         for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(ours.state.params), strict=True)
@@ -56,9 +58,10 @@ def test_the_paper_has_its_size_and_targets():
     setting = step.StepCase()
     config = step.make_config(setting)
     assert config.model.phenomics.width == 1024
-    assert setting.target(0.75) == 0.75
-    assert dataclasses.replace(setting, batch=64).target(0.75) is None
-    assert SMALL.target(0.75) is None
+    assert setting.target(small=0.75, large=0.6) == 0.75
+    assert dataclasses.replace(setting, batch=8192).target(small=0.75, large=0.6) == 0.6
+    assert dataclasses.replace(setting, batch=64).target(small=0.75, large=0.6) is None
+    assert SMALL.target(small=0.75, large=0.6) is None
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
@@ -85,7 +88,9 @@ def test_a_missing_pytorch_is_said(small):
 def test_the_command_writes_table_and_json(tmp_path, monkeypatch, capsys):
     """Without torch.compile, which takes a minute."""
     monkeypatch.setattr(
-        step, "_torch", lambda run, config, *, compiled: (None, "not compared: not installed")
+        step,
+        "_torch",
+        lambda run, config, updates, *, compiled: (None, "not compared: not installed"),
     )
     monkeypatch.setattr(step, "check_same_losses", lambda setting: None)
     out = tmp_path / "step.json"

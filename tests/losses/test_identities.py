@@ -181,3 +181,11 @@ def test_metrics_carry_no_gradient(real, case, execution):
         )
 
     assert not jax.jit(jax.grad(metrics))(jnp.asarray(real.z_x)).any()
+
+
+def test_a_gpu_has_tiles_that_are_worth_their_kernels(monkeypatch):
+    plans = [streaming.Plan("chunked"), streaming.Plan("chunked", chunk_size=8)]
+    assert [plan.tile for plan in plans] == [streaming.TILE, 8]
+    monkeypatch.setattr(streaming.jax, "default_backend", lambda: "gpu")
+    assert [plan.tile for plan in plans] == [streaming.GPU_TILE, 8]
+    assert [plan.stripe for plan in plans] == [streaming.GPU_STRIPE, 8]

@@ -1,10 +1,11 @@
 """Pictures of molecules: small, well formed, and of the molecule that was asked for."""
 
+import sys
 from xml.etree import ElementTree
 
 import pytest
 
-from molphenix_jax.molecules import shipped_smiles
+from molphenix_jax.molecules import drawing, shipped_smiles
 from molphenix_jax.molecules.drawing import LARGEST, draw
 
 
@@ -43,3 +44,12 @@ def test_a_ring_is_drawn_as_lines_within_the_picture():
 
 def test_what_cannot_be_drawn_has_no_picture():
     assert draw(["no SMILES", "", "C" * (LARGEST + 1)]) == ["", "", ""]
+
+
+def test_a_library_that_only_drawing_needs_is_named_and_stops_nothing(monkeypatch):
+    """As on a slim container; a training of hours does not end for want of pictures."""
+    drawing._drawing.cache_clear()
+    monkeypatch.setitem(sys.modules, "rdkit.Chem.Draw", None)
+    with pytest.warns(UserWarning, match="structures are not drawn: .*apt-get install libxrender1"):
+        assert draw(["CCO"]) == [""]
+    drawing._drawing.cache_clear()

@@ -5,6 +5,7 @@ PyTorch is no dependency of this package; `pip install torch open_clip_torch` be
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import inspect
 import pathlib
@@ -108,6 +109,12 @@ def peak_mib(run: Callable[[], float]) -> float | None:
     before = torch.cuda.memory_allocated()
     run()
     return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def give_back_memory() -> None:
+    """PyTorch keeps what it freed for itself; others want it."""
+    gc.collect()
+    importlib.import_module("torch").cuda.empty_cache()
 
 
 def describe() -> str:

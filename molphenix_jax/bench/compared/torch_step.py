@@ -34,8 +34,8 @@ def make(
     grad_clip: float,
     half: bool,
     compiled: bool,
-) -> Callable[[Sequence[np.ndarray]], Callable[[], float]]:
-    """A model that trains itself: give it a batch, and it gives the function that does an update.
+) -> Callable[[Sequence[np.ndarray], int], Callable[[], float]]:
+    """A model that trains itself: of a batch and a number, the function that does so many updates.
 
     Args:
         params: our parameters, nested by name, in Flax's layout.
@@ -61,6 +61,8 @@ def make(
     log_scale_max = float(np.log(scale_max))
     nn, functional = torch.nn, torch.nn.functional
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, the default of JAX
 
     def tensor(a: Any) -> Any:
         return torch.tensor(np.array(a), device=device)
@@ -136,11 +138,11 @@ def make(
 
     forward = torch.compile(model) if compiled else model
 
-    def on(batch: Sequence[np.ndarray]) -> Callable[[], float]:
+    def on(batch: Sequence[np.ndarray], updates: int) -> Callable[[], float]:
         perturbation, replicate, weight = (tensor(a) for a in batch)
         perturbation, replicate = perturbation.long(), replicate.long()
 
-        def update() -> float:
+        def update() -> Any:
             sample = torch.einsum("br,brd->bd", weight, at["replicates"][replicate])
             features = scaled(at["features"][at["molecule"][perturbation]], "molecule")
             value = forward(
@@ -154,10 +156,16 @@ def make(
             optimizer.step()
             with torch.no_grad():  # after the update, so that the gradient never vanishes
                 model.log_scale.clamp_(max=log_scale_max)
+            return value.detach()
+
+        def run() -> float:
+            value = update()
+            for _ in range(updates - 1):
+                value = update()
             if device == "cuda":
                 torch.cuda.synchronize()
-            return value.item()
+            return float(value)
 
-        return update
+        return run
 
     return on

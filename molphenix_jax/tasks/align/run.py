@@ -328,9 +328,10 @@ class AlignRun(Run):
         frozen = pairs.profile
         if frozen is None:
             frozen = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
+        half = jnp.dtype(self.config.train.compute_dtype)
         value, metrics = self._loss(
-            z_x,
-            z_m,
+            z_x.astype(half),
+            z_m.astype(half),
             scale=scale,
             bias=bias,
             profile=jax.lax.stop_gradient(frozen),

@@ -16,8 +16,7 @@ from molphenix_jax.runtime import processes
 from molphenix_jax.runtime.config import Config, ConfigError, plain
 from molphenix_jax.runtime.optimizer import optimizer_of
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.runtime.run import Run
-from molphenix_jax.runtime.step import Params, make_init
+from molphenix_jax.runtime.run import Params, Run
 from molphenix_jax.runtime.workdir.checkpointing import (
     CHECKPOINTS,
     CheckpointError,
@@ -174,10 +173,10 @@ def load_params(
         MetricsError: Lines of before it are gone.
     """
     t = config.train
-    init = make_init(run, optimizer_of(run, t), members=t.members, seed=config.seed)
     with contextlib.closing(Checkpoints(workdir / CHECKPOINTS, keep=None)) as checkpoints:
         # Whole, however it was spread: it is only used.
-        abstract = abstract_state(init, mesh, sharded=False)
+        tx = optimizer_of(run, t)
+        abstract = abstract_state(run, tx, mesh, members=t.members, sharded=False)
         restored = checkpoints.restore(checkpoint, abstract, run.assets, say=say)
     run.adopt(restored.assets)
     need_lines(workdir / METRICS_FILE, restored.step, restored.n_lines)

@@ -15,6 +15,7 @@ from time import sleep
 from typing import Any
 
 import jax
+import optax
 
 from molphenix_jax import signals, tasks
 from molphenix_jax.errors import InputError
@@ -36,6 +37,7 @@ from molphenix_jax.runtime.step import (
     make_step,
     make_steps,
     place_state,
+    state_shapes,
 )
 from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, Checkpoints, saved_steps
 from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, fold_folder
@@ -95,7 +97,7 @@ def _train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
                 # Only now: a command that fails before has claimed nothing.
                 begun.claim(config, say=say)
                 task.keep(workdir)
-            n = count_parameters(jax.eval_shape(run.init, jax.random.key(0)))
+            n = count_parameters(run.shapes)
             members = config.train.members
             say(f"model: {n:,} parameters" + (f" × {members} members" if members > 1 else ""))
             if note := warmup_note(config.train):
@@ -120,8 +122,7 @@ def need_memory_to_train(run: Run, config: Config, mesh: jax.sharding.Mesh) -> N
         InputError: It is; says how much, and what to lower.
     """
     t = config.train
-    params = jax.eval_shape(run.init, jax.random.key(0))
-    state = jax.eval_shape(make_init(run, optimizer_of(run, t), members=t.members, seed=0))
+    state = state_shapes(run, optimizer_of(run, t), members=t.members)
     # Each member has its gradients beside its parameters and the moments of its optimizer. Where
     # these are spread, the parameters are once more whole on each device.
     placed = place_state(state, mesh, sharded=t.shard_state)
@@ -133,7 +134,7 @@ def need_memory_to_train(run: Run, config: Config, mesh: jax.sharding.Mesh) -> N
     if t.shard_state:
         n_bytes += sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))
     need_memory(
-        f"training {count_parameters(params):,} parameters × {t.members:,} members",
+        f"training {count_parameters(run.shapes):,} parameters × {t.members:,} members",
         n_bytes,
         f"lower train.members={t.members}, or widths and depths of the model"
         + ("" if t.shard_state else ", or on several devices set train.shard_state"),
@@ -252,17 +253,16 @@ def fit(
     t = config.train
     writes = processes.is_first()
     writers = writers_of(t, workdir) if writes else ()
-    member_shape = jax.eval_shape(run.init, jax.random.key(0))
     tx = optimizer_of(run, t)
-    init = make_init(run, tx, members=t.members, seed=config.seed)
     need_same_data(run)
     need_same_folder(workdir)
     checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=t.keep_checkpoints)
-    abstract = abstract_state(init, mesh, sharded=t.shard_state)
+    abstract = abstract_state(run, tx, mesh, members=t.members, sharded=t.shard_state)
     placed = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     restored = checkpoints.restore_latest(abstract, run.assets, say=say)
     loader = Loader(run, mesh, n_steps=t.steps, prefetch=t.prefetch)
     if restored is None:
+        init = make_init(run, tx, members=t.members, seed=config.seed)
         state, start = jax.jit(init, out_shardings=placed)(), None
     else:
         run.adopt(restored.assets)
@@ -283,7 +283,7 @@ def fit(
         writers=writers,
     )
     timing_file = MetricsFile(workdir / TIMING_FILE, restored_step=start, writes=writes)
-    recorder = _Recorder(metrics_file, finite_names(member_shape), t.log_every)
+    recorder = _Recorder(metrics_file, finite_names(run.shapes), t.log_every)
     step = start or 0
     stopwatch, stopping = _Stopwatch(dispatch, step), processes.Stopping()
 
@@ -403,9 +403,16 @@ def on_this_host(params: Params, mesh: jax.sharding.Mesh) -> Params:
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
 
 
-def abstract_state(init: Any, mesh: jax.sharding.Mesh, *, sharded: bool) -> State:
+def abstract_state(
+    run: Run,
+    tx: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh,
+    *,
+    members: int,
+    sharded: bool,
+) -> State:
     """Shapes, types and placement of the state, for the restore."""
-    state = jax.eval_shape(init)
+    state = state_shapes(run, tx, members=members)
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         state,

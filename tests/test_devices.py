@@ -59,6 +59,7 @@ def test_the_ring_on_eight_devices_gives_the_curve_of_one(one, eight):
     np.testing.assert_allclose(eight[0], one, rtol=RTOL)
 
 
+@pytest.mark.long
 def test_a_dense_loss_on_eight_devices_gives_the_curve_of_one(one, cache, tmp_path):
     curve, _ = fit(cache, tmp_path, devices=8, execution="dense")
     np.testing.assert_allclose(curve, one, rtol=RTOL)

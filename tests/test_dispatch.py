@@ -36,7 +36,7 @@ def one_by_one(cache, tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-@pytest.mark.parametrize("n", [4, 5, 100])
+@pytest.mark.parametrize("n", [4, pytest.param(5, marks=pytest.mark.long), 100])
 def test_metrics_are_those_of_one_at_a_time(n, one_by_one, cache, tmp_path):
     fit(cache, tmp_path, train__steps_per_dispatch=n)
     assert (tmp_path / METRICS_FILE).read_bytes() == (one_by_one / METRICS_FILE).read_bytes()

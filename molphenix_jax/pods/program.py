@@ -20,7 +20,6 @@ from molphenix_jax.runtime.optimizer import optimizer_of
 from molphenix_jax.runtime.step import (
     count_parameters,
     jit_steps,
-    make_init,
     make_step,
     make_steps,
     room,
@@ -94,8 +93,7 @@ def compile_step(
     """
     run, t = described.run, config.train
     tx = optimizer_of(run, t)
-    init = make_init(run, tx, members=t.members, seed=config.seed)
-    state = abstract_state(init, mesh, sharded=t.shard_state)
+    state = abstract_state(run, tx, mesh, members=t.members, sharded=t.shard_state)
     spread = mesh if t.shard_state else None
     steps = make_steps(make_step(run, tx, members=t.members, seed=config.seed, spread=spread))
     n_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(described.batch))
@@ -134,7 +132,7 @@ def compile_step(
         topology=topology,
         chips=n,
         rows=described.rows,
-        parameters=count_parameters(jax.eval_shape(run.init, jax.random.key(0))),
+        parameters=count_parameters(run.shapes),
         about=described.about,
         memory=memory,
         collectives=collectives(compiled.as_text()),

@@ -95,7 +95,7 @@ def check_training(checks: Checks) -> None:
 
 def optimizer_of(run: Run, t: Config) -> optax.GradientTransformation:
     """The optimizer of a run; as `make_optimizer`."""
-    return make_optimizer(t, jax.eval_shape(run.init, jax.random.key(0)), more=run.decay_rules)
+    return make_optimizer(t, run.shapes, more=run.decay_rules)
 
 
 def make_optimizer(

@@ -1,5 +1,6 @@
 """What the training loop asks of a task and of its runs."""
 
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -34,6 +35,11 @@ class Run:
     def init(self, key: jax.Array) -> Params:
         """Initial parameters of one member."""
         raise NotImplementedError
+
+    @functools.cached_property
+    def shapes(self) -> Params:
+        """Shapes of the parameters of one member; `init` is traced for them once."""
+        return jax.eval_shape(self.init, jax.random.key(0))
 
     def loss(
         self, params: Params, batch: Any, tables: Any, key: jax.Array

@@ -36,7 +36,7 @@ class State(NamedTuple):
 def make_init(
     run: Run, tx: optax.GradientTransformation, *, members: int, seed: int
 ) -> Callable[[], State]:
-    """The function () → initial state; pure, to be jitted or evaluated for its shapes."""
+    """The function () → initial state; pure, to be jitted."""
 
     def init() -> State:
         key = jax.random.fold_in(jax.random.key(seed), _INIT)
@@ -44,6 +44,16 @@ def make_init(
         return State(jnp.zeros((), jnp.int32), params, jax.vmap(tx.init)(params))
 
     return init
+
+
+def state_shapes(run: Run, tx: optax.GradientTransformation, *, members: int) -> State:
+    """Shapes and types of what `make_init` gives, without another trace of the model."""
+    params = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((members, *leaf.shape), leaf.dtype), run.shapes
+    )
+    return jax.eval_shape(
+        lambda of: State(jnp.zeros((), jnp.int32), of, jax.vmap(tx.init)(of)), params
+    )
 
 
 def place_state(state: Any, mesh: Mesh, *, sharded: bool) -> Any:

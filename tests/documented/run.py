@@ -315,8 +315,7 @@ def _build(config: Any, workdir: pathlib.Path) -> None:
     mesh = meshes.make_mesh(config.train.devices)
     run = tasks.make(config, mesh, workdir).run(0, workdir)
     place = getattr(run, "place_tables", lambda mesh: run.tables)
-    params = jax.eval_shape(run.init, jax.random.key(0))
-    jax.eval_shape(run.loss, params, run.batch(0), place(mesh), jax.random.key(0))
+    jax.eval_shape(run.loss, run.shapes, run.batch(0), place(mesh), jax.random.key(0))
 
 
 def _molphenix(words: list[str]) -> None:

@@ -16,10 +16,20 @@ import pytest
 FIRST = int(os.environ.get("MOLPHENIX_FUZZ_SEED", "0"))
 
 
-def seeds(count: int) -> pytest.MarkDecorator:
-    """The cases of a family: `count` of them unless MOLPHENIX_FUZZ says otherwise."""
+def seeds(count: int, *, often: int | None = None) -> pytest.MarkDecorator:
+    """The cases of a family: `count` of them unless MOLPHENIX_FUZZ says otherwise.
+
+    Those that follow the first `often`, if it is given, are `long`.
+    """
     wanted = int(os.environ.get("MOLPHENIX_FUZZ", "0")) or count
-    return pytest.mark.parametrize("seed", range(FIRST, FIRST + wanted))
+    often = wanted if often is None else often
+    return pytest.mark.parametrize(
+        "seed",
+        [
+            pytest.param(FIRST + i, marks=[pytest.mark.long] if i >= often else [])
+            for i in range(wanted)
+        ],
+    )
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:

@@ -186,7 +186,7 @@ def built(config: Config, workdir) -> tuple:
         run = tasks.make(config, mesh, workdir).run(0, workdir)
     key = jax.random.key(0)
     need_memory_to_train(run, config, mesh)
-    params = jax.eval_shape(run.init, key)
+    params = run.shapes
     optimizer = make_optimizer(config.train, params)
     jax.eval_shape(optimizer.init, params)
     tables = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), run.tables)
@@ -203,7 +203,7 @@ def screens(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-@seeds(20)
+@seeds(20, often=10)
 def test_what_is_accepted_can_be_built(seed, tmp_path, screens, monkeypatch, capsys, attempt):
     rng = np.random.default_rng(seed)
     monkeypatch.chdir(tmp_path)

@@ -29,6 +29,9 @@ from tests import tiny
 from tests.fuzz.attempts import seeds
 from tests.golden.versions import folders
 
+# The model folder that is read again and again has the same programs.
+pytestmark = pytest.mark.usefixtures("cache")
+
 ANY = (None, "", "x", 0, -1, 1, 0.5, [], {}, True, 10**12, "17", [1], {"a": 1})
 
 
@@ -210,7 +213,7 @@ def test_a_prepared_screen_is_what_was_stored_or_refused(seed, tmp_path, screen,
 
 
 @pytest.mark.slow
-@seeds(10)
+@seeds(10, often=5)
 def test_a_model_folder_is_what_was_stored_or_refused(seed, tmp_path, model, attempt):
     rng = np.random.default_rng(seed)
     found = tried(tmp_path / "copy", model, content_of_model, rng, seed, attempt)
@@ -221,7 +224,7 @@ def test_a_model_folder_is_what_was_stored_or_refused(seed, tmp_path, model, att
 # What orbax abandons when a checkpoint is damaged complains when its garbage goes: here, not later.
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@seeds(10)
+@seeds(10, often=5)
 def test_a_run_is_what_was_stored_or_refused(seed, tmp_path, run, attempt):
     rng = np.random.default_rng(seed)
     found = tried(tmp_path / "copy", run, content_of_run, rng, seed, attempt)

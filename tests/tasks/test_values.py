@@ -125,8 +125,9 @@ def test_a_training_that_fits_no_device_ends_before_it_begins(tmp_path, monkeypa
 
 
 def test_a_step_that_fits_no_device_ends_before_it_runs(tmp_path, monkeypatch):
-    config = tiny.config(tmp_path / "cache")
-    monkeypatch.setattr(step.meshes, "memory_per_device", lambda mesh: 10**5)
+    # Compiled anew, for a program that was kept tells no memory; so it is small.
+    config = tiny.config(tmp_path / "cache", model__phenomics__n_blocks=0, train__batch_size=4)
+    monkeypatch.setattr(step.meshes, "memory_per_device", lambda mesh: 10**4)
     monkeypatch.setattr(train, "need_memory_to_train", lambda *_: None)
     with pytest.raises(InputError, match=r"one step of \d+ rows would need .*train\.batch_size"):
         train.train_and_evaluate(config, tmp_path / "run")

@@ -37,6 +37,7 @@ def finished(labels, cache, tmp_path_factory):
     return workdir, c, said
 
 
+@pytest.mark.long
 def test_a_run_says_writes_and_reports(finished):
     workdir, _, said = finished
     for name in ("graph_bce", "graph_mae", "graph_hybrid_ce_3", "node_mae"):
@@ -128,6 +129,7 @@ def test_contradictions_are_named(labels, cache):
             tasks.validate(config(labels, cache, **{field: value}))
 
 
+@pytest.mark.long
 def test_embed_writes_what_alignment_reads(finished, tmp_path):
     workdir, _, _ = finished
     molecules = tmp_path / "molecules.csv"
@@ -162,6 +164,7 @@ def test_embed_writes_what_alignment_reads(finished, tmp_path):
         embed_file(molecules, layers=("graph",), **options)
 
 
+@pytest.mark.long
 def test_an_encoder_of_another_featuriser_is_refused(finished, tmp_path):
     workdir, _, _ = finished
     molecules = tmp_path / "molecules.csv"
@@ -183,6 +186,7 @@ def test_an_encoder_of_another_featuriser_is_refused(finished, tmp_path):
         embed_file(molecules, **request)
 
 
+@pytest.mark.long
 def test_every_weight_that_does_not_fit_is_named(finished):
     workdir, _, _ = finished
     params = load_encoder(workdir).params

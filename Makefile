@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A file stays with one worker, since its tests share what takes long.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# Where it is set, each process of a test compiles all modules anew: seconds of each.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: install check test test-all test-fast test-arrays soak demo evidence clean
 

@@ -12,6 +12,9 @@ from molphenix_jax.errors import InputError
 from tests.retrieval.ranking import made
 from tests.retrieval.ranking.test_calibration import H, held_out
 
+# Each model that is loaded has the programs of the one before.
+pytestmark = pytest.mark.usefixtures("cache")
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):

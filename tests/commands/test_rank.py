@@ -15,6 +15,9 @@ EFFECTS = {
     ("=1+1", "", np.nan): [0, 9, 0, 0, 0, 0],
     ("nothing", "", np.nan): [0] * 6,
 }
+# Each model that is loaded has the programs of the one before.
+pytestmark = pytest.mark.usefixtures("cache")
+
 N = 30
 
 

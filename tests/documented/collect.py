@@ -7,7 +7,6 @@ follows that command, and fields alone (`--config.train.steps=5`) belong to a tr
 
 import argparse
 import ast
-import inspect
 import pathlib
 import re
 import shlex
@@ -22,6 +21,7 @@ PREFIXES = (TRAIN, "molphenix ", "make ", "pip install ", "launch/", ".ci/")
 _FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^(?: {4}|\t)(.*)", re.MULTILINE)
 _INLINE = re.compile(r"`([^`]+)`")
+_HOLDS = (ast.stmt, ast.ExceptHandler, ast.match_case)  # what a definition may stand in
 
 
 class Text(NamedTuple):
@@ -118,12 +118,19 @@ def _chapters(page: pathlib.Path) -> Iterator[Text]:
 def _docstrings() -> Iterator[Text]:
     for room in ("configs", "molphenix_jax"):
         for path in sorted((ROOT / room).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
+            text = path.read_text()
+            if not any(word in text for word in (*PREFIXES, "--config")):
+                continue
+            # Statements alone, level by level: expressions are most of a tree and define nothing.
+            nodes: list[ast.AST] = [ast.parse(text)]
+            for node in nodes:
+                nodes += [of for of in ast.iter_child_nodes(node) if isinstance(of, _HOLDS)]
                 if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                     name = str(path.relative_to(ROOT))
                     if not isinstance(node, ast.Module):
                         name += f": {node.name}"
-                    yield Text(name, inspect.cleandoc(ast.get_docstring(node, clean=False) or ""))
+                    if body := ast.get_docstring(node, clean=True):
+                        yield Text(name, body)
 
 
 def _help_texts() -> Iterator[Text]:

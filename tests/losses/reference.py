@@ -1,7 +1,7 @@
 """The eight losses again, in float64 numpy, written from the paper and not from the package.
 
-Every function takes all real rows at once and loops over them where a formula has a sum over i, so
-that it can be read against docs/method.md §3. Gradients are central differences of these.
+Every function takes all real rows at once and has a line for each sum of a formula, so that it can
+be read against docs/method.md §3. Gradients are central differences of these.
 """
 
 import numpy as np
@@ -11,18 +11,15 @@ def _log_sigmoid(t):
     return -np.logaddexp(0.0, -t)
 
 
-def _log_sum(values):
-    top = np.max(values)
-    return top + np.log(np.sum(np.exp(values - top)))
+def _log_sum(rows):
+    """Of each row [n, k] the logarithm of the sum of exponentials, [n]."""
+    top = np.max(rows, axis=1)
+    return top + np.log(np.sum(np.exp(rows - top[:, None]), axis=1))
 
 
 def arctan_similarity(profile, c, k):
-    n = len(profile)
-    w = np.empty((n, n))
-    for i in range(n):
-        for j in range(n):
-            squared = np.sum((profile[i] - profile[j]) ** 2)
-            w[i, j] = 1.0 - (4.0 / np.pi) * np.arctan(squared / c)
+    squared = np.sum((profile[:, None] - profile[None, :]) ** 2, axis=2)
+    w = 1.0 - (4.0 / np.pi) * np.arctan(squared / c)
     w[w < k] = 0.0
     return np.clip(w, 0.0, 1.0)
 
@@ -34,8 +31,8 @@ def cosine_similarity(profile):
 
 def clip(x, m, scale):
     s, n = scale * x @ m.T, len(x)
-    rows = sum(s[i, i] - _log_sum(s[i]) for i in range(n))
-    cols = sum(s[i, i] - _log_sum(s[:, i]) for i in range(n))
+    rows = np.sum(np.diag(s) - _log_sum(s))
+    cols = np.sum(np.diag(s) - _log_sum(s.T))
     return -(rows + cols) / n
 
 
@@ -49,16 +46,14 @@ def infoloob(x, m, scale):
 
 def _leave_one_out(a, b, scale):
     s = scale * a @ b.T
-    return sum(_log_sum(np.delete(s[i], i)) - s[i, i] for i in range(len(a)))
+    others = np.where(np.eye(len(a), dtype=bool), -np.inf, s)
+    return np.sum(_log_sum(others) - np.diag(s))
 
 
 def cwcl(x, m, scale, profile):
     s, n, w = scale * x @ m.T, len(x), cosine_similarity(profile)
-    total = 0.0
-    for i in range(n):
-        log_p = s[i] - _log_sum(s[i])
-        total += np.sum(w[i] * log_p) / np.sum(w[i])
-    return -total / n
+    log_p = s - _log_sum(s)[:, None]
+    return -np.sum(np.sum(w * log_p, axis=1) / np.sum(w, axis=1)) / n
 
 
 def siglip(x, m, scale, bias):
@@ -106,7 +101,7 @@ def hopfield_clip(x, m, scale, beta=14.3):
     total = 0.0
     for a, b in ((p_xx, p_xy), (p_yy, p_yx)):
         s = scale * a @ b.T
-        total += sum(_log_sum(s[i]) - s[i, i] for i in range(len(x)))
+        total += np.sum(_log_sum(s) - np.diag(s))
     return total / len(x)
 
 

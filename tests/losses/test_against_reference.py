@@ -35,14 +35,21 @@ def run(case, execution, **kwargs):
 EVERY_LOSS = ("dense", "chunked-uneven", "ring-8-uneven")
 EVERY_EXECUTION = ("cwcl", "s2l-mixture")
 RECALL = ("cloome", "ring-2-divides")  # patterns that go round in parts, too
+# Of the streamed ones `make test` takes a softmax, pairs, and patterns.
+KINDS = ("cwcl", "s2l-mixture", "cloome")
+
+
+def tier(case, execution):
+    """When a pair is taken: compiling it is what costs."""
+    if execution == "dense" or (execution in EVERY_LOSS and case in KINDS):
+        return pytest.mark.slow
+    if execution in EVERY_LOSS or case in EVERY_EXECUTION or (case, execution) == RECALL:
+        return pytest.mark.long
+    return pytest.mark.soak
+
+
 PAIRS = [
-    pytest.param(
-        case,
-        execution,
-        marks=pytest.mark.slow
-        if execution in EVERY_LOSS or case in EVERY_EXECUTION or (case, execution) == RECALL
-        else pytest.mark.soak,
-    )
+    pytest.param(case, execution, marks=tier(case, execution))
     for case in cases.CASES
     for execution in EXECUTIONS
 ]
@@ -87,8 +94,15 @@ def test_no_similarity_lies_at_the_threshold():
     assert np.abs(w - 0.4).min() > 1e-4
 
 
-@pytest.mark.parametrize("execution", ["dense", "chunked-uneven", "ring-8"])
-@pytest.mark.parametrize("case", ["clip", "cloome", "s2l"])
+@pytest.mark.parametrize(
+    ("case", "execution"),
+    [
+        pytest.param(case, execution, marks=[] if often else pytest.mark.long)
+        for case in ("clip", "cloome", "s2l")
+        for execution in ("dense", "chunked-uneven", "ring-8")
+        for often in [execution == "dense" or case == "s2l"]
+    ],
+)
 def test_half_precision_embeddings(case, execution):
     """bf16 in, float32 logits: as close as the rounding of the inputs, and gradients in bf16."""
     value, gradients = cases.expected(case)

@@ -19,6 +19,8 @@ from tests.losses import cases
 
 pytestmark = pytest.mark.slow
 
+FAMILIES = ("cwcl", "cloome", "s2l-mixture")  # one loss of each
+
 
 def compile_step(case, n, *, width=8, masked=True, **execution):
     """Value and gradient for n rows, compiled; sharded where there is a mesh."""
@@ -46,7 +48,13 @@ def compile_step(case, n, *, width=8, masked=True, **execution):
     return jax.jit(step).lower(z, z, z, mask).compile(compiler_options=cases.QUICK)
 
 
-@pytest.mark.parametrize("case", cases.CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[] if case in FAMILIES else pytest.mark.long)
+        for case in cases.CASES
+    ],
+)
 def test_a_ring_passes_blocks_on_and_gathers_nothing(case):
     n, devices = 1024, 8
     text = compile_step(case, n, execution="ring", mesh=cases.ring_of(devices)).as_text()
@@ -59,7 +67,7 @@ def test_a_ring_passes_blocks_on_and_gathers_nothing(case):
     assert n not in sizes
 
 
-@pytest.mark.parametrize("case", ["clip", "cwcl", "s2l"])
+@pytest.mark.parametrize("case", [pytest.param("clip", marks=pytest.mark.long), "cwcl", "s2l"])
 def test_chunked_memory_is_linear_in_the_batch(case):
     def memory(n, **execution):
         return compile_step(case, n, **execution).memory_analysis().temp_size_in_bytes
@@ -69,7 +77,7 @@ def test_chunked_memory_is_linear_in_the_batch(case):
     assert memory(8192) >= 20 * large  # dense
 
 
-@pytest.mark.parametrize("case", ["cloome", "hopfield_clip"])
+@pytest.mark.parametrize("case", ["cloome", pytest.param("hopfield_clip", marks=pytest.mark.long)])
 def test_retrieved_patterns_are_not_held_more_often_than_needed(case):
     """Two recalls, the pulls on them, and two more: of fifteen [n, d] that autodiff would hold."""
     n, d = 8192, 512
@@ -80,7 +88,6 @@ def test_retrieved_patterns_are_not_held_more_often_than_needed(case):
     assert chunked.temp_size_in_bytes <= dense.temp_size_in_bytes / 25
 
 
-FAMILIES = ("cwcl", "cloome", "s2l-mixture")  # one loss of each
 PROCESS = """
 import json, sys
 import jax

@@ -37,6 +37,7 @@ def test_embeddings_are_unit_vectors(model, params):
     assert float(out.bias) == pytest.approx(-3.0)
 
 
+@pytest.mark.slow
 def test_an_embedding_depends_on_its_own_input_alone(model, params):
     x = jax.random.normal(jax.random.key(2), (6, 10))
     together = apply(model, params, x, method="embed_profiles")

@@ -115,7 +115,7 @@ class Page(html.parser.HTMLParser):
         self.words.append(data)
 
 
-@pytest.mark.parametrize("n_folds", [1, 5])
+@pytest.mark.parametrize("n_folds", [pytest.param(1, marks=pytest.mark.long), 5])
 def test_the_page_has_every_row_and_its_pictures(tmp_path, n_folds):
     evaluation = make_evaluation(splits=("unseen_molecules", "heldout_concentration:0.1"))
     index = report.write_report(tmp_path, evaluation, make_metrics(n_folds))

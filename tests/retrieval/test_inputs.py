@@ -29,8 +29,8 @@ MEMBERS = 3
 
 
 def init(model, *inputs):
-    one = lambda key: model.init(key, *inputs)  # noqa: E731
-    return jax.tree.map(np.asarray, jax.vmap(one)(jax.random.split(jax.random.key(0), MEMBERS)))
+    one = jax.jit(jax.vmap(lambda key: model.init(key, *inputs)))
+    return jax.device_get(one(jax.random.split(jax.random.key(0), MEMBERS)))
 
 
 def alignment(*, conditions=TIMES, blocks=("maccs", "mine")) -> Alignment:
@@ -91,9 +91,9 @@ def test_conditions_and_embeddings_reach_the_model(made):
     blocks = {"maccs": featurise(["CCO", "Oc1ccccc1", "CC(=O)Nc1ccccc1"], "maccs"), "mine": mine}
     told = np.repeat([[0.0, 1.0]], 3, axis=0).astype(np.float32)
     x = side.inputs(blocks, jnp.asarray([0.1, 1, 5]), jnp.asarray(told))
+    embed = jax.jit(lambda params: side.model.apply(params, x, method="embed_molecules"))
     for member in range(MEMBERS):
-        params = jax.tree.map(lambda leaf, k=member: leaf[k], ours.params)
-        z = side.model.apply(params, x, method="embed_molecules")
+        z = embed(jax.tree.map(lambda leaf, k=member: leaf[k], ours.params))
         part = late[:, 6 * member : 6 * (member + 1)] * np.sqrt(MEMBERS)
         np.testing.assert_allclose(part, np.asarray(z), atol=1e-5)
     assert "told 24 h, 48 h" in repr(model)

@@ -39,7 +39,8 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(rows, "CHUNK_VALUES", 20 * 32)
 
 
-@pytest.mark.parametrize("correction", ["tvn", pytest.param("pca_cs", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("correction", ["tvn", "pca_cs"])
 def test_the_screen_is_what_the_functions_give_in_memory(path, tmp_path, small_parts, correction):
     config = tiny.prepare_config(correction=correction)
     screen = prepare(path, config, cache=tmp_path, beam_options=ONE_PROCESS).in_memory()

@@ -77,7 +77,7 @@ def test_message_passing_is_graphiums_mpnnpluspyg(golden):
     x, t = inputs(golden)
     weights = Weights(golden, "mpnn")
     params = {"params": weights.message_passing()}
-    out = MessagePassing(CONFIG).apply(params, x, t, train=False)
+    out = jax.jit(lambda x: MessagePassing(CONFIG).apply(params, x, t, train=False))(x)
     np.testing.assert_allclose(out.nodes, golden["mpnn/out/nodes"], atol=1e-5)
     np.testing.assert_allclose(out.edges, golden["mpnn/out/edges"], atol=1e-5)
     # A norm that graphium makes for all its layers and this one does not use.
@@ -94,7 +94,8 @@ def test_layer_is_graphiums_gpslayerpyg_without_attention(golden):
         "out": weights.dense("f_out.linear"),
         "norm_out": weights.norm("f_out.normalization"),
     }
-    out = Layer(CONFIG, residual=False).apply({"params": params}, x, t, None, False)
+    layer = Layer(CONFIG, residual=False)
+    out = jax.jit(lambda x: layer.apply({"params": params}, x, t, None, False))(x)
     np.testing.assert_allclose(out.nodes, golden["gps/out/nodes"], atol=1e-5)
     np.testing.assert_allclose(out.edges, golden["gps/out/edges"], atol=1e-5)
     unused = {name.rsplit(".", 1)[0] for name in weights.left}
@@ -104,8 +105,12 @@ def test_layer_is_graphiums_gpslayerpyg_without_attention(golden):
 def test_the_layers_residuals_add_what_came_in(golden):
     x, t = inputs(golden)
     layer = Layer(CONFIG, residual=False)
-    params = layer.init({"params": jax.random.key(0)}, x, t, None, False)
-    plain = layer.apply(params, x, t, None, False)
-    added = Layer(CONFIG).apply(params, x, t, None, False)
+
+    @jax.jit
+    def both(x):
+        params = layer.init({"params": jax.random.key(0)}, x, t, None, False)
+        return [of.apply(params, x, t, None, False) for of in (layer, Layer(CONFIG))]
+
+    plain, added = both(x)
     np.testing.assert_allclose(added.nodes, plain.nodes + x.nodes, rtol=1e-6)
     np.testing.assert_allclose(added.edges, plain.edges + x.edges, rtol=1e-6)

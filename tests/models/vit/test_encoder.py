@@ -194,6 +194,7 @@ def test_drop_path_skips_blocks_in_training_only(params):
     assert 10 <= sum(skipped) <= 16
 
 
+@pytest.mark.long
 def test_remat_changes_no_number(params):
     config = EncoderConfig(width=32, depth=2, heads=2, patch=8, remat=True)
     x = standardise_channels(jnp.asarray(images(2, 1, 16)))

@@ -60,7 +60,7 @@ def encoder(converted):
     return config.encoder, {"params": params["params"]["encoder"]}
 
 
-@pytest.mark.parametrize("case", ["images", "more_channels"])
+@pytest.mark.parametrize("case", ["images", pytest.param("more_channels", marks=pytest.mark.long)])
 def test_tokens_and_embeddings_are_timms(encoder, golden, case):
     config, params = encoder
     images = jnp.asarray(golden[case])

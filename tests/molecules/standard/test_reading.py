@@ -96,6 +96,7 @@ def test_huge_and_broken_texts_are_rejected_and_the_process_lives():
     assert "survived" in done.stdout
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_any_text_gives_a_molecule_or_a_reason(text):

@@ -1,5 +1,6 @@
 """A model that was never trained, wells whose effects are known, a library that holds them."""
 
+import functools
 import pathlib
 
 import jax
@@ -65,6 +66,14 @@ def plates(effects, *, names=("P1", "P2"), replicates=2, n_controls=16, seed=0) 
     return pd.DataFrame(rows).assign(**dict(zip(FEATURES, np.array(x).T, strict=True)))
 
 
+@functools.cache
+def initialised(network: MolPhenix, n_features: int, width: int, seed: int):
+    """Parameters of an ensemble that was never trained, for inputs of these widths."""
+    inputs = (jnp.zeros((2, n_features)), jnp.zeros((2, width)))
+    init = jax.jit(jax.vmap(lambda key: network.init(key, *inputs)))
+    return jax.device_get(init(jax.random.split(jax.random.key(seed), MEMBERS)))
+
+
 def write_run(
     folder: pathlib.Path,
     *,
@@ -86,12 +95,9 @@ def write_run(
     side = MoleculeSide(
         network, ("maccs",), fit_scaling([bits], components=0, whiten=0.0), dose, conditions
     )
-    inputs = (jnp.zeros((2, len(features))), jnp.zeros((2, side.width)))
-    one = lambda key: network.init(key, *inputs)  # noqa: E731
-    params = jax.vmap(one)(jax.random.split(jax.random.key(seed), MEMBERS))
     forms = standardise(list(train))
     model = Alignment(
-        params=jax.tree.map(np.asarray, params),
+        params=initialised(network, len(features), side.width, seed),
         phenomic=PhenomicSide(network, fit_scaling([corrected], components=0, whiten=0.0)),
         molecular=side,
         block_widths={"maccs": 167},

@@ -16,6 +16,9 @@ from molphenix_jax.retrieval.ranking.selecting import Listed, Wanted, select
 from molphenix_jax.trained.held_out import HeldOut
 from tests.retrieval.ranking import made
 
+# Each model that is loaded has the programs of the one before.
+pytestmark = pytest.mark.usefixtures("cache")
+
 N, H = 80, 60
 
 

@@ -28,6 +28,9 @@ EFFECTS = {
     ("nothing", "", np.nan): [0, 0, 0, 0, 0, 0],
     ("drug", "CC(=O)Nc1ccc(O)cc1", 10.0): [0, 0, 0, -9, 9, 0],
 }
+# Each model that is loaded has the programs of the one before.
+pytestmark = pytest.mark.usefixtures("cache")
+
 N = 60
 
 

@@ -19,6 +19,9 @@ from molphenix_jax.trained.held_out import HeldOut
 from molphenix_jax.wells.inputs.sources import Sources
 from tests.retrieval.ranking import made
 
+# Each model that is loaded has the programs of the one before.
+pytestmark = pytest.mark.usefixtures("cache")
+
 
 def of(smiles, **others) -> Molecules:
     rows = list(range(1, len(smiles) + 1))

@@ -17,7 +17,9 @@ def models():
     model = MolPhenix(TowerConfig(8, 1), TowerConfig(8, 1), 4)
     keys = jax.random.split(jax.random.key(0), 2)
     return model, {
-        name: model.init(key, np.zeros((2, PROFILES[name])), np.zeros((2, len(LABELS[name]))))
+        name: jax.jit(model.init)(
+            key, np.zeros((2, PROFILES[name])), np.zeros((2, len(LABELS[name])))
+        )
         for name, key in zip(LABELS, keys, strict=True)
     }
 
@@ -44,7 +46,7 @@ def test_each_screen_has_an_ordinary_model(models):
     np.testing.assert_array_equal(kernel(second)[:3], kernel(of["a"])[:3])  # features
     np.testing.assert_array_equal(kernel(second)[3], kernel(of["a"])[4])  # 3 µM
     np.testing.assert_array_equal(kernel(second)[4:], kernel(of["b"])[4:])  # its own
-    out = model.apply(second, np.ones((2, PROFILES["b"])), np.ones((2, len(LABELS["b"]))))
+    out = jax.jit(model.apply)(second, np.ones((2, PROFILES["b"])), np.ones((2, len(LABELS["b"]))))
     assert np.isfinite(out.z_m).all()
 
 

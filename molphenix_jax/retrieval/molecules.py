@@ -151,7 +151,9 @@ class MoleculeFeatures:
             if name not in conditions:
                 raise ModelError(
                     f"conditions: the model has to be told {name}, one of "
-                    f"{listed_levels(name, levels)}: conditions={{{name!r}: {levels[0]!r}}}"
+                    f"{listed_levels(name, levels)}: conditions={{{name!r}: {levels[0]!r}}}, of "
+                    f"molphenix index --conditions={name}={levels[0]}, of rank --molecules "
+                    f"--told={name}={levels[0]}"
                 )
         if unknown := sorted(set(conditions) - set(trained.levels)):
             takes = ", ".join(trained.levels) or "none"

@@ -84,7 +84,7 @@ def _group(row: Mapping[str, Any], found: Resembling) -> Group:
             "seldom found."
         )
     curves, inactive = [], False
-    if pd.isna(found.cut):
+    if not found.has_rule:
         told = found.rule
     else:
         inactive = pd.isna(onset)

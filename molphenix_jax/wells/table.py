@@ -269,7 +269,7 @@ def scan_wells(
         embedding = dataclasses.replace(embedding, columns=used)
     elif (blurred := without_digits(embedding)).any():
         names = short(labels[used[blurred]].tolist(), 5)
-        notes.append(f"features {WITHOUT_DIGITS}, and needed by the other screen: {names}")
+        notes.append(f"features {WITHOUT_DIGITS}, and needed by the training screen: {names}")
     labels = labels[embedding.columns]
     notes.append(f"{len(labels)} features: {raw.rule}")
     at = np.flatnonzero(kept)

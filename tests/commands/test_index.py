@@ -293,7 +293,9 @@ def test_files_that_cannot_be_an_index(library, model, tmp_path):
 def test_a_full_disk_is_said_before(library, model, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 100})
     monkeypatch.setattr(building.shutil, "disk_usage", lambda _: usage)
-    assert "GiB left: free some space" in make(library, model, tmp_path / "INDEX", status=1)
+    assert "has 100 bytes left: free some space" in make(
+        library, model, tmp_path / "INDEX", status=1
+    )
 
 
 def test_a_dose_that_was_not_trained_is_said(library, tmp_path):

@@ -115,6 +115,7 @@ def test_molecules_against_profiles(world, tmp_path):
     assert molecules["id"].tolist() == ["first", "third"]
     assert {"onset_um", "control_cosine_at_1_um", "control_cosine_at_3_um"} <= set(molecules)
     assert "no onset: the model keeps no held-out" in said
+    assert "predicted active" not in said
     profiles = pd.read_csv(out / "profiles.csv")
     assert len(profiles) == 6
     curve = profiles[["cosine_at_1_um", "cosine_at_3_um"]].to_numpy()
@@ -135,6 +136,7 @@ def test_what_cannot_be_ranked_ends_in_a_sentence(world, tmp_path):
     for arguments, message in (
         ((world / "gone.csv", index), "gone.csv"),
         ((world / "wells.csv", f"--index={tmp_path}"), "is no index: it has no part"),
+        ((world / "wells.csv", f"--index={world / 'wells.csv'}"), "is a file and no index"),
         ((world / "wells.csv", index, f"--model={tmp_path / 'other'}"), "was embedded by"),
         ((world / "wells.csv", index, f"--model={tmp_path / 'gone'}"), "is no folder"),
         ((world / "wells.csv", index, "--filter=mw"), "'mw' is no limit such as mw<500"),

@@ -53,7 +53,7 @@ def make_hits(n: int = 40) -> Hits:
         }
     )
     features = pd.DataFrame({"query": "first <i>", "feature": ["<b>f</b>"], "value": [-3.25]})
-    about = {"model": "</script> & co"}
+    about = {"model": "</script> & co", "chance": "not measured: of <before>"}
     return Hits(table, queries, (0.1, 1.0, 10.0), features, about)
 
 
@@ -196,8 +196,11 @@ def test_each_query_tells_what_it_is(page):
     assert page.value("document.getElementById('query').selectedOptions[0].text").startswith(
         "quiet"
     )
+    assert "not measured" not in page.value(facts)
     page.value("document.getElementById('next').click()")
     assert page.value("document.getElementById('empty').textContent") == "This query has no hits."
+    assert "not measured: of <before>" in page.value(facts)
+    assert page.value("document.getElementById('query-features').open")
 
 
 def test_pictures_are_drawn_as_they_come_near_and_all_for_printing(page):
@@ -213,6 +216,7 @@ def test_pictures_are_drawn_as_they_come_near_and_all_for_printing(page):
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_narrow_page_needs_no_scrolling_sideways(page, tmp_path, dark):
     page.open(tmp_path / "hits.html", width=420, dark=dark)
+    assert not page.value("document.getElementById('query-features').open")
     assert page.value("document.documentElement.scrollWidth") <= 420
     right = "Math.max(...[...document.querySelectorAll('#hits td')].map(c => "
     assert page.value(right + "c.getBoundingClientRect().right))") <= 420

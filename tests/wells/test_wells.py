@@ -395,7 +395,7 @@ def test_features_whose_digits_are_not_kept_are_named(tmp_path):
     assert noted(wells, "not kept: subtract a constant from them: feature_2")
     assert wells.feature_names == tuple(f"feature_{j}" for j in (0, 1, 4, 5, 6, 7))
     wanted = tuple(f"feature_{j}" for j in range(8))
-    assert noted(read(frame, tmp_path, feature_names=wanted), "by the other screen: feature_2")
+    assert noted(read(frame, tmp_path, feature_names=wanted), "by the training screen: feature_2")
     frame[list(wanted)] = 1e9 + np.random.default_rng(0).uniform(-9, 9, (len(frame), 8))
     with pytest.raises(WellsError, match="all 8 features .* constant in the seven digits"):
         read(frame, tmp_path)
@@ -425,7 +425,9 @@ def test_features_of_another_screen_are_taken_as_they_are(tmp_path):
     wells = read(frame, tmp_path, feature_names=wanted)
     assert wells.feature_names == wanted
     np.testing.assert_array_equal(wells.embedding, frame[list(wanted)].to_numpy(np.float32))
-    with pytest.raises(WellsError, match="lacks 1 of 2 features of the other screen, 'feature_99'"):
+    with pytest.raises(
+        WellsError, match="lacks 1 of 2 features of the training screen, 'feature_99'"
+    ):
         read(frame, tmp_path, feature_names=("feature_0", "feature_99"))
     one = read(frame.iloc[[20]], tmp_path, feature_names=wanted)
     assert one.embedding.shape == (1, 3)

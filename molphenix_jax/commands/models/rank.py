@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+from collections import Counter
 
 from molphenix_jax.commands.arguments import need_other_output, positive
 from molphenix_jax.commands.screens.reading import add_reading, need_columns, sources_of
@@ -107,6 +108,9 @@ def _library(arguments: argparse.Namespace) -> int:
         write_page(private / "hits.html", hits)
         if len(queries.rejected):
             storage.write_csv(private / "rejected.csv", queries.rejected)
+    elsewhere = [note for notes in hits.queries["note"] for note in str(notes).split("; ")]
+    for note, n in Counter(n for n in elsewhere if n.startswith("measured at")).items():
+        say(f"{n:,} of {len(hits.queries):,} profiles were {note}")
     if n_silent := sum(hits.queries["abstained"]):
         more = "" if arguments.rank_inactive else ": no hits; --rank-inactive lists them anyway"
         say(f"{n_silent:,} of {len(hits.queries):,} profiles look inactive{more}")
@@ -145,12 +149,13 @@ def _molecules(arguments: argparse.Namespace) -> int:
             storage.write_csv(private / "rejected.csv", queries.rejected)
     if n_lost := len(found.rejected):
         say(f"{n_lost:,} molecules cannot be used: {arguments.out / 'rejected_molecules.csv'}")
-    say(f"onset: {found.rule}")
-    n_active = sum(found.molecules["onset_um"].notna())
-    say(
-        f"{n_active:,} of {len(found.molecules):,} molecules are predicted active at the highest "
-        f"dose, and what they resemble: {arguments.out / 'resembling.html'}"
-    )
+    n, n_active = len(found.molecules), sum(found.molecules["onset_um"].notna())
+    if found.has_rule:
+        say(f"onset: {found.rule}")
+        say(f"{n_active:,} of {n:,} molecules are predicted active at the highest dose")
+    else:
+        say(found.rule)
+    say(f"what {n:,} molecules resemble: {arguments.out / 'resembling.html'}")
     return 0
 
 

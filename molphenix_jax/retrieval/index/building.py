@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float32
 
 import molphenix_jax
 from molphenix_jax import storage
+from molphenix_jax.memory import in_words
 from molphenix_jax.molecules import EmbeddingsFile, standardise
 from molphenix_jax.molecules.files import Molecules, open_molecules
 from molphenix_jax.molecules.files.reading import NAME, MoleculeFile
@@ -224,8 +225,8 @@ class Building:
         place = next(p for p in (self._index, *self._index.absolute().parents) if p.exists())
         if (free := shutil.disk_usage(place).free) < disk:
             raise LibraryError(
-                f"{self._index} needs {disk / 2**30:.1f} GiB, and {place} has {free / 2**30:.1f} "
-                "GiB left: free some space, choose another --out, or fewer concentrations"
+                f"{self._index} needs {in_words(disk)}, and {place} has {in_words(free)} left: "
+                "free some space, choose another --out, or fewer concentrations"
             )
         chunk = min(self._chunk, self.rows)
         inputs = sum(self._model.block_widths.values())

@@ -42,6 +42,11 @@ def open_index(path: str | pathlib.Path) -> "Index":
         LibraryError: It is not there, not whole, damaged, or of several models.
     """
     path = pathlib.Path(path)
+    if path.is_file():
+        raise LibraryError(
+            f"{path} is a file and no index: molphenix index {path} --model=RUN "
+            "--concentrations=1,10 --out=INDEX makes one of a library"
+        )
     parts = read_parts(path)
     if not parts:
         raise LibraryError(

@@ -384,6 +384,8 @@
     $(`download-${kind}`).addEventListener("click", () => download(kind));
   }
   addEventListener("beforeprint", () => rowOf.forEach((row) => complete(row)));
+  // On a telephone the list would lie below a screen of features.
+  $("query-features").open = !matchMedia("(max-width: 760px)").matches;
   makeHead();
   makeFilters();
   if (data.queries.length) showQuery(0);

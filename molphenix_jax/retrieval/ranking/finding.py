@@ -146,6 +146,13 @@ def _query_table(
             )
         if other:
             notes.append(other)
+        elif unknown := [
+            n for n in told if not all(queries.levels[i].get(n) for i in query.places)
+        ]:
+            notes.append(
+                f"measured at an unknown {', '.join(unknown)}, while the library is that of "
+                + ", ".join(level_label(name, str(told[name])) for name in unknown)
+            )
         if np.isnan(positive["activity_p"]).any():
             notes.append("without control wells nobody knows whether it is active")
         seen = trained[query.places].any()

@@ -165,13 +165,15 @@ def _need_controls(wells: Wells, group: np.ndarray, model: Model) -> None:
         return
     first = int(np.flatnonzero(lacking)[0])
     bad = [str(names[i]) for i in np.unique(code[lacking])]
-    what = "plate" if wells.group_by == "plate" or len(names) > 1 else wells.group_by
+    by_plate = wells.group_by == "plate" or len(names) > 1
+    what = "plate" if by_plate else wells.group_by
     raise WellsError(
         f"{wells.path}: {what} {names[code[first]]!r} (row {wells.table['row'].iloc[first]}) has "
         f"{n[code[first]]} control wells, at least {_FEWEST} are needed to correct it"
         + (f"; so {len(bad)} in all: {short(bad, 5)}" if len(bad) > 1 else "")
-        + ". Say which wells are controls with --controls=COLUMN=VALUE, correct within batches "
-        "with --group_by=batch, or leave these wells out"
+        + ". Say which wells are controls with --controls=COLUMN=VALUE (controls= in Python), "
+        + ("correct within batches with --group_by=batch, " if by_plate else "")
+        + "or leave these wells out"
     )
 
 

@@ -78,6 +78,11 @@ class Resembling:
     doses_um: tuple[float, ...]
     about: Mapping[str, Any]
 
+    @property
+    def has_rule(self) -> bool:
+        """Whether anything is predicted active or inactive."""
+        return not np.isnan(self.cut)
+
     def flat(self) -> pd.DataFrame:
         """The profiles as files have them: a column for each dose of the curves."""
         flat = pd.DataFrame(self.profiles[list(COLUMNS)])

@@ -170,7 +170,7 @@ def find_features(
         schema: of the table with the features.
         taken: our name -> the column, for those that have a role.
         features: regular expression that features match; "" finds them.
-        required: features of another screen.
+        required: features of the training screen.
         head: reads some columns of the first rows: values tell row numbers and names of images.
         codes: columns of text that hold whole numbers alone.
         unclear: columns of numbers as text whose commas may be decimal points or not.
@@ -182,7 +182,7 @@ def find_features(
     free = [name for name in schema.names if name not in taken.values()]
     as_text_only = {CODES: codes, UNCLEAR: unclear, TEXT: _worded(schema, free)}
     if required and set(required) <= set(schema.names):
-        return FeatureColumns(tuple(required), "those of the other screen")
+        return FeatureColumns(tuple(required), "those of the training screen")
     numeric = [name for name in free if is_number(schema.field(name).type)]
     if features:
         try:

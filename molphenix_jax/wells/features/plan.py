@@ -61,9 +61,15 @@ def plan_features(
     wanted = list(required) or names
     at = {name: j for j, name in enumerate(names)}
     missing = [name for name in wanted if name not in at]
+    if missing and width:
+        raise WellsError(
+            f"{path}: column {chosen[0]!r} holds lists of {width} numbers, which lack "
+            f"{len(missing)} of {len(required)} features of the training screen, {missing[0]!r} "
+            "first: give a column for each by its name, or lists as long as those of that screen"
+        )
     if missing:
         raise WellsError(
-            f"{path}: lacks {len(missing)} of {len(required)} features of the other screen, "
+            f"{path}: lacks {len(missing)} of {len(required)} features of the training screen, "
             f"{missing[0]!r} first{near(missing[0], names)}"
         )
     return FeaturePlan(tuple(chosen), tuple(wanted), width, tuple(at[name] for name in wanted))

@@ -197,6 +197,27 @@ def test_lists_are_filtered_from_the_top(world):
         found(substructure="c1cc")
 
 
+@pytest.mark.parametrize(
+    ("hours", "note"),
+    [
+        (None, "measured at an unknown time_h, while the library is that of 24 h"),
+        (48, "measured at 48 h, while the library is that of 24 h"),
+        (24, ""),
+    ],
+)
+def test_profiles_measured_elsewhere_say_so(world, tmp_path, hours, note):
+    model, _, wells, _, _ = world
+    table = made.molecules(N)
+    z, told = made.embedded(model, table), {"time_h": "24"}
+    index = made.write_index(tmp_path / "INDEX", model, z, table, conditions=told)
+    wells = wells if hours is None else wells.assign(time_h=hours)
+    wells.to_csv(tmp_path / "w.csv", index=False)
+    queries = read_queries(Sources.of(tmp_path / "w.csv"), model, Reading())
+    found = find_hits(queries, index, model, asked=Asked(chances=False)).queries["note"][0]
+    assert found.startswith(note)
+    assert ("measured at" in found) == bool(note)
+
+
 def test_the_strongest_features_are_told_in_sds_of_the_controls(world):
     features = world[3].features
     of = features[features["query"] == "drug @ 10 µM"]

@@ -113,6 +113,11 @@ def lists(table, width):
             r"--controls=COLUMN=VALUE.*--group_by=batch.*leave these wells out",
         ),
         (lambda t: t[~t["is_control"]].assign(is_control=False), r"plate 'P1' .* has 0 control"),
+        (
+            lambda t: t[~t["is_control"] & (t["plate"] == "P1")].assign(batch="B"),
+            r"batch .* has 0 control wells.*COLUMN=VALUE \(controls= in Python\), or leave",
+        ),
+        (lambda t: lists(t, 3), r"lists of 3 numbers, which lack 6 of 6 features of the training"),
         (lambda t: t[t["is_control"]], r"wells.csv: every row counts as a control"),
         (
             lambda t: t.assign(**{made.FEATURES[0]: np.where(t["is_control"], 1.0, np.nan)}),
@@ -141,7 +146,7 @@ def test_lists_of_another_length_are_refused(tmp_path):
     made_of_lists = made.load(
         made.write_run(tmp_path / "run", features=[f"feature_{j}" for j in range(made.WIDTH)])
     )
-    for width, message in ((8, "lists of 8 numbers, the model takes 6"), (4, "lacks 2 of 6")):
+    for width, message in ((8, "lists of 8 numbers, the model takes 6"), (4, "lack 2 of 6")):
         lists(made.plates(EFFECTS), width).to_parquet(tmp_path / "w.parquet")
         with pytest.raises(WellsError, match=message):
             read_queries(Sources.of(tmp_path / "w.parquet"), made_of_lists, Reading())

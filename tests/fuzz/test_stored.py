@@ -18,7 +18,7 @@ import pytest
 import molphenix_jax
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, Checkpoints
-from molphenix_jax.runtime.workdir.folder import HEADER_FILE, read_header, write_claim
+from molphenix_jax.runtime.workdir.folder import HEADER_FILE, read_header
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.prepare import prepare
 from molphenix_jax.screens.screen import stored_array
@@ -27,7 +27,6 @@ from molphenix_jax.tasks.stored import stored_config
 from molphenix_jax.trained.folder import MODEL_FILE, MODEL_FOLDER
 from tests import tiny
 from tests.fuzz.attempts import seeds
-from tests.golden.versions import folders
 
 # The model folder that is read again and again has the same programs.
 pytestmark = pytest.mark.usefixtures("cache")
@@ -51,18 +50,16 @@ def screen(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> pathlib.Path:
-    """A golden run, with the header that it has today."""
-    folder = folders.unpack(folders.ARCHIVES[-1], tmp_path_factory.mktemp("trained")) / "run"
-    write_claim(folder, stored_config(folder))
-    return folder
+    """A tiny run, finished."""
+    folder = tmp_path_factory.mktemp("trained")
+    tiny.train_here(tiny.config(folder), folder / "run")
+    return folder / "run"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> pathlib.Path:
-    """What a tiny run leaves to its users."""
-    folder = tmp_path_factory.mktemp("model")
-    tiny.train_here(tiny.config(folder), folder / "run")
-    return folder / "run" / MODEL_FOLDER
+def model(run) -> pathlib.Path:
+    """What it leaves to its users."""
+    return run / MODEL_FOLDER
 
 
 def content_of_screen(folder: pathlib.Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from molphenix_jax.runtime.workdir import checkpointing
 from molphenix_jax.runtime.workdir.checkpointing import CheckpointError, Checkpoints
 
 ASSETS = {"mean": np.arange(3, dtype=np.float32), "empty": np.zeros((4, 0), np.float32)}
@@ -66,6 +67,37 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_pat
     # Training goes on and writes checkpoint 2 anew.
     saved(tmp_path, [2])
     assert restore(tmp_path)[0].step == 2
+
+
+@pytest.mark.parametrize("item", ["state", "assets", "position"])
+def test_a_number_that_changed_on_the_disk_is_damage(tmp_path, item):
+    """Orbax takes a flipped bit in an array for what was written, and JSON any number."""
+    noise = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)  # is not compressed
+    noisy, assets = {**state(0), "w": jnp.asarray(noise)}, {"mean": noise}
+    with contextlib.closing(Checkpoints(tmp_path, keep=3)) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, noisy, assets, {"next_index": step})
+    files = [path for path in (tmp_path / "step_2" / item).rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    if item == "position":
+        content = content.replace(b'"n_lines": 0', b'"n_lines": 1')
+        assert bytes(content) != largest.read_bytes()
+    else:
+        content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    said = []
+    with contextlib.closing(Checkpoints(tmp_path, keep=3)) as checkpoints:
+        assert checkpoints.restore(None, noisy, assets, say=said.append).step == 1
+    assert f"is damaged: its {item} is not what was written; falling back" in said[0]
+
+
+def test_checkpoints_of_before_have_no_sums(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpointing, "_sums", lambda *_, **__: {})
+        saved(tmp_path, [1])
+    restored, said = restore(tmp_path)
+    assert (restored.step, said) == (1, [])
 
 
 def test_no_readable_checkpoint_is_an_error(tmp_path):

@@ -5,10 +5,12 @@ and the position in the data. Checkpoint k means: k updates done, batch k not ye
 """
 
 import contextlib
+import json
 import logging
 import pathlib
 import sys
 import traceback
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,6 +27,7 @@ from molphenix_jax.storage import StorageError, set_aside, writing
 Found = TypeVar("Found")
 
 CHECKPOINTS = "checkpoints"  # folder of a run, see `Checkpoints`
+_SUMS = "check sums"  # in the position, see `_sums`
 _LOOKS = 20  # at a folder whose checkpoints are deleted beside, see `_listed`
 
 
@@ -96,10 +99,12 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
+        stored = _storable(assets)
+        told = {"step": step, "data": dict(position), "n_lines": n_lines}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            assets=ocp.args.StandardSave(_storable(assets)),
-            position=ocp.args.JsonSave({"step": step, "data": dict(position), "n_lines": n_lines}),
+            assets=ocp.args.StandardSave(stored),
+            position=ocp.args.JsonSave({**told, _SUMS: _sums(told, state=state, assets=stored)}),
         )
         with self._writing():
             self._manager.save(step, args=args, force=True)
@@ -163,7 +168,10 @@ class Checkpoints:
         Raises:
             CheckpointError: It cannot be read.
         """
-        restored = self._read(step, ocp.args.Composite(state=ocp.args.StandardRestore()))
+        restored = self._read(
+            step,
+            ocp.args.Composite(state=ocp.args.StandardRestore(), position=ocp.args.JsonRestore()),
+        )
         return jax.tree.map(np.asarray, restored["state"])
 
     def _restore(self, step: int, abstract_state: Any, abstract_assets: Any) -> Restored:
@@ -201,6 +209,24 @@ class Checkpoints:
         return restored
 
     def _read(self, step: int, items: Any) -> Any:
+        """What was stored, as it was stored.
+
+        Raises:
+            CheckpointError: It cannot be read, or has changed since it was written.
+        """
+        restored = self._restored(step, items)
+        position = restored["position"]
+        expected = position.pop(_SUMS, {})  # checkpoints of earlier versions have none
+        arrays = {name: restored[name] for name in ("state", "assets") if name in restored}
+        for name, found in _sums(position, **arrays).items():
+            if expected.get(name, found) != found:
+                raise CheckpointError(
+                    f"checkpoint {step} in {self._folder} is damaged: its {name} is not what was "
+                    "written"
+                )
+        return restored
+
+    def _restored(self, step: int, items: Any) -> Any:
         try:
             with _quiet():
                 if self._reads_only or jax.process_count() == 1:
@@ -295,6 +321,27 @@ def saved_steps(workdir: pathlib.Path) -> list[int]:
     """Steps of the complete checkpoints of a run (of one fold of it); only reads."""
     with contextlib.closing(Checkpoints(workdir / CHECKPOINTS, keep=None)) as checkpoints:
         return checkpoints.steps()
+
+
+def _sums(position: Mapping[str, Any], **trees: Any) -> dict[str, int]:
+    """A check sum of the position and of each tree: orbax notices damage in a part of it alone.
+
+    None of a tree of which this process has a part alone.
+    """
+    sums = {"position": zlib.crc32(json.dumps(position, sort_keys=True).encode())}
+    for name, tree in trees.items():
+        leaves = [
+            leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array | np.ndarray)
+        ]
+        if all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves):
+            # In no order: trees that are read without their types come in another.
+            of_leaves = sorted(_sum(np.asarray(leaf)) for leaf in leaves)
+            sums[name] = zlib.crc32(np.array(of_leaves, np.uint32))
+    return sums
+
+
+def _sum(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
 
 def _storable(assets: Any) -> Any:

@@ -56,6 +56,12 @@ def style_of(texts: Iterable[str]) -> Style | None:
     return "?" if either else "."
 
 
+def mixes_percent(texts: Iterable[str]) -> bool:
+    """Whether some numbers have a percent sign and others have none; 0 is 0."""
+    said = [text for text in (_plain(text) for text in texts) if re.search("[1-9]", text)]
+    return len({text.endswith("%") for text in said}) > 1
+
+
 def are_codes(texts: Iterable[str]) -> bool:
     """Whether all that a column of text says is whole numbers, as codes and labels are."""
     said = [text for text in texts if text.casefold() not in MISSING]

@@ -87,3 +87,17 @@ def test_tensors_and_views_are_what_they_are_stored_as(tmp_path):
     wells = read_wells(tmp_path / "wells.parquet", check_smiles=None)
     np.testing.assert_array_equal(wells.embedding, x)
     assert wells.table["smiles"].tolist() == frame["smiles"].tolist()
+
+
+def test_numbers_of_which_some_have_a_percent_sign_are_not_guessed(tmp_path):
+    frame = plates()
+    whole = frame["feature_1"].map(lambda v: f"{100 * v:.3f}%")
+    wells = read(frame.assign(feature_1=whole), tmp_path)
+    np.testing.assert_allclose(wells.embedding[:, 1], 100 * frame["feature_1"], atol=1e-3)
+    some = whole.where(frame.index % 2 == 0, frame["feature_1"].map("{:.5f}".format))
+    with pytest.raises(WellsError, match="'feature_1': are the numbers without a percent sign in"):
+        read(frame.assign(feature_1=some), tmp_path)
+    left = read_wells(tmp_path / "wells.csv", check_smiles=None, features="feature_[02]")
+    assert noted(left, "only some are in percent: feature_1")
+    zeros = whole.where(frame.index % 2 == 0, "0")
+    assert len(read(frame.assign(feature_1=zeros), tmp_path).feature_names) == 8

@@ -336,12 +336,12 @@ def _sums(position: Mapping[str, Any], **trees: Any) -> dict[str, int]:
         if all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves):
             # In no order: trees that are read without their types come in another.
             of_leaves = sorted(_sum(np.asarray(leaf)) for leaf in leaves)
-            sums[name] = zlib.crc32(np.array(of_leaves, np.uint32))
+            sums[name] = zlib.crc32(np.array(of_leaves, np.uint32).data)
     return sums
 
 
 def _sum(array: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _storable(assets: Any) -> Any:

@@ -28,7 +28,14 @@ from molphenix_jax.tables.columns import (
 from molphenix_jax.tables.formats.anndata import OBSM, AnnData, is_anndata, open_anndata
 from molphenix_jax.tables.formats.arrays import NamedArrays, open_named_arrays
 from molphenix_jax.tables.formats.unpacked import refuse_exploding_parquet
-from molphenix_jax.tables.numbers import Style, are_codes, numbers_of, sample, style_of
+from molphenix_jax.tables.numbers import (
+    Style,
+    are_codes,
+    mixes_percent,
+    numbers_of,
+    sample,
+    style_of,
+)
 from molphenix_jax.tables.reading.csv_text import GZIP, Dialect, dialect_of, unpacked_head
 
 # Values of one batch: 32 MiB as float32.
@@ -344,7 +351,8 @@ def _open_csv(path: pathlib.Path, head: bytes) -> TableFile:
 def _styles(texts: Mapping[str, Sequence[str]]) -> dict[str, Style]:
     """The columns of text that hold numbers, and how these are written.
 
-    What a comma is can be told by another column of the file where a column leaves it open.
+    What a comma is can be told by another column of the file where a column leaves it open. Beside
+    numbers with a percent sign it is open what those without are.
     """
     found: dict[str, Style] = {}
     for name, said in texts.items():
@@ -353,8 +361,8 @@ def _styles(texts: Mapping[str, Sequence[str]]) -> dict[str, Style]:
     told: set[Style] = {style for style in found.values() if style in (",", ".,")}
     if len(told) == 1:
         (one,) = told
-        return {name: one if style == "?" else style for name, style in found.items()}
-    return found
+        found = {name: one if style == "?" else style for name, style in found.items()}
+    return {name: "?" if mixes_percent(texts[name]) else style for name, style in found.items()}
 
 
 def _is_string(kind: pa.DataType) -> bool:

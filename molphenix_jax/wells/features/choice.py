@@ -49,7 +49,7 @@ KNOWN, RESULT = "they describe the compound", "they are results of an analysis"
 FILES = "they tell how an image was taken or computed"
 CODES = "they hold whole numbers as text, as codes do"
 TEXT = "they hold text"
-UNCLEAR = "the commas in them may be decimal points or group thousands"
+UNCLEAR = "the commas in them may be decimal points or group thousands, or only some are in percent"
 
 # What a CellProfiler column tells besides a phenotype.
 _BOOKKEEPING = {
@@ -346,7 +346,14 @@ def _others(
 
 def _check_commas(path: str, unclear: Sequence[str], head: FirstRows) -> None:
     if unclear:
-        example = next(t for t in as_text(head(unclear[:1]).column(unclear[0])) if "," in t)
+        texts = as_text(head(unclear[:1]).column(unclear[0])).tolist()
+        if percent := next((text for text in texts if text.endswith("%")), ""):
+            raise WellsError(
+                f"{path}: column {unclear[0]!r}: are the numbers without a percent sign in "
+                f"percent, too, as {percent!r} is? Write all of {short(unclear, 5)} alike, or "
+                "name other features with features=..."
+            )
+        example = next(t for t in texts if "," in t)
         raise WellsError(
             f"{path}: column {unclear[0]!r}: is the comma in {example!r} a decimal point or does "
             f"it group thousands? Write the numbers of {short(unclear, 5)} without it, or name "

@@ -246,7 +246,7 @@ def test_different_rows_of_a_well_are_averaged_over_gaps(tmp_path):
     assert wells.embedding[20, 0] == pytest.approx(own["feature_0"])
     assert wells.embedding[20, 1] == pytest.approx((own["feature_1"] + 7) / 2)
     assert wells.embedding[20, 2] == pytest.approx(own["feature_2"])
-    assert noted(wells, "66 rows were averaged to 64 wells, over the 6 values that are missing")
+    assert noted(wells, "66 rows were averaged to 64 wells, over the 3 values that are missing")
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def find_features(
         WellsError: no column fits, rows are images, or a feature's commas are unclear.
     """
     free = [name for name in schema.names if name not in taken.values()]
-    as_text_only = {CODES: codes, UNCLEAR: unclear, TEXT: _worded(schema, free)}
+    as_text_only = {TEXT: _worded(schema, free), CODES: codes, UNCLEAR: unclear}
     if required and set(required) <= set(schema.names):
         return FeatureColumns(tuple(required), "those of the training screen")
     numeric = [name for name in free if is_number(schema.field(name).type)]

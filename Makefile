@@ -32,9 +32,11 @@ test-all: install
 test-fast: install
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not long and not soak"
 
-# Annotations of arrays are checked at each call, in the rooms that hold the formulas.
+# Annotations of arrays are checked at each call, in tests that go through every room of arrays.
+ARRAYS := evaluation losses models molecules phenomics retrieval screens tables tasks trained wells
 test-arrays: install
-	MOLPHENIX_CHECK_ARRAYS=evaluation,losses $(BIN)/python -m pytest -n 2 tests/evaluation tests/losses
+	MOLPHENIX_CHECK_ARRAYS=1 $(BIN)/python -m pytest $(WORKERS) -m "not slow and not long and not soak" \
+		$(addprefix tests/,$(ARRAYS)) tests/test_annotations.py
 
 # Random kills, races and fuzz; takes long. What is marked `soak` runs nowhere else.
 soak: install

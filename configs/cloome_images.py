@@ -21,7 +21,9 @@ Any field of `molphenix_jax/tasks/align_images/config.py` follows as `--config.t
 The paper's images of 2048 pixels become 256 with --config.images.downsample=8; CLOOME itself knows
 no concentration: --config.model.concentration=none. Expect the table of `configs/s2l.py`, which
 stands row by row beside that of `configs/cloome.py:wells=wells.parquet`. size=tiny took 59 s of one
-CPU core, most of it to compile, and 1.2 GiB of memory.
+CPU core, most of it to compile, and 1.2 GiB of memory. A pass forward and back of 1,000 images of 5
+channels took one CPU core 10 s with small (128 pixels) and 18 minutes with paper (256 pixels, 39.8M
+parameters, 0.1 GiB of memory for each image of a batch).
 """
 
 from molphenix_jax.tasks.align_images.config import config_from_arg

@@ -5,7 +5,8 @@
 
 Takes the arguments wells, molecules, size, encoder and pretrained as `configs/s2l.py` explains
 them, and has the same model, data and schedule: runs that differ in the config file alone compare
-the losses. Expect the table of `configs/s2l.py`, in about its time and memory.
+the losses. Expect the table of `configs/s2l.py`, in its memory: 15 s of one CPU core for the 300
+updates of size=small (49 ms each, 43 with s2l), and what preparing and evaluating take there.
 """
 
 from molphenix_jax.tasks.align.config import config_from_arg

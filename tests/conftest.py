@@ -20,8 +20,8 @@ import tests.annotations  # noqa: F401  (by name in the hook below)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Before anything of the package is imported: `make test-arrays` checks annotations at each call.
-for room in filter(None, os.environ.get("MOLPHENIX_CHECK_ARRAYS", "").split(",")):
-    jaxtyping.install_import_hook(f"molphenix_jax.{room}", "tests.annotations.check")
+if os.environ.get("MOLPHENIX_CHECK_ARRAYS"):
+    jaxtyping.install_import_hook("molphenix_jax", "tests.annotations.check")
 
 SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -6,6 +6,8 @@ import tomllib
 import pytest
 import yaml
 
+from tests import installed
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "molphenix_jax"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -55,3 +57,11 @@ def test_extras_are_not_in_the_plain_installation(extra):
     names = PROJECT["optional-dependencies"][extra]
     assert names
     assert not {*names} & {*PROJECT["dependencies"]}
+
+
+def test_a_plain_installation_stays_slim():
+    names = installed.closure(installed.declared())
+    assert {"jax", "rdkit", "tensorstore"} <= names  # tensorstore is Orbax's
+    assert not names & {"apache-beam", "datamol", "torch", "tensorflow"}
+    assert len(names) <= 100
+    assert sum(map(installed.size, names)) < 1.4e9  # docs/contributing.md: 1.36 GB

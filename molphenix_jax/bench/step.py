@@ -24,12 +24,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 from molphenix_jax.bench.compared import torch_losses, torch_step
 from molphenix_jax.bench.measure import MIB, RATE, Row, held_mib, interleaved_medians, matmul
+from molphenix_jax.bench.random_run import random_run
 from molphenix_jax.errors import first_line
-from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.optimizer import decay_mask, optimizer_of
@@ -42,15 +41,10 @@ from molphenix_jax.runtime.step import (
     make_step,
     make_steps,
 )
-from molphenix_jax.screens.screen import Archived, PackedBlock, Screen
-from molphenix_jax.screens.splits import Split
 from molphenix_jax.tasks.align.config import default_config, loss_options
 from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.trained.scaling import CLIP_SD
-from molphenix_jax.wells.conditions.values import Conditions
 
-BLOCKS = {"maccs": 167, "morgan": 2048, "rdkit": 2048}
-DOSES_UM = (0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0)
 # Gradient, weight and two moments read, three of them written; the gradient once more for its norm.
 OPTIMIZER_PASSES = 8
 RTOL = 1e-3
@@ -233,59 +227,14 @@ def make_config(setting: StepCase, *, dropout: bool = True) -> Config:
     return config
 
 
-def make_run(
-    setting: StepCase,
-    config: Config,
-    mesh: jax.sharding.Mesh | None = None,
-    *,
-    perturbations: int = 0,
-) -> AlignRun:
-    """An alignment run on random numbers, two wells for each perturbation.
-
-    Profiles come in pairs that resemble each other, so that similarities are not all 0.
-
-    Args:
-        setting: Batch and width.
-        config: Of the run.
-        mesh: Devices; None takes one.
-        perturbations: Of the screen; 0 takes twice the batch.
-    """
-    rng = np.random.default_rng(0)
-    p = perturbations or max(2 * setting.batch, 4)
-    n_molecules = -(-p // len(DOSES_UM))
-    centre = rng.normal(size=(p, setting.profile_width))
-    centre[1::2] = centre[::2][: len(centre[1::2])] + 0.2 * centre[1::2]
-    wells = np.repeat(centre, 2, axis=0) + 0.1 * rng.normal(size=(2 * p, setting.profile_width))
-    wells = wells.astype(np.float32)
-    names = [str(i) for i in range(n_molecules)]
-    group = np.array(["1"] * (2 * p))
-    screen = Screen(
-        name="random",
-        replicates=wells,
-        offsets=np.arange(0, 2 * p + 1, 2),
-        molecule=np.repeat(np.arange(n_molecules), len(DOSES_UM))[:p],
-        concentration_um=np.tile(np.array(DOSES_UM, np.float32), n_molecules)[:p],
-        condition=np.zeros(p, np.int32),
-        conditions=Conditions(),
-        p_value=np.zeros(p),
-        molecules=pd.DataFrame({"smiles": names, "inchikey": names, "scaffold": names}),
-        blocks={
-            name: PackedBlock.of((rng.random((n_molecules, k)) < 0.1).astype(np.uint8))
-            for name, k in BLOCKS.items()
-        },
-        feature_names=tuple(f"f{i}" for i in range(setting.profile_width)),
-        truth=None,
-        notes=(),
-        provenance={},
-        archive=Archived(
-            fit_correction(wells, group, np.ones(2 * p, bool), method="none"),
-            NullProfiles.none(setting.profile_width),
-            pd.DataFrame({"group": group}),
-        ),
+def make_run(setting: StepCase, config: Config) -> AlignRun:
+    """The run that is timed: on random numbers, two pairs for each of the batch, on one device."""
+    return random_run(
+        config,
+        meshes.make_mesh(1),
+        perturbations=max(2 * setting.batch, 4),
+        width=setting.profile_width,
     )
-    none = np.zeros(0, int)
-    split = Split(np.arange(p), none, none, none, np.zeros(2 * p, bool), {})
-    return AlignRun(config, screen, split, mesh or meshes.make_mesh(1))
 
 
 def torch_updates(

@@ -105,7 +105,7 @@ class ReplicateDraw:
     starts: Int[np.ndarray, "p"]
     used: Int[np.ndarray, "p"]
     condition: Int[np.ndarray, "p"]
-    null_wells: tuple[Int[np.ndarray, "m r"], ...]
+    null_wells: tuple[Int[np.ndarray, "_ _"], ...]
     n_null: int
     notes: tuple[str, ...]
 

@@ -87,7 +87,7 @@ class Correction:
     entry: Int[np.ndarray, "g"]
     group_center: Float[np.ndarray, "e k"]
     group_scale: Float[np.ndarray, "e k"]
-    coral_axes: Float[np.ndarray, "r k"] | RowsOnDisk
+    coral_axes: Float[np.ndarray, "_ k"] | RowsOnDisk
     coral_gain: Float[np.ndarray, "r"]
     coral_start: Int[np.ndarray, "e1"]
     notes: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ class Correction:
         for name, rows in rows_of(names, code):
             for start in range(0, len(rows), _CHUNK):
                 part, i = rows[start : start + _CHUNK], number[name]
-                y = self._screen_stage(x[part], self.stage[i])
+                y = self._screen_stage(x[part], int(self.stage[i]))
                 out[part] = self._group_stage(y, self.entry[i])
         return out
 

@@ -299,7 +299,7 @@ def _spread(
     for j in np.flatnonzero(spread == 0):
         others = np.abs(residual[residual[:, j] != 0, j])
         if len(others) > _SPARSE * len(residual):
-            spread[j] = _scaled_quantile(others, q)
+            spread[j] = _scaled_quantile(others[:, None], q)[0]
     told = spread > 0
     usual = np.median(spread[told]) if told.any() else np.inf
     return np.where(told, spread, usual), ~told

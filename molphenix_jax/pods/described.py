@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from molphenix_jax import storage, tasks
-from molphenix_jax.bench import step as bench_step
+from molphenix_jax.bench.random_run import random_run
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config
@@ -104,9 +104,8 @@ def _random(config: Config, mesh: Mesh, size: ScreenSize) -> tuple[Run, Any, str
             f"molecules.encoder={config.molecules.encoder} needs real molecules: name a wells file "
             "or prepared screen by data.wells"
         )
-    setting = bench_step.StepCase(batch=config.train.batch_size, profile_width=size.width)
     n = max(_PAIRS, 4 * mesh.devices.size)
-    run = bench_step.make_run(setting, config, mesh, perturbations=n)
+    run = random_run(config, mesh, perturbations=n, width=size.width)
     tables = run.table_shapes(mesh)
     if isinstance(tables, Tables):
         tables = _resized(tables, size, mesh)

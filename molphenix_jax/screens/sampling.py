@@ -114,7 +114,7 @@ class Sampler:
     active: Int[np.ndarray, " a"]
     inactive: Int[np.ndarray, " i"]
     keep_inactive: float
-    offsets: Int[np.ndarray, " p+1"]
+    offsets: Int[np.ndarray, " bounds"]
     wells: Int[np.ndarray, " n"]
     batch_size: int
     max_replicates: int

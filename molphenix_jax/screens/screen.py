@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Real, UInt8
 
 from molphenix_jax.errors import InputError
 from molphenix_jax.phenomics import Correction, NullProfiles, aggregate
@@ -42,7 +42,7 @@ class PackedBlock:
         return np.unpackbits(self.packed, axis=1, count=self.width)
 
 
-FeatureBlock = PackedBlock | Float[np.ndarray, "m k"]
+FeatureBlock = PackedBlock | Real[np.ndarray, "m w"]
 
 
 class Archive(Protocol):
@@ -120,7 +120,7 @@ class Screen:
 
     name: str
     replicates: Rows
-    offsets: Int[np.ndarray, " p+1"]
+    offsets: Int[np.ndarray, " bounds"]
     molecule: Int[np.ndarray, " p"]
     concentration_um: Float[np.ndarray, " p"]
     condition: Int[np.ndarray, " p"]
@@ -217,7 +217,7 @@ class Screen:
 
 
 def replicate_rows(
-    offsets: Int[np.ndarray, " p+1"], ids: Int[np.ndarray, " k"]
+    offsets: Int[np.ndarray, " bounds"], ids: Int[np.ndarray, " k"]
 ) -> tuple[Int[np.ndarray, " r"], Int[np.ndarray, " r"]]:
     """The rows `offsets[i]:offsets[i + 1]` of each i in ids, and which of ids each belongs to."""
     counts = offsets[ids + 1] - offsets[ids]

@@ -87,7 +87,7 @@ def molecule_groups(
 
 def groups_across(
     screens: Sequence[Screen], *, method: Literal["scaffold", "butina"], butina_cutoff: float
-) -> list[Int[np.ndarray, " m"]]:
+) -> list[Int[np.ndarray, " _"]]:
     """`molecule_groups` of several screens together: group of each molecule of each screen."""
     table = pd.concat([screen.molecules for screen in screens], ignore_index=True)
     _, first, row = np.unique(
@@ -110,11 +110,11 @@ def fold_of(groups: Int[np.ndarray, " p"], n_folds: int, rng: np.random.Generato
 
 
 def folds_of(
-    groups: Sequence[Int[np.ndarray, " p"]],
+    groups: Sequence[Int[np.ndarray, " _"]],
     n_folds: int,
     rng: np.random.Generator,
     names: Sequence[str] = ("",),
-) -> list[Int[np.ndarray, " p"]]:
+) -> list[Int[np.ndarray, " _"]]:
     """Fold of each row of several screens: a group is in the same fold in all of them.
 
     The groups of the first screen go first, from the largest on, each into the fold that has fewest
@@ -152,7 +152,7 @@ def folds_of(
 
 def make_splits(
     screens: Sequence[Screen],
-    groups: Sequence[Int[np.ndarray, " m"]],
+    groups: Sequence[Int[np.ndarray, " _"]],
     *,
     fold: int,
     n_folds: int,

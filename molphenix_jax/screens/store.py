@@ -73,7 +73,7 @@ class StoredRows:
     folder: pathlib.Path
     source: Any
     feature: str
-    offsets: Int[np.ndarray, " p+1"]
+    offsets: Int[np.ndarray, " bounds"]
     width: int
 
     @property

@@ -17,12 +17,10 @@ from molphenix_jax.tables.columns import (
     translated,
 )
 from molphenix_jax.tables.dose_names import dose_name
-from molphenix_jax.tables.names import key_of
+from molphenix_jax.tables.names import COMPOUND_KEYS, key_of
 from molphenix_jax.tables.reading.spool import Spool
 from molphenix_jax.tables.rows import chunk_rows
 
-# A column that names a compound by itself, best first; others that both tables have are ignored.
-_COMPOUND = ("jcp2022", "broadsample", "broadid", "compoundid", "compoundname", "inchikey")
 # Different names of one key. A broad_id is the part of a broad_sample before its batch.
 _SAME = {"broadid": "broadsample", "names": "samplekey", "keys": "samplekey"}
 # What is said about a well or its treatment, and is no key though two tables have it.
@@ -63,8 +61,8 @@ def join_columns(what: tuple[str, str, str], left: Sequence[str], right: Sequenc
     """
     pairs = _pairs(left, right)
     if any(meaning_of(name) == "well" for _, name in pairs):
-        return [pair for pair in pairs if meaning_of(pair[1]) not in _COMPOUND]
-    for compound in _COMPOUND:
+        return [pair for pair in pairs if meaning_of(pair[1]) not in COMPOUND_KEYS]
+    for compound in COMPOUND_KEYS:  # others that both tables have are ignored
         for pair in pairs:
             if normal(pair[1]) == compound:
                 return [pair]

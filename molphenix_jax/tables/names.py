@@ -44,8 +44,8 @@ _PROFILE_PARTS = re.compile(
 _FRAMES = re.compile(
     r"(metadata_)?(frames?|time_?frame|position_t|time_?(index|idx)|t)(_?(no|nr|num|number|id|idx|index))?"
 )
-# Columns that name by number or word what may be written in several ways, besides plates and wells.
-_WORDS = frozenset(("jcp2022", "broadsample", "broadid", "compoundid", "compoundname", "inchikey"))
+# Columns that name a compound by itself, best first, in text that may be written in several ways.
+COMPOUND_KEYS = ("jcp2022", "broadsample", "broadid", "compoundid", "compoundname", "inchikey")
 
 
 def well_name(text: str) -> str:
@@ -102,7 +102,7 @@ def key_of(meaning: str) -> Callable[[str], str]:
         return well_key
     if meaning in ("plate", "batch", "platemapname"):
         return plate_key
-    if meaning in _WORDS:
+    if meaning in COMPOUND_KEYS:
         return lambda text: text.strip().casefold()
     return lambda text: text
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 # Scaled values stay within this many standard deviations of the training inputs.
 CLIP_SD = 5.0
@@ -37,7 +37,7 @@ class InputScaling(NamedTuple):
         """Columns of the output."""
         return self.rotation.shape[1] or self.rotation.shape[0]
 
-    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n k"]:
+    def __call__(self, x: Float[Array | np.ndarray, "n d"]) -> Float[Array, "n k"]:
         """Scales raw inputs, bits or floats."""
         scaled = (jnp.asarray(x, jnp.float32) - self.mean[None]) / self.std[None]
         scaled = jnp.clip(scaled, -CLIP_SD, CLIP_SD) * self.weight[None]
@@ -45,7 +45,7 @@ class InputScaling(NamedTuple):
 
 
 def fit_scaling(
-    blocks: Sequence[Float[np.ndarray, "n k"]], *, components: int, whiten: float
+    blocks: Sequence[Real[np.ndarray, "n _"]], *, components: int, whiten: float
 ) -> InputScaling:
     """Fits the scaling of blocks that will be given side by side.
 

@@ -64,7 +64,7 @@ class Ingest:
         """Reads one item, a batch at a time."""
         at, part = self.items[item]
         file, tables = self.files[at], []
-        kept = [name for name in self.columns if name in file.schema.names]
+        kept = file.having(self.columns)
         stand_ins = 0
         with self._path(item, ".f32").open("wb") as out:
             for batch in file.batches(part, [*kept, *self.plan.columns]):

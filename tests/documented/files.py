@@ -9,7 +9,7 @@ import tifffile
 from safetensors.numpy import save_file
 
 import molphenix_jax
-from molphenix_jax.models.mpnn.minimol import CHECKPOINT
+from molphenix_jax.models.mpnn.minimol.checkpoint import CHECKPOINT
 from molphenix_jax.runtime.workdir.folder import write_claim
 from molphenix_jax.simulated.images import simulate_images
 from molphenix_jax.tasks.align import config as align_config

@@ -45,7 +45,7 @@ class MPNNConfig:
         edge_dropout: Of each layer's edge update.
         positional: Which positional encodings are read, of rwse and laplacian.
         remat: Whether layers are computed again in the backward pass to save memory.
-        network: mpnn++, or minimol (`gine`), for which only sizes, activation, dropout and remat
+        network: mpnn++, or minimol, for which only sizes, activation, dropout and remat
             count; graphs are those of the convention of the same name.
     """
 

@@ -5,6 +5,7 @@ atom sits: return probabilities of random walks (RWSE) and eigenvectors of the L
 encodings are summed and stand beside the atom's codes.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -188,22 +189,13 @@ class FirstStates(nn.Module):
                 )
             )
         position = sum(encodings[1:], encodings[0]) if encodings else None
-        atoms = _FirstState(
-            c.node_codes,
-            2 * c.width,
-            c.width,
-            c.activation,
-            c.dropout,
-            self.dtype,
-            name="nodes_in",
-        )(nodes["codes"], position, train=train)
-        bonds = _FirstState(
-            c.edge_codes,
-            2 * c.edge_width,
-            c.edge_width,
-            c.activation,
-            c.dropout,
-            self.dtype,
-            name="edges_in",
-        )(edges["codes"], None, train=train)
+        first = functools.partial(
+            _FirstState, activation=c.activation, dropout=c.dropout, dtype=self.dtype
+        )
+        atoms = first(c.node_codes, 2 * c.width, c.width, name="nodes_in")(
+            nodes["codes"], position, train=train
+        )
+        bonds = first(c.edge_codes, 2 * c.edge_width, c.edge_width, name="edges_in")(
+            edges["codes"], None, train=train
+        )
         return atoms, bonds

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from molphenix_jax.models.mpnn.config import MPNNConfig
 from molphenix_jax.models.mpnn.encoder import MoleculeEncoder
-from molphenix_jax.models.mpnn.gine import GINEEncoder
+from molphenix_jax.models.mpnn.minimol.network import GINEEncoder
 
 
 def molecule_encoder(

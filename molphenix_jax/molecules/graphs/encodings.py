@@ -14,8 +14,8 @@ from molphenix_jax.molecules.graphs.vocabulary import N_EIGENVECTORS, RANDOM_WAL
 
 
 def encode_positions(
-    adjacency: Sequence[Float[np.ndarray, "n n"]],
-) -> list[Float[np.ndarray, "n w"]]:
+    adjacency: Sequence[Float[np.ndarray, "_ _"]],
+) -> list[Float[np.ndarray, "_ w"]]:
     """Encodings of the atoms of connected graphs.
 
     Args:
@@ -29,9 +29,9 @@ def encode_positions(
 
 
 def by_size(
-    adjacency: Sequence[Float[np.ndarray, "n n"]],
+    adjacency: Sequence[Float[np.ndarray, "_ _"]],
     encode: Callable[[Float[np.ndarray, "g n n"]], Float[np.ndarray, "g n w"]],
-) -> list[Float[np.ndarray, "n w"]]:
+) -> list[Float[np.ndarray, "_ w"]]:
     """Applies `encode` to graphs of one size together; float32, in the order of the graphs."""
     encoded: list[np.ndarray] = [np.empty(0)] * len(adjacency)
     places: dict[int, list[int]] = {}
@@ -57,7 +57,7 @@ def _encode(stacked: Float[np.ndarray, "g n n"]) -> Float[np.ndarray, "g n w"]:
 
 
 def side_by_side(
-    walks: Float[np.ndarray, "g n k"],
+    walks: Float[np.ndarray, "g n s"],
     vectors: Float[np.ndarray, "g n k"],
     values: Float[np.ndarray, "g k"],
 ) -> Float[np.ndarray, "g n w"]:

@@ -204,8 +204,8 @@ def _bonds(
 
 
 def _positions(
-    mols: Sequence[Chem.Mol], directed: Sequence[Int16[np.ndarray, "e 2"]], convention: str
-) -> list[Float16[np.ndarray, "n p"]]:
+    mols: Sequence[Chem.Mol], directed: Sequence[Int16[np.ndarray, "_ 2"]], convention: str
+) -> list[Float16[np.ndarray, "_ p"]]:
     """Positional encodings, by connected component.
 
     Eigenvectors of a repeated eigenvalue (two methyls on one carbon, twice in a molecule, suffice)

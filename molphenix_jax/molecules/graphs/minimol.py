@@ -25,8 +25,8 @@ _SAME = 1e-6
 
 
 def encode_minimol(
-    adjacency: Sequence[Float[np.ndarray, "n n"]],
-) -> list[Float[np.ndarray, "n w"]]:
+    adjacency: Sequence[Float[np.ndarray, "_ _"]],
+) -> list[Float[np.ndarray, "_ w"]]:
     """As `encode_positions`: random walks, eigenvectors and eigenvalues of connected graphs."""
     return by_size(adjacency, _encode)
 

@@ -175,7 +175,7 @@ def pack_parts(
     parts: Sequence[Sequence[MolecularGraph]],
     budgets: Sequence[Budget],
     *,
-    extra: Sequence[Mapping[str, Shaped[np.ndarray, "g ..."]]] = (),
+    extra: Sequence[Mapping[str, Shaped[np.ndarray, "_ ..."]]] = (),
 ) -> jraph.GraphsTuple:
     """A padded batch for each part, [parts, ...], all of one shape.
 

@@ -20,7 +20,7 @@ from molphenix_jax import storage
 from molphenix_jax.memory import in_words
 from molphenix_jax.molecules import EmbeddingsFile, standardise
 from molphenix_jax.molecules.files import Molecules, open_molecules
-from molphenix_jax.molecules.files.reading import NAME, MoleculeFile
+from molphenix_jax.molecules.files.reading import MoleculeFile
 from molphenix_jax.molecules.parallel import n_workers
 from molphenix_jax.retrieval.index.folder import (
     COLUMNS,
@@ -36,8 +36,9 @@ from molphenix_jax.retrieval.index.folder import (
     write_part,
 )
 from molphenix_jax.retrieval.model import Model
+from molphenix_jax.retrieval.molecule_names import name_column
 from molphenix_jax.retrieval.molecules import Featurised
-from molphenix_jax.tables.columns import COMPOUND_NAMES, near, normal
+from molphenix_jax.tables.columns import near
 
 CHUNK_ROWS = 8192
 _REPEATED = "the same molecule as a row before it:"
@@ -46,8 +47,6 @@ _ROW_BYTES = 250  # of a molecule in its table, packed: measured on 115,246 of J
 _KEY_BYTES = 27
 _KEY_COPIES = 2  # while a chunk's keys are put among those before
 _WORKER_BYTES = 220 << 20
-_IDS = ("id", "compoundid", "moleculeid", "catalogid", "catalognumber", "idnumber", "vendorid")
-_IDS += ("zincid", "chemblid", "jcp2022", "broadid", *COMPOUND_NAMES, "title")
 
 
 class _Lost(NamedTuple):
@@ -404,14 +403,10 @@ def _id_column(file: MoleculeFile, given: str) -> tuple[str, tuple[str, ...]]:
         if given not in names:
             raise LibraryError(f"{file.path}: no column {given!r} for names{near(given, names)}")
         return given, ()
-    known = {normal(name): name for name in reversed(names)}
-    found = [known[alias] for alias in _IDS if alias in known]
-    found += [name for name in names if normal(name).endswith("id") and name not in found]
-    if file.kind != "table":  # the name in the line, the title of the record
-        found = [NAME] if NAME in names else names[:1]
+    found = name_column(names, table=file.kind == "table")
     if not found:
         return "", (f"{file.path.name}: molecules are called by their rows; --id-column names",)
-    return found[0], (f"{file.path.name}: molecules are called by {found[0]!r}",)
+    return found, (f"{file.path.name}: molecules are called by {found!r}",)
 
 
 def _dose_notes(model: Model, doses_um: Sequence[float]) -> tuple[str, ...]:

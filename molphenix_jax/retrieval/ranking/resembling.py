@@ -18,13 +18,12 @@ from molphenix_jax.molecules import standardise
 from molphenix_jax.molecules.files import Molecules
 from molphenix_jax.retrieval.hits import Column, add_curves, made_by, write_table
 from molphenix_jax.retrieval.model import Model
+from molphenix_jax.retrieval.molecule_names import name_column
 from molphenix_jax.retrieval.ranking.activity import activity_rule
 from molphenix_jax.retrieval.ranking.domain import Domain
 from molphenix_jax.retrieval.ranking.null import NullEmbeddings, empirical_p
 from molphenix_jax.retrieval.ranking.queries import Queries, null_wells
-from molphenix_jax.tables.columns import COMPOUND_NAMES, normal
 from molphenix_jax.trained.folder import ModelError
-from molphenix_jax.wells.names import NUMBERS
 
 # Of `Resembling.profiles`, in the order in which files have them.
 COLUMNS = {
@@ -179,10 +178,8 @@ def resemble(
 
 def names_of(molecules: Molecules) -> list[str]:
     """What molecules are called, each differently: by their column of names, else by their rows."""
-    wanted = ("id", "name", *COMPOUND_NAMES, *NUMBERS)
-    known = [name for name in molecules.others.columns if normal(name) in wanted]
-    known.sort(key=lambda name: wanted.index(normal(name)))
-    given = molecules.others[known[0]].tolist() if known else [""] * len(molecules.row)
+    column = name_column([str(name) for name in molecules.others.columns])
+    given = molecules.others[column].tolist() if column else [""] * len(molecules.row)
     names = [text or f"row {row}" for text, row in zip(given, molecules.row, strict=True)]
     often = {name for name, n in collections.Counter(names).items() if n > 1}
     return [

@@ -44,7 +44,7 @@ class Grouping:
 
     molecules: pd.DataFrame
     order: Int[np.ndarray, " n"]
-    offsets: Int[np.ndarray, " p+1"]
+    offsets: Int[np.ndarray, " bounds"]
     molecule: Int[np.ndarray, " p"]
     concentration_um: Float[np.ndarray, " p"]
     condition: Int[np.ndarray, " p"]
@@ -91,7 +91,7 @@ def _perturbations(
     molecule: Int[np.ndarray, " n"],
     dose: Float[np.ndarray, " n"],
     condition: Int[np.ndarray, " n"],
-) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " p+1"]]:
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " bounds"]]:
     """Sorts wells by (molecule, dose, condition): order, and where each perturbation starts."""
     same_dose = np.unique(dose)
     level = np.cumsum(np.r_[0, np.diff(same_dose) > 1e-9 * same_dose[1:]])

@@ -21,7 +21,7 @@ SHARD_MOLECULES = 1 << 13
 _DRAW = ("counts", "order", "starts", "used", "condition")
 
 
-def shard_bounds(offsets: Int[np.ndarray, " p+1"], width: int) -> list[tuple[int, int]]:
+def shard_bounds(offsets: Int[np.ndarray, " bounds"], width: int) -> list[tuple[int, int]]:
     """First and last perturbation of each shard: of about equal size, in order."""
     per_shard = max(1, SHARD_VALUES // width)
     bounds, first, p = [], 0, len(offsets) - 1

@@ -90,6 +90,10 @@ class TableFile:
     arrays: NamedArrays | AnnData | None = None
     profile: tuple[str, ...] = ()
 
+    def having(self, columns: Iterable[str]) -> list[str]:
+        """Those of some columns that the file has."""
+        return [name for name in columns if name in self.schema.names]
+
     def batches(self, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of a part, a batch at a time; only some columns.
 

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int
 
 from molphenix_jax.models import ConcentrationEncoding
+from molphenix_jax.molecules import trained_encoders
 from molphenix_jax.runtime.config import Config
+from molphenix_jax.screens.screen import Screen, unpacked_rows
 from molphenix_jax.trained.scaling import InputScaling, fit_scaling
 
 # Pairs that input scaling and null constant are fitted on, at most; drawn with the run's seed.
@@ -24,17 +26,26 @@ class AlignAssets(NamedTuple):
     null_constant: np.ndarray
 
 
-class Fitted(NamedTuple):
-    """Molecules that a scaling is fitted on.
+class MoleculeInputs(NamedTuple):
+    """What molecules and doses go into the molecule side by; of one screen or shared by several.
 
     Attributes:
-        inchikey: Of each.
-        blocks: Their scaled feature blocks, in the order of the molecule side; none where an
-            encoder takes their place.
+        scaling: Of the feature blocks that are scaled (`scaled_blocks`).
+        encoding: Of doses.
     """
 
-    inchikey: Shaped[np.ndarray, " m"]
-    blocks: Sequence[Float[np.ndarray, "m k"] | Int[np.ndarray, "m k"]]
+    scaling: InputScaling
+    encoding: ConcentrationEncoding
+
+
+def own_encoder(config: Config) -> str:
+    """The feature block that a trained encoder from outside reads; "" without one."""
+    return config.molecules.encoder if config.molecules.encoder in trained_encoders() else ""
+
+
+def scaled_blocks(config: Config, screen: Screen) -> tuple[str, ...]:
+    """The feature blocks that are scaled, and not a trained encoder's own; in their order."""
+    return tuple(name for name in sorted(screen.block_names) if name != own_encoder(config))
 
 
 def fitted_pairs(visited: Int[np.ndarray, " p"], seed: int) -> Int[np.ndarray, " k"]:
@@ -44,23 +55,33 @@ def fitted_pairs(visited: Int[np.ndarray, " p"], seed: int) -> Int[np.ndarray, "
     return np.sort(np.random.default_rng(seed).choice(visited, FIT_PAIRS, replace=False))
 
 
-def fit_molecules(found: Sequence[Fitted], tower: Config) -> InputScaling:
-    """The scaling of the molecules of one screen or several, each molecule once.
+def fit_inputs(
+    visited: Sequence[tuple[Screen, Int[np.ndarray, " p"]]], config: Config
+) -> MoleculeInputs:
+    """Fits what molecules and doses go in by, on each molecule once.
 
     Args:
-        found: Of each screen, with the same blocks.
-        tower: `model.molecules` of the config.
+        visited: Screens with the same blocks, and the training pairs of each.
+        config: Of the run.
     """
-    keys = np.concatenate([of.inchikey for of in found])
-    first = np.sort(np.unique(keys, return_index=True)[1])
-    blocks = [
-        np.concatenate(parts)[first] for parts in zip(*(of.blocks for of in found), strict=True)
-    ]
-    # With an encoder there may be none; a checkpoint needs an array.
-    return fit_scaling(
+    keys, parts = [], []
+    for screen, pairs in visited:
+        molecules = np.unique(screen.molecule[fitted_pairs(pairs, config.seed)])
+        keys.append(screen.molecules["inchikey"].to_numpy(str)[molecules])
+        names = scaled_blocks(config, screen)
+        parts.append([unpacked_rows(screen.blocks[name], molecules) for name in names])
+    first = np.sort(np.unique(np.concatenate(keys), return_index=True)[1])
+    blocks = [np.concatenate(of)[first] for of in zip(*parts, strict=True)]
+    tower = config.model.molecules
+    scaling = fit_scaling(
+        # With an encoder there may be none; a checkpoint needs an array.
         blocks or [np.zeros((len(first), 1), np.float32)],
         components=tower.components if blocks else 0,
         whiten=tower.whiten,
+    )
+    doses = np.concatenate([screen.concentration_um[pairs] for screen, pairs in visited])
+    return MoleculeInputs(
+        scaling, ConcentrationEncoding.fit(doses, kind=config.model.concentration)
     )
 
 

@@ -21,7 +21,7 @@ from molphenix_jax.screens.sampling import Batch
 from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.storage import cache_folder
-from molphenix_jax.tasks.align.assets import AlignAssets
+from molphenix_jax.tasks.align.assets import AlignAssets, MoleculeInputs
 from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.tasks.align.tables import Pairs, gather
 from molphenix_jax.tasks.molecule_encoder import (
@@ -53,9 +53,18 @@ class GraphBatch(NamedTuple):
 class EncoderAlignRun(AlignRun):
     """One model on one split, whose molecule encoder is trained with the heads."""
 
-    def __init__(self, config: Config, screen: Screen, split: Split, mesh: jax.sharding.Mesh):
+    def __init__(
+        self,
+        config: Config,
+        screen: Screen,
+        split: Split,
+        mesh: jax.sharding.Mesh,
+        *,
+        molecules: MoleculeInputs | None = None,
+    ):
+        """Sets up the run; arguments and errors are those of `AlignRun`."""
         self.mpnn = encoder_of(config, max_atoms=config.molecules.max_atoms)
-        super().__init__(config, screen, split, mesh)
+        super().__init__(config, screen, split, mesh, molecules=molecules)
         # Graphs are packed by device, not by row: every process packs the whole batch.
         self.batch_rows = None
         self._graphs: dict[str, list[MolecularGraph]] = {}

@@ -14,35 +14,30 @@ from jaxtyping import Array, Bool, Float, Int
 
 from molphenix_jax import losses
 from molphenix_jax.evaluation import rank_of_positive, recall_at
-from molphenix_jax.models import ConcentrationEncoding, Embeddings, EncodedMolPhenix, MolPhenix
-from molphenix_jax.molecules import FINGERPRINTS, trained_encoders
+from molphenix_jax.models import Embeddings, EncodedMolPhenix, MolPhenix
+from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.run import Run
-from molphenix_jax.screens.sampling import Batch, Sampler, undersample
+from molphenix_jax.screens.sampling import Batch
 from molphenix_jax.screens.screen import Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.screens.ties import describe_ties, row_digests
 from molphenix_jax.tasks.align.assets import (
     AlignAssets,
-    Fitted,
+    MoleculeInputs,
     dose_constants,
-    fit_molecules,
+    fit_inputs,
     fitted_pairs,
+    own_encoder,
+    scaled_blocks,
 )
 from molphenix_jax.tasks.align.config import loss_options, tower_config
 from molphenix_jax.tasks.align.held_out import held_out_of
-from molphenix_jax.tasks.align.tables import (
-    Feed,
-    Pairs,
-    Tables,
-    choose_placement,
-    gather,
-    table_bytes,
-)
+from molphenix_jax.tasks.align.tables import Pairs, Tables, gather, make_feed
+from molphenix_jax.tasks.align.visits import describe_visits, make_visits
 from molphenix_jax.trained.alignment import Alignment
-from molphenix_jax.trained.scaling import InputScaling, fit_scaling
+from molphenix_jax.trained.scaling import fit_scaling
 from molphenix_jax.trained.sides import MoleculeRows, MoleculeSide, PhenomicSide
-from molphenix_jax.wells.conditions.values import listed_levels
 
 
 class AlignRun(Run):
@@ -54,65 +49,33 @@ class AlignRun(Run):
         screen: Screen,
         split: Split,
         mesh: jax.sharding.Mesh,
+        *,
+        molecules: MoleculeInputs | None = None,
     ):
-        d = config.data
-        self.config, self.screen, self.split, self.mesh = config, screen, split, mesh
-        seen = undersample(screen.p_value[split.train], psi=d.psi, undefined=d.undefined_p)
-        self.blocks = tuple(sorted(screen.block_names))
-        encoder = config.molecules.encoder
-        self.raw = encoder if encoder in trained_encoders() else ""
-        self.active, self.inactive = split.train[seen], split.train[~seen]
-        # The pairs that training may visit at all; the baselines learn from the same.
-        self.visited = split.train if d.keep_inactive > 0 else self.active
-        n_kept = len(self.active) + round(d.keep_inactive * len(self.inactive))
-        if n_kept < 2 * mesh.devices.size:
-            raise ScreenError(
-                f"{n_kept} of {len(split.train)} training pairs are left at p ≤ {d.psi}; raise "
-                "data.psi (1 keeps all) or data.keep_inactive, or set data.undefined_p=active"
-            )
-        batch_size = min(config.train.batch_size, n_kept)
-        batch_size -= batch_size % mesh.devices.size
+        """Sets up the run.
 
-        wells = np.flatnonzero(~split.withheld)
-        counts = np.bincount(
-            screen.perturbation_of_replicate[wells], minlength=screen.n_perturbations
-        )
-        self.sampler = Sampler(
-            active=self.active,
-            inactive=self.inactive,
-            keep_inactive=d.keep_inactive,
-            offsets=np.concatenate([[0], np.cumsum(counts)]),
-            wells=wells,
-            batch_size=batch_size,
-            max_replicates=d.max_replicates,
-            averaging=d.averaging,
-            seed=config.seed,
-        )
-        self.batch_rows = batch_size
-        s = config.loss
-        with_profile = "profile" in losses.LOSSES[s.name].uses and s.similarity_from == "profile"
-        blocks = {name: screen.blocks[name] for name in self.blocks}
-        placement, where = choose_placement(
-            d.placement,
-            table_bytes(screen, blocks, with_profile=with_profile),
-            mesh,
-            device_memory_gib=d.device_memory_gib,
-        )
-        self.feed = Feed(
-            screen=screen,
-            seen=~split.withheld,
-            sampler=self.sampler,
-            blocks=blocks,
-            with_profile=with_profile,
-            placement=placement,
-        )
-        self.notes = (*self._describe(), where, *self._ties())
-        self.encoding = ConcentrationEncoding.fit(
-            screen.concentration_um[self.visited], kind=config.model.concentration
-        )
+        Args:
+            config: Of the run.
+            screen: What is learned.
+            split: Of its perturbations.
+            mesh: Devices.
+            molecules: What molecules and doses go in by, where it is not fitted on this screen.
+
+        Raises:
+            ScreenError: Too few training pairs are left.
+        """
+        self.config, self.screen, self.split, self.mesh = config, screen, split, mesh
+        visits = make_visits(config, screen, split, mesh.devices.size)
+        # The pairs that training may visit at all; the baselines learn from the same.
+        self.visited, self.sampler = visits.pairs, visits.sampler
+        self.batch_rows = self.sampler.batch_size
+        self.blocks, self.raw = tuple(sorted(screen.block_names)), own_encoder(config)
+        self.feed, where = make_feed(config, screen, split, self.sampler, mesh)
+        self.notes = (*describe_visits(visits, config, screen, split), where, *self._ties())
         # What the molecule side is told of each condition; [c, 0] where there is one.
         self.conditions = screen.conditions.encoded(screen.conditions)
-        self.assets = self._fit_assets()
+        inputs = molecules or fit_inputs([(screen, self.visited)], config)
+        self.encoding, self.assets = inputs.encoding, self._fit_assets(inputs)
         self.model = self._make_model()
         h = config.model
         outside = {
@@ -123,9 +86,9 @@ class AlignRun(Run):
         self.decay_rules = tuple((f"/{name}/", False) for name, it_is in outside.items() if it_is)
         self._use(self.assets)
         self._loss = losses.make_loss(
-            s.name,
-            execution=s.execution,
-            chunk_size=s.chunk_size,
+            config.loss.name,
+            execution=config.loss.execution,
+            chunk_size=config.loss.chunk_size,
             mesh=mesh,
             **loss_options(config),
         )
@@ -136,11 +99,6 @@ class AlignRun(Run):
         network = FINGERPRINTS[self.raw].network
         assert network is not None, "of every trained encoder"
         return self._network(EncodedMolPhenix, encoder=network(), raw_width=self._raw_width)
-
-    @property
-    def _scaled(self) -> tuple[str, ...]:
-        """The blocks that are scaled, and not a trained encoder's own."""
-        return tuple(name for name in self.blocks if name != self.raw)
 
     @property
     def _raw_width(self) -> int:
@@ -167,7 +125,7 @@ class AlignRun(Run):
         self.phenomic_side = PhenomicSide(self.model, assets.profile)
         self.molecule_side = MoleculeSide(
             self.model,
-            self._scaled,
+            scaled_blocks(self.config, self.screen),
             assets.molecule,
             self.encoding,
             self.screen.conditions,
@@ -175,55 +133,16 @@ class AlignRun(Run):
             raw_width=self._raw_width,
         )
 
-    def _describe(self) -> tuple[str, ...]:
-        """What this split holds and what the activity filter did, in sentences."""
-        split, screen, d = self.split, self.screen, self.config.data
-        n_molecules = lambda ids: len(np.unique(screen.molecule[ids]))  # noqa: E731
-        notes = [
-            f"split by {d.split}: {len(split.train):,} training pairs "
-            f"({n_molecules(split.train):,} molecules), {len(split.validation):,} validation "
-            f"({n_molecules(split.validation):,}), {len(split.test):,} of unseen molecules "
-            f"({n_molecules(split.test):,})"
-        ]
-        undefined = int(np.isnan(screen.p_value[split.train]).sum())
-        for name, levels in screen.conditions.levels.items():
-            notes.append(
-                f"the molecule side is told {name}, one-hot over {listed_levels(name, levels)}"
-            )
-        untrained = np.bincount(screen.condition[split.train], minlength=len(screen.conditions))
-        if not untrained.all():
-            named = [screen.conditions.labels[c] for c in np.flatnonzero(untrained == 0)[:5]]
-            notes.append(
-                f"no training pair is of {'; '.join(named)}: what the model says there is "
-                "extrapolated"
-            )
-        if undefined:
-            notes.append(
-                f"{undefined:,} training pairs have no p-value and count as {d.undefined_p} "
-                "(data.undefined_p)"
-            )
-        if len(self.inactive):
-            notes.append(
-                f"{len(self.inactive):,} training pairs are inactive (p > {d.psi:g}); each epoch "
-                f"visits {d.keep_inactive:.0%} of them"
-            )
-        if self.sampler.batch_size < self.config.train.batch_size:
-            notes.append(
-                f"batches hold {self.sampler.batch_size:,} pairs, fewer than train.batch_size="
-                f"{self.config.train.batch_size:,}: that is all there are"
-            )
-        return tuple(notes)
-
     def _ties(self) -> list[str]:
         """What is said of molecules that have the same features, unless the screen says it."""
         stored = list(self.feed.stored_blocks().values())
         said = describe_ties(row_digests(stored), self.blocks) if stored else []
         return [note for note in said if note not in self.screen.notes]
 
-    def _fit_assets(self) -> AlignAssets:
+    def _fit_assets(self, inputs: MoleculeInputs) -> AlignAssets:
         fitted = fitted_pairs(self.visited, self.config.seed)
         profile = self.train_profiles(fitted)
-        h = self.config.model
+        tower = self.config.model.phenomics
         c = losses.null_constant(
             profile,
             fitted,
@@ -232,27 +151,10 @@ class AlignRun(Run):
             literal=self.config.loss.null_constant == "literal",
         )
         return AlignAssets(
-            fit_scaling([profile], components=h.phenomics.components, whiten=h.phenomics.whiten),
-            fit_molecules([self.fitted_molecules()], h.molecules),
-            *dose_constants(self.encoding),
+            fit_scaling([profile], components=tower.components, whiten=tower.whiten),
+            inputs.scaling,
+            *dose_constants(inputs.encoding),
             np.asarray(c, np.float32),
-        )
-
-    def fitted_molecules(self) -> Fitted:
-        """The molecules that their scaling is fitted on."""
-        fitted = fitted_pairs(self.visited, self.config.seed)
-        molecules = np.unique(self.screen.molecule[fitted])
-        return Fitted(
-            self.screen.molecules["inchikey"].to_numpy(str)[molecules],
-            [self.feed.rows(name, molecules) for name in self._scaled],
-        )
-
-    def share(self, molecule: InputScaling, encoding: ConcentrationEncoding) -> None:
-        """Takes what the molecule side of several screens has in common, before the training."""
-        self.encoding = encoding
-        grid, mean_std = dose_constants(encoding)
-        self._use(
-            self.assets._replace(molecule=molecule, dose_grid_log10=grid, dose_mean_std=mean_std)
         )
 
     # What the training loop asks for.

@@ -14,8 +14,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from molphenix_jax.losses import LOSSES
 from molphenix_jax.phenomics import aggregate
 from molphenix_jax.runtime import mesh as meshes
+from molphenix_jax.runtime.config import Config
 from molphenix_jax.screens.sampling import Batch, Sampler
 from molphenix_jax.screens.screen import (
     FeatureBlock,
@@ -25,6 +27,7 @@ from molphenix_jax.screens.screen import (
     stored_array,
     unpacked_rows,
 )
+from molphenix_jax.screens.splits import Split
 
 GIB = 2**30
 
@@ -184,6 +187,22 @@ class Feed:
     def rows(self, name: str, molecules: Int[np.ndarray, " k"]) -> np.ndarray:
         """Rows of a block on the host, unpacked: uint8 bits or floats."""
         return unpacked_rows(self.blocks[name], molecules)
+
+
+def make_feed(
+    config: Config, screen: Screen, split: Split, sampler: Sampler, mesh: Mesh
+) -> tuple[Feed, str]:
+    """The data of a run, where `data.placement` or their size puts it; and a sentence on that."""
+    of, loss = config.data, config.loss
+    compares = "profile" in LOSSES[loss.name].uses and loss.similarity_from == "profile"
+    blocks = {name: screen.blocks[name] for name in sorted(screen.block_names)}
+    placement, where = choose_placement(
+        of.placement,
+        table_bytes(screen, blocks, with_profile=compares),
+        mesh,
+        device_memory_gib=of.device_memory_gib,
+    )
+    return Feed(screen, ~split.withheld, sampler, blocks, compares, placement), where
 
 
 def gather(batch: Batch | Pairs, tables: Tables, mesh: Mesh) -> Pairs:

@@ -49,6 +49,7 @@ from molphenix_jax.tasks.align.answers import (
     screen_facts,
     with_neighbours,
 )
+from molphenix_jax.tasks.align.assets import MoleculeInputs
 from molphenix_jax.tasks.align.config import (
     distinct_names,
     input_blocks,
@@ -136,21 +137,35 @@ class AlignTask:
         )
         return next(s for of, s in zip(screens, splits, strict=True) if of is self.screen)
 
-    def make_run(self, split: Split) -> AlignRun:
+    def make_run(self, split: Split, molecules: MoleculeInputs | None = None) -> AlignRun:
         """The run of a split."""
         kind = EncoderAlignRun if self.config.molecules.encoder == "mpnn" else AlignRun
-        return kind(self.config, self.screen, split, self.mesh)
+        return kind(self.config, self.screen, split, self.mesh, molecules=molecules)
 
     def run(self, fold: int, workdir: pathlib.Path) -> AlignRun:
         """The run whose unseen molecules are fold `fold`."""
         return self.run_of(self.split(fold), workdir, begun=bool(saved_steps(workdir)))
 
-    def run_of(self, split: Split, workdir: pathlib.Path, *, begun: bool) -> AlignRun:
-        """The run of a split whose files are in a folder; `begun`: there is a checkpoint."""
+    def run_of(
+        self,
+        split: Split,
+        workdir: pathlib.Path,
+        *,
+        begun: bool,
+        molecules: MoleculeInputs | None = None,
+    ) -> AlignRun:
+        """The run of a split whose files are in a folder.
+
+        Args:
+            split: Of the screen.
+            workdir: The folder.
+            begun: There is a checkpoint.
+            molecules: See `AlignRun`.
+        """
         need_same_split(workdir / SPLITS_FILE, split_table(self.screen, split))
         if self.config.molecules.encoder == "mpnn":
             need_same_featuriser(workdir, features=False, convention=convention_of(self.config))
-        run = (self._from_checkpoint() if begun else self).make_run(split)
+        run = (self._from_checkpoint() if begun else self).make_run(split, molecules)
         for sentence in run.notes:
             say(sentence)
         return run

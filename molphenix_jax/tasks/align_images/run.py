@@ -15,6 +15,7 @@ from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.screens.sampling import uniform
 from molphenix_jax.screens.screen import Screen
 from molphenix_jax.screens.splits import Split
+from molphenix_jax.tasks.align.assets import MoleculeInputs
 from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.tasks.align.tables import GIB, TABLE_SHARE, gather
 from molphenix_jax.tasks.align_images.wells import ReplicateImages
@@ -29,7 +30,7 @@ _STATISTICS, _CHUNK = 5_000, 64
 
 
 class ImageAssets(NamedTuple):
-    """`align.run.Assets`, and the mean and standard deviation of each channel in training."""
+    """`AlignAssets`, and the mean and standard deviation of each channel in training."""
 
     profile: InputScaling
     molecule: InputScaling
@@ -66,8 +67,20 @@ class ImageAlignRun(AlignRun):
         *,
         stack: UInt8[np.ndarray, "f c h w"],
         images: ReplicateImages,
+        molecules: MoleculeInputs | None = None,
     ):
-        super().__init__(config, screen, split, mesh)
+        """Sets up the run.
+
+        Args:
+            config: Of the run.
+            screen: See `AlignRun`.
+            split: See `AlignRun`.
+            mesh: Devices.
+            stack: All images.
+            images: Which of them each replicate has.
+            molecules: See `AlignRun`.
+        """
+        super().__init__(config, screen, split, mesh, molecules=molecules)
         self.stack, self.images = stack, images
         self.seen = images.seen(~split.withheld)
         order = np.argsort(self.seen.of_perturbation, kind="stable")

@@ -16,6 +16,7 @@ from molphenix_jax.runtime.progress import say
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.storage import cache_folder
 from molphenix_jax.tasks import align
+from molphenix_jax.tasks.align.assets import MoleculeInputs
 from molphenix_jax.tasks.align_images.config import with_files
 from molphenix_jax.tasks.align_images.run import ImageAlignRun
 from molphenix_jax.tasks.align_images.wells import ReplicateImages, match_images
@@ -56,10 +57,16 @@ class ImageAlignTask(align.AlignTask):
             n = len(self.rejected_images)
             say(f"- {n:,} images were rejected: {path} has each with its reason")
 
-    def make_run(self, split: Split) -> ImageAlignRun:
+    def make_run(self, split: Split, molecules: MoleculeInputs | None = None) -> ImageAlignRun:
         """The run of a split."""
         return ImageAlignRun(
-            self.config, self.screen, split, self.mesh, stack=self.stack, images=self.images
+            self.config,
+            self.screen,
+            split,
+            self.mesh,
+            stack=self.stack,
+            images=self.images,
+            molecules=molecules,
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from molphenix_jax.models.conversion import EncoderFileError, read_state
-from molphenix_jax.models.mpnn import minimol
+from molphenix_jax.models.mpnn.minimol import checkpoint
 from molphenix_jax.molecules import MoleculeEncoderSpec
 from molphenix_jax.molecules.graphs import (
     EDGE_COLUMNS,
@@ -150,9 +150,11 @@ def convert_minimol(
     """
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(_downloaded(say)) if file is None else file
-        state = read_state(path, member=minimol.CHECKPOINT)
+        state = read_state(path, member=checkpoint.CHECKPOINT)
         try:
-            config, params, unused = minimol.convert(state, atoms=NODE_COLUMNS, bonds=EDGE_COLUMNS)
+            config, params, unused = checkpoint.convert(
+                state, atoms=NODE_COLUMNS, bonds=EDGE_COLUMNS
+            )
         except EncoderFileError as error:
             raise EncoderFileError(f"{path}: {error}") from error
         digest = digest_file(path)

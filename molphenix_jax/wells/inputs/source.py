@@ -249,7 +249,7 @@ def open_wells(
         missing, file_rows = np.full(len(row), "", object), ingested.file_rows
     else:
         read = [name for name in schema.names if name in kept | more]
-        parts = [file.read([n for n in read if n in file.schema.names]) for file in tables]
+        parts = [file.read(file.having(read)) for file in tables]
         table, file_rows = stacked(parts, read), tuple(part.num_rows for part in parts)
         for of, side in ((table, 0), (ingested.table, 1)):
             refuse_shortened(path, of, [pair[side] for pair in pairs])

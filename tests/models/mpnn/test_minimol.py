@@ -8,7 +8,7 @@ import pytest
 from molphenix_jax import cli
 from molphenix_jax.errors import InputError
 from molphenix_jax.models.conversion import EncoderFileError
-from molphenix_jax.models.mpnn import minimol
+from molphenix_jax.models.mpnn.minimol import checkpoint
 from molphenix_jax.molecules import encoder_versions, featurise
 from molphenix_jax.molecules.graphs import EDGE_COLUMNS, NODE_COLUMNS, featurise_graphs
 from molphenix_jax.runtime.progress import console
@@ -37,7 +37,7 @@ def golden():
 
 
 def convert(state):
-    return minimol.convert(state, atoms=NODE_COLUMNS, bonds=EDGE_COLUMNS)
+    return checkpoint.convert(state, atoms=NODE_COLUMNS, bonds=EDGE_COLUMNS)
 
 
 def embed(config, params, graphs, layers=("graph",)):

@@ -5,7 +5,7 @@ summed, each by the share of its screen. For each screen the parameters are thos
 model (`shared.of_screen`), so all that an `AlignRun` does serves it as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,9 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int
 
-from molphenix_jax.models import ConcentrationEncoding
 from molphenix_jax.runtime.run import Run
-from molphenix_jax.tasks.align.assets import fit_molecules
 from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.tasks.align.several import shared
 
@@ -24,30 +22,27 @@ from molphenix_jax.tasks.align.several import shared
 class SeveralRun(Run):
     """What `train.fit` asks for: batches, tables, assets and losses by the name of the screen."""
 
-    def __init__(self, runs: Mapping[str, AlignRun], shares: Mapping[str, float]):
+    def __init__(
+        self,
+        runs: Mapping[str, AlignRun],
+        shares: Mapping[str, float],
+        doses: Mapping[str, Sequence[Hashable]],
+    ):
         """Makes the molecule side one.
 
         Args:
-            runs: Of each screen, with equal molecule blocks.
+            runs: Of each screen, whose molecules and doses go in as in the others.
             shares: Weight of each screen's loss.
+            doses: What each dose column of each screen stands for.
         """
         self.runs, self.shares = dict(runs), dict(shares)
-        every = list(runs.values())
-        config = every[0].config
-        molecule = fit_molecules([run.fitted_molecules() for run in every], config.model.molecules)
-        doses = {name: run.screen.concentration_um[run.visited] for name, run in runs.items()}
-        together = ConcentrationEncoding.fit(
-            np.concatenate(list(doses.values())), kind=config.model.concentration
-        )
         labels = {}
         for name, run in runs.items():
-            encoding, of_doses = shared.own_doses(together, doses[name])
-            run.share(molecule, encoding)
             told = [(name, "condition", i) for i in range(run.conditions.shape[1])]
             shapes = jax.eval_shape(run.init, jax.random.key(0))
             n = shapes["params"]["molecule_head"]["project_in"]["kernel"].shape[0]
-            features = [("feature", i) for i in range(n - len(of_doses) - len(told))]
-            labels[name] = [*features, *of_doses, *told]
+            features = [("feature", i) for i in range(n - len(doses[name]) - len(told))]
+            labels[name] = [*features, *doses[name], *told]
         self._rows = shared.input_rows(labels)
         self.assets = {name: run.assets for name, run in runs.items()}
 

@@ -25,10 +25,12 @@ from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.screens.splits import split_table
 from molphenix_jax.screens.versions import versions_of
 from molphenix_jax.tables.columns import WellsError
+from molphenix_jax.tasks.align.assets import fit_inputs
 from molphenix_jax.tasks.align.several.run import SeveralRun
-from molphenix_jax.tasks.align.several.shared import by_dose
+from molphenix_jax.tasks.align.several.shared import by_dose, own_doses
 from molphenix_jax.tasks.align.tables import GIB
 from molphenix_jax.tasks.align.task import AlignTask, make, split_together
+from molphenix_jax.tasks.align.visits import make_visits
 from molphenix_jax.tasks.named_screens import named_screens, rows_of, shares_of
 from molphenix_jax.trained.folder import SCREENS_FOLDER
 
@@ -55,12 +57,23 @@ class SeveralTask:
 
     def run(self, fold: int, workdir: pathlib.Path) -> SeveralRun:
         """The run whose unseen molecules are fold `fold`."""
-        begun, runs = bool(saved_steps(workdir)), {}
+        begun, runs, doses = bool(saved_steps(workdir)), {}, {}
+        visited = {}
         for name, task in self.learned.items():
-            share = self.shares[name]
-            say(f"screen {name}, {share:.3g} of the loss:")
-            runs[name] = task.run_of(task.split(fold), self._place(workdir, name), begun=begun)
-        return SeveralRun(runs, self.shares)
+            visits = make_visits(task.config, task.screen, task.split(fold), task.mesh.devices.size)
+            visited[name] = (task.screen, visits.pairs)
+        together = fit_inputs(list(visited.values()), self.config)
+        for name, task in self.learned.items():
+            say(f"screen {name}, {self.shares[name]:.3g} of the loss:")
+            screen, pairs = visited[name]
+            encoding, doses[name] = own_doses(together.encoding, screen.concentration_um[pairs])
+            runs[name] = task.run_of(
+                task.split(fold),
+                self._place(workdir, name),
+                begun=begun,
+                molecules=together._replace(encoding=encoding),
+            )
+        return SeveralRun(runs, self.shares, doses)
 
     def keep(self, workdir: pathlib.Path) -> None:
         """Writes what each screen was computed from, and the config of those that are learned."""

@@ -1,0 +1,1 @@
+"""MiniMol, a molecule encoder that others have pretrained: its network and its weights."""

@@ -129,11 +129,11 @@ class TableFile:
                 for batch in file.iter_batches(size, row_groups=groups, columns=columns):
                     table = pa.Table.from_batches([batch]).select(columns)
                     for i, name in enumerate(columns):
-                        column, kind = table.column(i), self.schema.field(name).type
+                        column = table.column(i)
                         if self.styles.get(name, "?") != "?":
                             numbers = numbers_of(column, self.styles[name])
                             table = table.set_column(i, name, pa.chunked_array([numbers]))
-                        elif column.type != kind:
+                        elif (kind := _plain(column.type)) != column.type:
                             table = table.set_column(i, name, column.cast(kind))
                     yield table
         except (pa.ArrowException, OSError, ValueError) as error:

@@ -3,11 +3,11 @@
 import importlib
 from typing import Any
 
-from molphenix_jax.errors import InputError
+from molphenix_jax.errors import InputError, first_line
 
 
 class MissingExtraError(InputError):
-    """A package that is not installed is needed; the message says how to install it."""
+    """A package that is needed is not installed, or is broken; the message says what to do."""
 
 
 def load(module: str, *, extra: str, what: str) -> Any:
@@ -19,13 +19,17 @@ def load(module: str, *, extra: str, what: str) -> Any:
         what: What needs it, for the error.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: It is not installed, or cannot be loaded.
     """
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
+    except ImportError as error:
+        install = f"pip install 'molphenix-jax[{extra}]'"
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            raise MissingExtraError(
+                f"{what} needs {module}, which is not installed: {install}"
+            ) from error
         raise MissingExtraError(
-            f"{what} needs {module}, which is not installed: pip install 'molphenix-jax[{extra}]'"
+            f"{what} needs {module}, which is installed and cannot be loaded "
+            f"({first_line(error)}): {install} --force-reinstall"
         ) from error

@@ -24,6 +24,8 @@ REPORT = "report.md"
 # Of one epoch, as the paper's training set has pairs (docs/method.md, section 5).
 EPOCH_PAIRS = 1_316_283
 _SHORTEST_S = 5.0  # nothing is begun for less
+_LARGEST_FLOAT32 = 8192
+_SECONDS = 131_072  # rows from which a loss takes seconds, and two rounds tell enough
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Sizes:
     queries: int = 1000
     repeats: int = 5
 
+    def repeats_at(self, batch: int) -> int:
+        """Timed runs of a loss."""
+        return self.repeats if batch < _SECONDS else min(self.repeats, 2)
+
 
 SIZES = {
     "full": Sizes(),
@@ -85,7 +91,9 @@ def products(sizes: Sizes) -> Iterator[Sequence[Any]]:
     from molphenix_jax.bench.measure import RATE, Row, interleaved_medians, matmul
 
     for side in sizes.products:
-        runs = {dtype: matmul(side, jnp.dtype(dtype)) for dtype in ("bfloat16", "float32")}
+        # XLA tries its products out: those of float32 take it half a minute at the largest side.
+        dtypes = ("bfloat16", "float32") if side <= _LARGEST_FLOAT32 else ("bfloat16",)
+        runs = {dtype: matmul(side, jnp.dtype(dtype)) for dtype in dtypes}
         seconds = interleaved_medians(
             {dtype: run for dtype, (run, _) in runs.items()}, repeats=sizes.repeats
         )
@@ -102,7 +110,7 @@ def losses(sizes: Sizes) -> Iterator[Sequence[Any]]:
 
     cases = {
         batch: loss.LossCase(
-            batch=batch, width=sizes.width, dtype="bfloat16", repeats=sizes.repeats
+            batch=batch, width=sizes.width, dtype="bfloat16", repeats=sizes.repeats_at(batch)
         )
         for batch in sizes.losses
     }
@@ -140,7 +148,7 @@ def open_clip(sizes: Sizes) -> Iterator[Sequence[Any]]:
 
     for batch in sizes.losses:
         yield loss.open_clip_rows(
-            loss.LossCase(batch=batch, width=sizes.width, repeats=sizes.repeats)
+            loss.LossCase(batch=batch, width=sizes.width, repeats=sizes.repeats_at(batch))
         )
 
 

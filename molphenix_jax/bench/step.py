@@ -26,7 +26,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from molphenix_jax.bench.compared import torch_losses, torch_step
-from molphenix_jax.bench.measure import MIB, RATE, Row, held_mib, interleaved_medians, matmul
+from molphenix_jax.bench.measure import (
+    MIB,
+    RATE,
+    Row,
+    device_memory_gib,
+    held_mib,
+    interleaved_medians,
+    matmul,
+)
 from molphenix_jax.bench.random_run import random_run
 from molphenix_jax.errors import first_line
 from molphenix_jax.runtime import mesh as meshes
@@ -49,6 +57,7 @@ from molphenix_jax.trained.scaling import CLIP_SD
 OPTIMIZER_PASSES = 8
 RTOL = 1e-3
 _LARGE = 8192  # rows, from which on a GPU is asked to be busy
+_ARRAYS = 10  # of all pairs that PyTorch holds at once, at least
 _DENSE = 16_384  # rows, beyond which all pairs at once take gigabytes
 
 
@@ -320,6 +329,12 @@ def _torch(
     run: AlignRun, config: Config, updates: int = 1, *, compiled: bool
 ) -> tuple[Callable | None, str]:
     """Updates in PyTorch that have run once, and their name; or None, and why not."""
+    pairs = 4 * run.sampler.batch_size**2 / 2**30
+    if _ARRAYS * pairs > device_memory_gib():
+        return (
+            None,
+            f"not compared: PyTorch takes all pairs at once, {pairs:.3g} GiB for each array",
+        )
     try:
         update = torch_updates(run, config, updates, compiled=compiled)
         update()

@@ -106,3 +106,11 @@ def test_the_command_writes_table_and_json(tmp_path, monkeypatch, capsys):
     for row in rows:
         assert np.isfinite(row["ours"])
         assert row["other"] is not None or row["note"]
+
+
+def test_a_batch_whose_pairs_have_no_room_is_not_compared(small, monkeypatch):
+    monkeypatch.setattr(step, "device_memory_gib", lambda: 1e-6)
+    config, run, _ = small
+    none, why = step._torch(run, config, compiled=True)
+    assert none is None
+    assert "PyTorch takes all pairs at once, 9.54e-07 GiB for each array" in why

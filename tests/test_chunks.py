@@ -42,7 +42,7 @@ ELSEWHERE = {
     "tasks.align.answers._CHUNK": "tasks/align/test_answers.py",
     "runtime.step.ROOM_BYTES": "test_dispatch.py",
     "tasks.align_images.run._CHUNK": "tasks/align_images/test_align_images.py",
-    "retrieval.molecules.GRAPHS_AT_ONCE": "tasks/align/test_encoder.py",
+    "retrieval.molecules.GRAPHS_AT_ONCE": "tasks/align/training/test_encoder.py",
     "trained.sides._IMAGE_CHUNK": "tasks/align_images/test_align_images.py",
     "tasks.mae_pretraining.run._EMBED_BATCH": "tasks/mae_pretraining/test_mae_run.py",
 }

@@ -10,7 +10,7 @@ from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime import step as steps
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, TIMING_FILE, read_metrics
-from molphenix_jax.tasks.align.run import AlignRun
+from molphenix_jax.tasks.align.training.run import AlignRun
 from tests import tiny
 
 pytestmark = pytest.mark.slow

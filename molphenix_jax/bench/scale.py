@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from molphenix_jax import tasks, train
+from molphenix_jax.bench.made.scale_screen import ScaleConfig, write_scale_screen
 from molphenix_jax.bench.measure import Row, interleaved_medians, matmul
-from molphenix_jax.bench.scale_screen import ScaleConfig, write_scale_screen
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.progress import say

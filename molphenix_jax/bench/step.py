@@ -1,9 +1,9 @@
 """`molphenix bench step`: our training step beside the same model in plain PyTorch.
 
-The step is the one that training runs (`runtime/step.py` on `tasks/align/run.py`), on a screen of
-random numbers in the paper's shapes: what the numbers are changes no time. Both sides start from
-the same weights and must first agree on the loss of two updates, without dropout; then both are
-timed with it.
+The step is the one that training runs (`runtime/step.py` on `tasks/align/training/run.py`), on a
+screen of random numbers in the paper's shapes: what the numbers are changes no time. Both sides
+start from the same weights and must first agree on the loss of two updates, without dropout; then
+both are timed with it.
 
 Floor. A Dense layer of k × m weights takes three products of 2·b·k·m FLOPs (output, two gradients),
 the first of a tower two, since its input needs no gradient. With 38.7M parameters and b = 512 these
@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from molphenix_jax.bench.compared import torch_losses, torch_step
+from molphenix_jax.bench.made.random_run import random_run
 from molphenix_jax.bench.measure import (
     MIB,
     RATE,
@@ -35,7 +36,6 @@ from molphenix_jax.bench.measure import (
     interleaved_medians,
     matmul,
 )
-from molphenix_jax.bench.random_run import random_run
 from molphenix_jax.errors import first_line
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config
@@ -50,7 +50,7 @@ from molphenix_jax.runtime.step import (
     make_steps,
 )
 from molphenix_jax.tasks.align.config import default_config, loss_options
-from molphenix_jax.tasks.align.run import AlignRun
+from molphenix_jax.tasks.align.training.run import AlignRun
 from molphenix_jax.trained.scaling import CLIP_SD
 
 # Gradient, weight and two moments read, three of them written; the gradient once more for its norm.

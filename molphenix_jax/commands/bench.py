@@ -200,7 +200,7 @@ def _add_scale(benches) -> None:
 
 def _scale(arguments: argparse.Namespace) -> int:
     from molphenix_jax.bench import measure, scale
-    from molphenix_jax.bench.scale_screen import ScaleConfig
+    from molphenix_jax.bench.made.scale_screen import ScaleConfig
 
     size = ScaleConfig(
         n_molecules=arguments.molecules, n_wells=arguments.wells, width=arguments.width

@@ -9,12 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from molphenix_jax import storage, tasks
-from molphenix_jax.bench.random_run import random_run
+from molphenix_jax.bench.made.random_run import random_run
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.runtime.run import Run
-from molphenix_jax.tasks.align.tables import Tables
+from molphenix_jax.tasks.align.training.tables import Tables
 
 # A random screen that scalings and principal components can be fitted on, in seconds.
 _PAIRS = 1024

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from molphenix_jax.bench.scale_screen import BLOCKS, ScaleConfig, write_scale_screen
+from molphenix_jax.bench.made.scale_screen import BLOCKS, ScaleConfig, write_scale_screen
 from molphenix_jax.cli import main
 from molphenix_jax.screens.store import open_screen
 

@@ -25,7 +25,7 @@ def small():
 
 def test_the_run_is_the_one_that_training_makes(small):
     config, run, ours = small
-    assert type(run).__module__ == "molphenix_jax.tasks.align.run"
+    assert type(run).__module__ == "molphenix_jax.tasks.align.training.run"
     assert config.train.optimizer == "adamw"
     assert config.loss.name == "s2l"
     assert run.sampler.batch_size == SMALL.batch

@@ -1,4 +1,4 @@
-"""The training step of `tasks/align/run.py` in plain PyTorch, for `molphenix bench step`.
+"""The training step of `tasks/align/training/run.py` in plain PyTorch, for `molphenix bench step`.
 
 The same towers, loss, clip and optimizer, written as one would in PyTorch: `nn` modules, AdamW with
 `fused=True`, tables on the device and rows gathered by index. It starts from our weights, so that
@@ -39,8 +39,8 @@ def make(
 
     Args:
         params: our parameters, nested by name, in Flax's layout.
-        tables: "replicates", "profile" and "molecule" of `align.tables.Tables`, its blocks side by
-            side as "features", and the encoded "dose" of each perturbation.
+        tables: "replicates", "profile" and "molecule" of `align.training.tables.Tables`, its blocks
+            side by side as "features", and the encoded "dose" of each perturbation.
         scaling: mean, standard deviation and weight of the columns of "profile" and "molecule".
         clip_sd: bound of the scaled columns.
         loss: γ, ζ, k and c of S2L.

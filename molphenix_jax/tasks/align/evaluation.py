@@ -22,7 +22,7 @@ from molphenix_jax.runtime.config import listed
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.screens.screen import PackedBlock, Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.versions import need_current
-from molphenix_jax.tasks.align.run import AlignRun
+from molphenix_jax.tasks.align.training.run import AlignRun
 from molphenix_jax.wells.conditions.values import level_key, level_order, listed_levels
 
 

@@ -49,7 +49,6 @@ from molphenix_jax.tasks.align.answers import (
     screen_facts,
     with_neighbours,
 )
-from molphenix_jax.tasks.align.assets import MoleculeInputs
 from molphenix_jax.tasks.align.config import (
     distinct_names,
     input_blocks,
@@ -57,7 +56,6 @@ from molphenix_jax.tasks.align.config import (
     named_files,
     simulation_config,
 )
-from molphenix_jax.tasks.align.encoder import EncoderAlignRun
 from molphenix_jax.tasks.align.evaluation import (
     BaselineInputs,
     condition_counts,
@@ -65,7 +63,9 @@ from molphenix_jax.tasks.align.evaluation import (
     rank_run,
 )
 from molphenix_jax.tasks.align.refit import keep_measured, read_measured
-from molphenix_jax.tasks.align.run import AlignRun
+from molphenix_jax.tasks.align.training.assets import MoleculeInputs
+from molphenix_jax.tasks.align.training.encoder import EncoderAlignRun
+from molphenix_jax.tasks.align.training.run import AlignRun
 from molphenix_jax.tasks.molecule_encoder import (
     convention_of,
     featuriser_of,

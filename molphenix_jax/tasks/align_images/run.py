@@ -15,9 +15,9 @@ from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.screens.sampling import uniform
 from molphenix_jax.screens.screen import Screen
 from molphenix_jax.screens.splits import Split
-from molphenix_jax.tasks.align.assets import MoleculeInputs
-from molphenix_jax.tasks.align.run import AlignRun
-from molphenix_jax.tasks.align.tables import GIB, TABLE_SHARE, gather
+from molphenix_jax.tasks.align.training.assets import MoleculeInputs
+from molphenix_jax.tasks.align.training.run import AlignRun
+from molphenix_jax.tasks.align.training.tables import GIB, TABLE_SHARE, gather
 from molphenix_jax.tasks.align_images.wells import ReplicateImages
 from molphenix_jax.trained.alignment import Alignment
 from molphenix_jax.trained.scaling import InputScaling

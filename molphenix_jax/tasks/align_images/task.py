@@ -16,7 +16,7 @@ from molphenix_jax.runtime.progress import say
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.storage import cache_folder
 from molphenix_jax.tasks import align
-from molphenix_jax.tasks.align.assets import MoleculeInputs
+from molphenix_jax.tasks.align.training.assets import MoleculeInputs
 from molphenix_jax.tasks.align_images.config import with_files
 from molphenix_jax.tasks.align_images.run import ImageAlignRun
 from molphenix_jax.tasks.align_images.wells import ReplicateImages, match_images

@@ -12,7 +12,7 @@ from molphenix_jax.runtime.progress import console
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.screen import ScreenError
 from molphenix_jax.tasks.align.evaluation import BaselineInputs, rank_run
-from molphenix_jax.tasks.align.tables import gather
+from molphenix_jax.tasks.align.training.tables import gather
 from tests import tiny
 
 pytestmark = pytest.mark.long

@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 from molphenix_jax.runtime.run import Run
-from molphenix_jax.tasks.align.run import AlignRun
 from molphenix_jax.tasks.align.several import shared
+from molphenix_jax.tasks.align.training.run import AlignRun
 
 
 class SeveralRun(Run):

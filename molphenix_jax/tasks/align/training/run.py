@@ -22,7 +22,9 @@ from molphenix_jax.screens.sampling import Batch
 from molphenix_jax.screens.screen import Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.screens.ties import describe_ties, row_digests
-from molphenix_jax.tasks.align.assets import (
+from molphenix_jax.tasks.align.config import loss_options, tower_config
+from molphenix_jax.tasks.align.held_out import held_out_of
+from molphenix_jax.tasks.align.training.assets import (
     AlignAssets,
     MoleculeInputs,
     dose_constants,
@@ -31,10 +33,8 @@ from molphenix_jax.tasks.align.assets import (
     own_encoder,
     scaled_blocks,
 )
-from molphenix_jax.tasks.align.config import loss_options, tower_config
-from molphenix_jax.tasks.align.held_out import held_out_of
-from molphenix_jax.tasks.align.tables import Pairs, Tables, gather, make_feed
-from molphenix_jax.tasks.align.visits import describe_visits, make_visits
+from molphenix_jax.tasks.align.training.tables import Pairs, Tables, gather, make_feed
+from molphenix_jax.tasks.align.training.visits import describe_visits, make_visits
 from molphenix_jax.trained.alignment import Alignment
 from molphenix_jax.trained.scaling import fit_scaling
 from molphenix_jax.trained.sides import MoleculeRows, MoleculeSide, PhenomicSide

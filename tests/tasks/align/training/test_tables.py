@@ -13,7 +13,7 @@ from molphenix_jax.runtime.progress import console
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.sampling import Batch
 from molphenix_jax.screens.screen import ScreenError
-from molphenix_jax.tasks.align.tables import choose_placement, gather
+from molphenix_jax.tasks.align.training.tables import choose_placement, gather
 from tests import tiny
 from tests.screens.saving import save_screen
 

@@ -21,9 +21,9 @@ from molphenix_jax.screens.sampling import Batch
 from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.storage import cache_folder
-from molphenix_jax.tasks.align.assets import AlignAssets, MoleculeInputs
-from molphenix_jax.tasks.align.run import AlignRun
-from molphenix_jax.tasks.align.tables import Pairs, gather
+from molphenix_jax.tasks.align.training.assets import AlignAssets, MoleculeInputs
+from molphenix_jax.tasks.align.training.run import AlignRun
+from molphenix_jax.tasks.align.training.tables import Pairs, gather
 from molphenix_jax.tasks.molecule_encoder import (
     encoder_of,
     graphs_of,

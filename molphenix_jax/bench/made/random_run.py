@@ -8,7 +8,7 @@ from molphenix_jax.phenomics import NullProfiles, fit_correction
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.screens.screen import Archived, PackedBlock, Screen
 from molphenix_jax.screens.splits import Split
-from molphenix_jax.tasks.align.run import AlignRun
+from molphenix_jax.tasks.align.training.run import AlignRun
 from molphenix_jax.wells.conditions.values import Conditions
 
 # The paper's blocks of bits, and doses like a screen's.

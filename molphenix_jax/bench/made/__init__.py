@@ -1,0 +1,1 @@
+"""Data of stated size that the benchmarks make for themselves."""

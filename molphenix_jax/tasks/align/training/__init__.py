@@ -1,0 +1,1 @@
+"""What trains: the run and its visits, its data on the devices, what is fitted before."""

@@ -134,7 +134,7 @@ def test_bad_rows_are_rejected_with_row_field_and_reason(load, wells):
     assert found[d + 1] == ("concentration_um", "concentration is not a number")
     assert found[e + 1][0] == "smiles"
     assert "5 rows were rejected" in said
-    assert "constant: Cells_constant" in said
+    assert "constant in the seven digits that are read: Cells_constant" in said
     assert len(task.screen.replicates) == (~wells["is_control"]).sum() - 5
 
 

@@ -225,7 +225,7 @@ class Reader:
             text=True,
             check=True,
         )
-        for line in recipe.stdout.splitlines():
+        for line in recipe.stdout.replace("\\\n", " ").splitlines():
             words = line.split()
             while re.match(r"\w+=", words[0]):  # of the environment
                 words = words[1:]

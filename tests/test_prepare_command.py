@@ -59,6 +59,7 @@ def test_the_built_in_screen(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["s"], "nothing but the screen is left"
 
 
+@pytest.mark.slow
 def test_two_screens_in_one_space(cache, path, tmp_path):
     tiny.wells(cache, seed=1).to_parquet(tmp_path / "other.parquet")
     common = ("--blocks=maccs", "--n_null=200")

@@ -13,7 +13,7 @@ from tests.retrieval.ranking import made
 from tests.retrieval.ranking.test_calibration import H, held_out
 
 # Each model that is loaded has the programs of the one before.
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,7 @@ def test_a_folder_is_needed_without_it(path, capsys):
     assert "--out is needed, or --dry-run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_there_is_said(path, tmp_path):
     out = tmp_path / "s"
     status, said = molphenix(path, "--dry-run", f"--out={out}")

@@ -21,7 +21,7 @@ from molphenix_jax.wells.conditions.values import Conditions
 from tests.retrieval.test_inputs import alignment, init
 
 # Each model that is loaded has the programs of the one before.
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.slow]
 
 SMILES = ["CCO", "c1ccccc1O", "CC(=O)Nc1ccccc1", "CCN", "CCCl", "CCCCO", "c1ccncc1", "CC(C)O"]
 # Of 12 rows: two that repeat a molecule (a salt of CCN, another drawing of CCO), two of garbage.

@@ -16,7 +16,7 @@ EFFECTS = {
     ("nothing", "", np.nan): [0] * 6,
 }
 # Each model that is loaded has the programs of the one before.
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.slow]
 
 N = 30
 

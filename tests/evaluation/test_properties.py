@@ -56,6 +56,7 @@ def test_one_scaffold_gives_no_interval():
     assert not any(row["better"] for row in comparisons)
 
 
+@pytest.mark.slow
 def test_fewer_scaffolds_make_wider_intervals():
     def width(groups):
         rows, _ = results(groups)

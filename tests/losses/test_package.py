@@ -4,6 +4,8 @@ import doctest
 import subprocess
 import sys
 
+import pytest
+
 from molphenix_jax import losses
 
 # What a project that wants the losses alone must not pay for.
@@ -13,6 +15,7 @@ HEAVY = {
 }
 
 
+@pytest.mark.slow
 def test_the_examples_hold():
     assert doctest.testmod(losses).failed == 0
 

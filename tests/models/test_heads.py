@@ -62,6 +62,7 @@ def test_dropout_works_in_training_only(model, params):
     )
 
 
+@pytest.mark.slow
 def test_scale_is_clamped_at_100(model, params):
     high = {"params": {**params["params"], "log_scale": jnp.float32(20.0)}}
     assert float(apply(model, high, jnp.ones((1, 10)), jnp.ones((1, 7))).scale) == 100.0
@@ -84,6 +85,7 @@ def at_scale(params, log_scale):
     return {"params": {**params["params"], "log_scale": jnp.float32(log_scale)}}
 
 
+@pytest.mark.slow
 def test_a_scale_at_its_clamp_can_come_down_again(model, params):
     """The clamp acts on the parameter after an update; in the loss it would freeze it."""
     x = jax.random.normal(jax.random.key(1), (5, 10))

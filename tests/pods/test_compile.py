@@ -77,6 +77,7 @@ def test_a_described_run_has_the_stated_sizes():
     assert described.batch.replicate.shape[0] == described.batch.weight.shape[0] == 4096
 
 
+@pytest.mark.slow
 def test_shapes_are_those_of_tables_that_are_placed(cache, tmp_path):
     from tests import tiny
 

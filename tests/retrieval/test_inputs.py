@@ -20,6 +20,8 @@ from molphenix_jax.trained.scaling import fit_scaling
 from molphenix_jax.trained.sides import ImageSide, MoleculeSide, PhenomicSide
 from molphenix_jax.wells.conditions.values import Conditions
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 WELLS = RNG.normal(size=(40, 4)).astype(np.float32)
 TIMES = Conditions(("time_h", "cell_line"), (("24", "U2OS"), ("48", "U2OS")))

@@ -91,6 +91,7 @@ def test_learning_rate_rules_scale_the_updates_they_name():
     np.testing.assert_allclose(scaled, plain * 0.25, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_adam_does_not_decay():
     decayed = make_optimizer(fields(optimizer="adamw", warmup_steps=0), PARAMS)
     free = make_optimizer(fields(optimizer="adam", warmup_steps=0), PARAMS)

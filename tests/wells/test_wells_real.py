@@ -32,6 +32,7 @@ def test_read_without_options(shared_data, name, shape, n_rejected, n_controls, 
     assert (treated["concentration_um"] > 0).all()
 
 
+@pytest.mark.slow
 def test_the_complete_features_of_dahlin_are_found(shared_data):
     wells = read_wells(shared_data / "profiles_dahlin_u2os.parquet", check_smiles=None)
     used = json.loads((shared_data / "features_dahlin.json").read_text())["used346"]

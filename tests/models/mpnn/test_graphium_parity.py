@@ -10,6 +10,8 @@ import pytest
 from molphenix_jax.models.mpnn import Features, GraphsTuple, Layer, MessagePassing, MPNNConfig
 from molphenix_jax.models.mpnn.graphs import topology
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "graphium_mpnn_plus.npz"
 CONFIG = MPNNConfig(node_codes=(1,), edge_codes=(1,), width=16, depth=1, out_width=8)
 

@@ -17,7 +17,7 @@ from molphenix_jax.trained.held_out import HeldOut
 from tests.retrieval.ranking import made
 
 # Each model that is loaded has the programs of the one before.
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.slow]
 
 N, H = 80, 60
 

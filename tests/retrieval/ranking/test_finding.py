@@ -29,7 +29,7 @@ EFFECTS = {
     ("drug", "CC(=O)Nc1ccc(O)cc1", 10.0): [0, 0, 0, -9, 9, 0],
 }
 # Each model that is loaded has the programs of the one before.
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.slow]
 
 N = 60
 

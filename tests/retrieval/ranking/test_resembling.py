@@ -20,7 +20,7 @@ from molphenix_jax.wells.inputs.sources import Sources
 from tests.retrieval.ranking import made
 
 # Each model that is loaded has the programs of the one before.
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.slow]
 
 
 def of(smiles, **others) -> Molecules:

@@ -7,6 +7,8 @@ import pytest
 from molphenix_jax.models import ConcentrationEncoding, MolPhenix, TowerConfig
 from molphenix_jax.tasks.align.several import shared
 
+pytestmark = pytest.mark.slow
+
 # Three features for both; a dose that both have, one of each; a condition of the second.
 LABELS = {"a": ["f0", "f1", "f2", "1 µM", "3 µM"], "b": ["f0", "f1", "f2", "3 µM", "9 µM", "48 h"]}
 PROFILES = {"a": 4, "b": 7}

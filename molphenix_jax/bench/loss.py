@@ -40,6 +40,7 @@ from molphenix_jax.bench.measure import (
     device_memory_gib,
     interleaved_medians,
     matmul,
+    pairs_gib,
     temporary_mib,
 )
 from molphenix_jax.losses import LOSSES, Loss, make_loss
@@ -117,7 +118,7 @@ def programs(name: str, setting: LossCase) -> Programs:
     """Value and gradient of a loss, compiled dense, where it fits, and chunked."""
     shapes = _shapes(setting, setting.batch)
     # A compiler that tries its products out needs their memory, and ends where there is none.
-    fits = 4 * setting.batch**2 / 2**30 < 0.5 * device_memory_gib()
+    fits = pairs_gib(setting.batch) < 0.5 * device_memory_gib()
     return {
         execution: _compile(make_loss(name, execution=execution), shapes)
         for execution in ("dense", "chunked")[not fits :]
@@ -136,7 +137,7 @@ def chunked_rows(name: str, setting: LossCase, compiled: Programs | None = None)
     memory = {key: temporary_mib(each) for key, each in compiled.items()}
     has_gib, note = device_memory_gib(), ""
     if "dense" not in compiled:
-        each = 4 * setting.batch**2 / 2**30
+        each = pairs_gib(setting.batch)
         note = f"dense is not run: every array of pairs takes {each:.3g} of {has_gib:.3g} GiB; "
     elif memory["dense"] / 1024 > 0.8 * has_gib:
         note = f"dense is not run: it needs {memory['dense'] / 1024:.3g} of {has_gib:.3g} GiB; "

@@ -101,6 +101,11 @@ def device_memory_gib() -> float:
     return stats.get("bytes_limit", pages) / 2**30
 
 
+def pairs_gib(batch: int) -> float:
+    """Memory of one float32 array of all pairs of a batch."""
+    return 4 * batch**2 / 2**30
+
+
 def temporary_mib(compiled: Any) -> float:
     """Memory per device in MiB that a compiled function needs besides arguments and results."""
     analysis = compiled.memory_analysis()

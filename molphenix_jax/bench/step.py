@@ -35,6 +35,7 @@ from molphenix_jax.bench.measure import (
     held_mib,
     interleaved_medians,
     matmul,
+    pairs_gib,
 )
 from molphenix_jax.errors import first_line
 from molphenix_jax.runtime import mesh as meshes
@@ -329,7 +330,7 @@ def _torch(
     run: AlignRun, config: Config, updates: int = 1, *, compiled: bool
 ) -> tuple[Callable | None, str]:
     """Updates in PyTorch that have run once, and their name; or None, and why not."""
-    pairs = 4 * run.sampler.batch_size**2 / 2**30
+    pairs = pairs_gib(run.sampler.batch_size)
     if _ARRAYS * pairs > device_memory_gib():
         return (
             None,

@@ -133,9 +133,8 @@ def _half_dot_bwd(inputs, cotangent):
     # By itself the cotangent stays float32, and takes the other operand with it.
     a, b = inputs
     cotangent = cotangent.astype(a.dtype)
-    return _product(cotangent, b, 1, 0).astype(a.dtype), _product(cotangent, a, 0, 0).astype(
-        b.dtype
-    )
+    of_a, of_b = _product(cotangent, b, 1, 0), _product(cotangent, a, 0, 0)
+    return of_a.astype(a.dtype), of_b.astype(b.dtype)
 
 
 _half_dot.defvjp(_half_dot_fwd, _half_dot_bwd)

@@ -216,7 +216,9 @@ class Checkpoints:
         """
         restored = self._restored(step, items)
         position = restored["position"]
-        expected = position.pop(_SUMS, {})  # checkpoints of earlier versions have none
+        expected = position.pop(_SUMS, None)
+        if expected is None:  # of an earlier version
+            return restored
         arrays = {name: restored[name] for name in ("state", "assets") if name in restored}
         for name, found in _sums(position, **arrays).items():
             if expected.get(name, found) != found:

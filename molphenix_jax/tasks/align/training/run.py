@@ -230,10 +230,10 @@ class AlignRun(Run):
         frozen = pairs.profile
         if frozen is None:
             frozen = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
-        half = jnp.dtype(self.config.train.compute_dtype)
+        dtype = jnp.dtype(self.config.train.compute_dtype)
         value, metrics = self._loss(
-            z_x.astype(half),
-            z_m.astype(half),
+            z_x.astype(dtype),
+            z_m.astype(dtype),
             scale=scale,
             bias=bias,
             profile=jax.lax.stop_gradient(frozen),

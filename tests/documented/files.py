@@ -24,6 +24,7 @@ from tests.retrieval.ranking import made
 from tests.retrieval.test_inputs import alignment
 from tests.tasks.property_pretraining import tiny_labels
 from tests.wells import test_layouts as layouts
+from tests.wells import test_sites as sites
 
 
 def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
@@ -55,6 +56,7 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     _plate(folder)
     _rxrx3_core(folder)
     _bray2017(folder)
+    sites.jump_lite(folder)
     _pycytominer(wells, folder / "profiles")
     _labels(folder)
     _images(folder, cache)

@@ -22,6 +22,8 @@ EVERY_OPTION = """
         --conditions=none --controls=role=ctl --clip=5 --molecule_embeddings=molgps=emb.parquet
     molphenix prepare metadata_rxrx3_core.csv --layout=rxrx3_core --out=screens/core \\
         --embeddings OpenPhenom_rxrx3_core_embeddings.parquet
+    molphenix prepare openphenom-jpegxl_lossy_mq --layout=jump_lite --pool=mean --dry-run \\
+        --join jump_lite_perturbation_metadata.parquet compound.csv.gz
     molphenix embed-images --layout=table --images=FILE.npz --index=FILE_meta.csv --threads=1 \\
         --metadata=platemap.csv --columns=smiles=smiles --concentration-unit=nM --level=field \\
         --encoder=intensity --channels=1 --downsample=2 --part-fields=64 --standardise=none \\
@@ -40,7 +42,7 @@ EVERY_OPTION = """
     molphenix rank --wells my_wells.parquet --molecules=molecules.csv --model=trained_model \\
         --smiles-column=smiles --concentrations=1,10 --out=resembling
     molphenix rank --embeddings=x --combine=+a --query=FILE --chances=FILE --join=b --told=x=1 \\
-        --fold=0 --help
+        --fold=0 --pool=mean --help
     molphenix export --compact --push-to=OWNER/NAME --help
     molphenix pretrained minimol state_dict.pth --out=encoders/minimol
     molphenix convert-openphenom model.safetensors --out=encoders/openphenom

@@ -67,7 +67,7 @@ def add_parser(commands) -> None:
     add("--smiles-column", default="", help="of --molecules; default: the one ending in 'smiles'")
     add("--concentrations", default="", metavar="0.1,1,…", help="of --molecules, in µM")
     add("--told", default="", metavar="NAME=VALUE,…", help="conditions of --molecules: time_h=48")
-    add_reading(add, layouts="wells, rxrx3_core, bray2017 or pycytominer")
+    add_reading(add, layouts="wells, rxrx3_core, bray2017, pycytominer or jump_lite")
     parser.set_defaults(run=_run, usage_error=parser.error)
 
 

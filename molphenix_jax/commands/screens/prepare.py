@@ -38,7 +38,7 @@ def add_parser(commands) -> None:
         action="store_true",
         help="show each column's role, controls, conditions and counts, and write nothing",
     )
-    add_reading(add, layouts="wells, rxrx3_core, bray2017, pycytominer or simulated")
+    add_reading(add, layouts="wells, rxrx3_core, bray2017, pycytominer, jump_lite or simulated")
     add("--features", default="", metavar="REGEX", help="feature columns (default: by rule)")
     add("--correction", default="tvn", choices=("none", "centerscale", "pca_cs", "tvn"))
     add("--clip", type=float, default=10.0, help="limit in control SDs, 0 for none (default 10)")
@@ -90,6 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         concentration_unit=arguments.concentration_unit,
     )
+    sources = None
     if arguments.layout != SIMULATED:
         sources = sources_of(arguments, more=(SIMULATED,))
         embedded = arguments.molecule_embeddings.values()
@@ -97,9 +98,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if beam_options := [f"--{o}" for o in arguments.beam_pipeline_options.split(",") if o]:
         load_beam()  # before any work
     if arguments.dry_run:
-        return _dry_run(arguments, config)
+        return _dry_run(arguments, config, sources)
     common = {"folder": arguments.out, "beam_options": beam_options, "say": say}
-    if arguments.layout == SIMULATED:
+    if sources is None:
         if arguments.files:
             raise WellsError("--layout=simulated makes its own wells: give no file")
         with scratch_folder(arguments.out) as wells:
@@ -111,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
             raise WellsError("--set belongs to --layout=simulated")
         reference = open_screen(arguments.reference) if arguments.reference else None
         screen = data.prepare(
-            sources_of(arguments, more=(SIMULATED,)),
+            sources,
             config,
             cache=arguments.out.parent,
             reference=reference,
@@ -128,7 +129,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _dry_run(arguments: argparse.Namespace, config) -> int:
+def _dry_run(arguments: argparse.Namespace, config, sources) -> int:
     from molphenix_jax.commands.screens.dry_run import show
     from molphenix_jax.runtime.progress import say
     from molphenix_jax.screens.prepare import what_would_be_done
@@ -139,7 +140,7 @@ def _dry_run(arguments: argparse.Namespace, config) -> int:
     from molphenix_jax.tables.columns import WellsError
     from molphenix_jax.wells.inputs.sources import Sources
 
-    if arguments.layout == SIMULATED:
+    if sources is None:
         if arguments.out and arguments.out.exists():
             raise WellsError(
                 f"{arguments.out} exists, and --dry-run cannot tell whether it holds this screen, "
@@ -151,7 +152,6 @@ def _dry_run(arguments: argparse.Namespace, config) -> int:
             show(dry_run(sources, config, say=say))
         return 0
     reference = open_screen(arguments.reference) if arguments.reference else None
-    sources = sources_of(arguments, more=(SIMULATED,))
     show(dry_run(sources, config, reference=reference, say=say))
     if arguments.out:
         say(what_would_be_done(arguments.out, sources, config, reference=reference))

@@ -17,6 +17,12 @@ def add_reading(add, *, layouts: str) -> None:
     add("--layout", default="wells", help=layouts)
     add("--embeddings", nargs="+", default=[], metavar="FILE", help="embeddings of these wells")
     add("--join", nargs="+", default=[], metavar="FILE", help="tables to put beside the metadata")
+    add(
+        "--pool",
+        default="",
+        metavar="HOW",
+        help="of --layout=jump_lite: how a well's tiles become one row, median (default) or mean",
+    )
     add("--columns", type=named, default={}, metavar="OURS=THEIRS,…", help="names of columns")
     add("--concentration-unit", default="", metavar="UNIT", help="of doses that name none: nM, …")
     add("--group_by", default="auto", choices=("auto", "plate", "batch"))
@@ -54,10 +60,13 @@ def sources_of(arguments: argparse.Namespace, *, more: tuple[str, ...] = ()):
         more: Further layouts of the command, for the message.
 
     Raises:
-        WellsError: An unknown layout, or a file too few.
+        WellsError: An unknown layout, a file too few, or sites that cannot be pooled.
     """
+    from molphenix_jax import storage
+    from molphenix_jax.runtime.progress import say
     from molphenix_jax.tables.columns import WellsError
-    from molphenix_jax.wells.inputs.layouts import LAYOUTS
+    from molphenix_jax.wells.inputs.layouts import LAYOUTS, PerSite
+    from molphenix_jax.wells.inputs.sites import POOLS, pool_sites
     from molphenix_jax.wells.inputs.sources import Sources
 
     if arguments.layout not in LAYOUTS:
@@ -77,6 +86,13 @@ def sources_of(arguments: argparse.Namespace, *, more: tuple[str, ...] = ()):
         also = f", or --layout={more[0]}" if more else ""
         raise WellsError(f"give at least one wells table{also}")
     join = [path for pattern in arguments.join for path in _matching(pattern)]
+    if isinstance(LAYOUTS[arguments.layout], PerSite):
+        pool = arguments.pool or "median"
+        if pool not in POOLS:
+            raise WellsError(f"--pool={pool}: choose one of {', '.join(POOLS)}")
+        files = [pool_sites(files, storage.cache_folder(""), pool=pool, say=say)]
+    elif arguments.pool:
+        raise WellsError(f"--pool={arguments.pool}: --layout={arguments.layout} has a row per well")
     return Sources(tuple(files), tuple(embeddings), tuple(join), arguments.layout)
 
 

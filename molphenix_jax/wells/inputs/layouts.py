@@ -86,6 +86,11 @@ class Layout:
         return table
 
 
+@dataclasses.dataclass(frozen=True)
+class PerSite(Layout):
+    """A layout of one file per site, in long form, which `sites.pool_sites` pools to wells."""
+
+
 LAYOUTS: Parts[Layout] = define("wells_layout", of_type(Layout), reserved=("simulated",))
 register("wells_layout", "wells", Layout("any wells table: columns are found by name"))
 register(
@@ -112,6 +117,11 @@ register(
     "wells_layout",
     "pycytominer",
     Layout("pycytominer profiles as in LINCS and JUMP, with --join tables"),
+)
+register(
+    "wells_layout",
+    "jump_lite",
+    PerSite("JUMP-Lite's features, a Parquet file per site in long form, with --join tables"),
 )
 _BUILT_IN = tuple(LAYOUTS)
 

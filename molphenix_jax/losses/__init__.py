@@ -60,7 +60,7 @@ whose rows are split over the axis, of one process or of many; scale and bias ar
 from molphenix_jax.losses.pairs import PairSum
 from molphenix_jax.losses.properties import PROPERTY_LOSSES
 from molphenix_jax.losses.registry import LOSSES, S2L_PRESETS, Loss, LossSpec, make_loss
-from molphenix_jax.losses.similarity import null_constant
+from molphenix_jax.losses.similarity import SoftPositives, null_constant, soft_positives
 from molphenix_jax.losses.streaming import Execution
 
 __all__ = [
@@ -71,6 +71,8 @@ __all__ = [
     "Loss",
     "LossSpec",
     "PairSum",
+    "SoftPositives",
     "make_loss",
     "null_constant",
+    "soft_positives",
 ]

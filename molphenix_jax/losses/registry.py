@@ -81,17 +81,21 @@ def _spec_problem(spec: Any) -> str:
 LOSSES: Parts[LossSpec] = define("loss", _spec_problem)
 
 
-def _s2l(*, form: Form, gamma: float, zeta: float, threshold: float) -> SigmoidKernel:
+def _s2l(
+    *, form: Form, gamma: float, zeta: float, threshold: float, null: similarity.Null
+) -> SigmoidKernel:
     if form not in get_args(Form):
         raise ValueError(f"s2l: form must be one of {get_args(Form)}, got {form!r}")
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"s2l: threshold k must be in [0, 1], got {threshold}")
+    if null not in get_args(similarity.Null):
+        raise ValueError(f"s2l: null must be one of {get_args(similarity.Null)}, got {null!r}")
     if not 0.0 <= zeta <= gamma:
         raise ValueError(
             f"s2l: needs 0 <= zeta <= gamma, got gamma {gamma} and zeta {zeta}; "
             "otherwise a similar pair's weight gamma - zeta·w is negative and the loss unbounded"
         )
-    w = similarity.ArctanL2(threshold)
+    w = similarity.ArctanL2(threshold, null)
     return SigmoidKernel(similarity=w, form=form, gamma=gamma, zeta=zeta)
 
 
@@ -193,7 +197,7 @@ register(
     LossSpec(
         "soft sigmoid loss with arctan-L2 similarity (paper eq. 4, Algorithm 1)",
         _s2l,
-        types.MappingProxyType({"form": "weighted", **S2L_PRESETS["molgps"]}),
+        types.MappingProxyType({"form": "weighted", **S2L_PRESETS["molgps"], "null": "screen"}),
         uses=("profile", "null_constant"),
     ),
 )

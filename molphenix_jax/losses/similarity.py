@@ -3,16 +3,18 @@
     Identity    w_ij = 1 if i = j else 0                       (CLIP, DCL, InfoLOOB, SigLIP)
     Cosine      w_ij = <p_i, p_j> / (2 |p_i| |p_j|) + 1/2       (CWCL, paper eq. 2)
     ArctanL2    w_ij = 1 - (4/π) arctan(|p_i - p_j|² / c)       (S2L, paper App. D.3), 0 below k
+                or, with null="pair", |p_i|² + |p_j|² in place of c
 
 w_ii is exactly 1 in all three, whatever rounding says, and no gradient passes through w: the
 profiles are frozen. They are never L2-normalised for ArctanL2, since their norm carries activity
-(paper Fig. 6). c, the null constant, is computed once on the training screen by `null_constant`.
+(paper Fig. 6). c, the null constant, is computed once on the training screen by `null_constant`,
+and k, where a share of soft positives is asked for, by `soft_positives`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -61,20 +63,28 @@ class Cosine:
         return jnp.where(blocks.positive_pairs(rows, cols), 1.0, w)
 
 
+Null = Literal["screen", "pair"]
+
+
 @dataclasses.dataclass(frozen=True)
 class ArctanL2:
-    """Arctan of the squared L2 distance in units of the null constant (paper App. D.3).
+    """Arctan of the squared L2 distance in units of a null distance (paper App. D.3).
 
     Attributes:
         threshold: k; similarities below it become 0 (a hard zero, docs/method.md §14 row 6).
+        null: "screen", c is the null constant; "pair", c is |p|² + |q|², the squared distance of
+            two profiles of those lengths that have nothing in common. Profiles count from the
+            controls' centre, 0. Two inactive perturbations, that agree in no more than that both
+            are near the controls, are then as far apart as any two.
     """
 
     threshold: float = 0.75
+    null: Null = "screen"
 
     def __call__(
         self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared
     ) -> Float[Array, "n m"]:
-        """1 at distance 0, 0 at the null median and beyond."""
+        """1 at distance 0, 0 at the null distance and beyond."""
         if shared.center is None or shared.null_constant is None:
             raise ValueError("ArctanL2 needs shared.center and shared.null_constant")
         # |p - q|² = |p|² + |q|² - 2<p, q> loses digits to whatever the profiles have in common, so
@@ -88,10 +98,21 @@ class ArctanL2:
         full = precision == jax.lax.Precision.HIGHEST
         rounding = jnp.finfo(jnp.float32).eps * float(p.shape[1]) ** 0.5 if full else 2.0**-11
         distance = jnp.where(distance > rounding * squares, distance, 0.0)
-        # Beyond the null median w would be negative, and is 0.
-        w = arctan_similarity(jnp.minimum(distance / shared.null_constant, 1.0))
+        # Beyond the null distance w would be negative, and is 0.
+        w = arctan_similarity(jnp.minimum(distance / self._null(rows, cols, shared), 1.0))
         w = jnp.where(w < self.threshold, 0.0, jnp.clip(w, 0.0, 1.0))
         return jax.lax.stop_gradient(jnp.where(blocks.positive_pairs(rows, cols), 1.0, w))
+
+    def _null(
+        self, rows: blocks.Side, cols: blocks.Side, shared: blocks.Shared
+    ) -> Float[Array, ...]:
+        """c, of all pairs or of each."""
+        if self.null == "screen":
+            assert shared.null_constant is not None
+            return shared.null_constant
+        p, q = (jnp.sum(_frozen(side) ** 2, axis=1) for side in (rows, cols))
+        # Two profiles at the controls' centre are equal, and no 0 / 0.
+        return jnp.maximum(p[:, None] + q[None, :], jnp.finfo(jnp.float32).tiny)
 
 
 def arctan_similarity(t: Float[Array, "n m"]) -> Float[Array, "n m"]:
@@ -150,21 +171,103 @@ def null_constant(
         ValueError: rows do not match, values are not finite, there is only one perturbation, or
             most null pairs are at distance 0 (then no similarity can be told from it).
     """
+    squared, _ = _null_distances("null_constant", profile, perturbation, n_pairs, seed)
+    constant = float(np.median(np.sqrt(squared) if literal else squared))
+    if constant <= 0.0:
+        raise ValueError(
+            "null_constant: more than half of the null pairs have identical profiles; "
+            "check that the profiles were corrected and averaged"
+        )
+    return constant
+
+
+class SoftPositives(NamedTuple):
+    """What S2L takes for similar among pairs of different perturbations.
+
+    Attributes:
+        threshold: k.
+        share: Of the pairs, those with w >= k: soft positives.
+        mean: Of w over all pairs, those below k being 0.
+    """
+
+    threshold: float
+    share: float
+    mean: float
+
+
+def soft_positives(
+    profile: Float[np.ndarray, "n p"],
+    perturbation: Shaped[np.ndarray, " n"],
+    *,
+    share: float = 0.0,
+    threshold: float = 0.0,
+    null: Null = "screen",
+    null_constant: float = 1.0,
+    n_pairs: int = 400_000,
+    seed: int = 0,
+) -> SoftPositives:
+    """How many pairs S2L takes for similar at some k, or the k at which a share of them is.
+
+    How near the nearest pairs are depends on noise and on the number of features, so that a k that
+    serves one screen leaves another without soft positives, or with hundreds a row. The share says
+    what is wanted.
+
+    Args:
+        profile: As in `null_constant`.
+        perturbation: As in `null_constant`.
+        share: Of the pairs, in (0, 1): k is the quantile of w above which they lie. 0: k is given.
+        threshold: k, with share=0.
+        null: As in `ArctanL2`.
+        null_constant: c, for null="screen".
+        n_pairs: Random pairs drawn, with replacement.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: As in `null_constant`; share is out of range, or fewer pairs than that have any
+            similarity: w > 0.
+    """
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"soft_positives: share must be in [0, 1), got {share}")
+    squared, lengths = _null_distances("soft_positives", profile, perturbation, n_pairs, seed)
+    c = null_constant if null == "screen" else np.maximum(lengths, np.finfo(np.float32).tiny)
+    w = np.clip(1.0 - 4.0 / np.pi * np.arctan(squared / c), 0.0, 1.0)
+    k = float(np.quantile(w, 1.0 - share)) if share else threshold
+    if share and k <= 0.0:
+        raise ValueError(
+            f"soft_positives: {np.mean(w > 0.0):.2%} of the pairs of perturbations are nearer than "
+            f"the null distance, and cannot give a share of {share:.2%}"
+        )
+    above = (w >= k) & (w > 0.0)
+    return SoftPositives(k, float(above.mean()), float(np.where(above, w, 0.0).mean()))
+
+
+def _null_distances(
+    who: str,
+    profile: Float[np.ndarray, "n p"],
+    perturbation: Shaped[np.ndarray, " n"],
+    n_pairs: int,
+    seed: int,
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """|p - q|² and |p|² + |q|² of random pairs of different perturbations, drawn with replacement.
+
+    Raises:
+        ValueError: See `null_constant`.
+    """
     profile = np.asarray(profile, dtype=np.float64)
     perturbation = np.asarray(perturbation)
     if profile.ndim != 2 or perturbation.shape != profile.shape[:1]:
         raise ValueError(
-            f"null_constant: profile has shape {profile.shape} and perturbation "
+            f"{who}: profile has shape {profile.shape} and perturbation "
             f"{perturbation.shape}; expected [n, p] and [n]"
         )
     if not np.isfinite(profile).all():
         row = int(np.flatnonzero(~np.isfinite(profile).all(axis=1))[0])
-        raise ValueError(f"null_constant: profile row {row} has a NaN or infinite value")
+        raise ValueError(f"{who}: profile row {row} has a NaN or infinite value")
     if n_pairs < 1:
-        raise ValueError(f"null_constant: n_pairs must be at least 1, got {n_pairs}")
+        raise ValueError(f"{who}: n_pairs must be at least 1, got {n_pairs}")
     _, group = np.unique(perturbation, return_inverse=True)
     if group.size == 0 or group.max() == 0:
-        raise ValueError("null_constant: needs rows of at least two different perturbations")
+        raise ValueError(f"{who}: needs rows of at least two different perturbations")
     # The second row of a pair is drawn from the rows outside the first one's perturbation: with
     # rows sorted by perturbation these are all but one interval, which a cyclic shift steps over.
     order = np.argsort(group, kind="stable")
@@ -175,15 +278,12 @@ def null_constant(
     own = group[order[first]]
     steps = rng.integers(0, group.size - size[own])
     second = (start[own] + size[own] + steps) % group.size
-    squared = np.empty(n_pairs)
+    length = np.einsum("ij,ij->i", profile, profile)
+    squared, lengths = np.empty(n_pairs), np.empty(n_pairs)
     for at in range(0, n_pairs, 4096):
         part = slice(at, at + 4096)
-        difference = profile[order[first[part]]] - profile[order[second[part]]]
+        i, j = order[first[part]], order[second[part]]
+        difference = profile[i] - profile[j]
         squared[part] = np.einsum("ij,ij->i", difference, difference)
-    constant = float(np.median(np.sqrt(squared) if literal else squared))
-    if constant <= 0.0:
-        raise ValueError(
-            "null_constant: more than half of the null pairs have identical profiles; "
-            "check that the profiles were corrected and averaged"
-        )
-    return constant
+        lengths[part] = length[i] + length[j]
+    return squared, lengths

@@ -23,6 +23,7 @@ CASES = {
     "cwcl": ("cwcl", {}),
     "siglip": ("siglip", {}),
     "s2l": ("s2l", {"threshold": 0.4}),
+    "s2l-pair": ("s2l", {"threshold": 0.4, "null": "pair"}),
     "s2l-mixture": ("s2l", {"form": "mixture", "threshold": 0.4}),
 }
 

@@ -17,8 +17,11 @@ def _log_sum(rows):
     return top + np.log(np.sum(np.exp(rows - top[:, None]), axis=1))
 
 
-def arctan_similarity(profile, c, k):
+def arctan_similarity(profile, c, k, null="screen"):
     squared = np.sum((profile[:, None] - profile[None, :]) ** 2, axis=2)
+    if null == "pair":
+        length = np.sum(profile**2, axis=1)
+        c = length[:, None] + length[None, :]
     w = 1.0 - (4.0 / np.pi) * np.arctan(squared / c)
     w[w < k] = 0.0
     return np.clip(w, 0.0, 1.0)
@@ -62,9 +65,21 @@ def siglip(x, m, scale, bias):
     return -np.sum(_log_sigmoid(y * logit)) / n
 
 
-def s2l(x, m, scale, bias, profile, c, form="weighted", gamma=1.75, zeta=0.75, threshold=0.75):
+def s2l(
+    x,
+    m,
+    scale,
+    bias,
+    profile,
+    c,
+    form="weighted",
+    gamma=1.75,
+    zeta=0.75,
+    threshold=0.75,
+    null="screen",
+):
     logit, n = scale * x @ m.T + bias, len(x)
-    w = arctan_similarity(profile, c, threshold)
+    w = arctan_similarity(profile, c, threshold, null)
     if form == "mixture":
         with np.errstate(divide="ignore"):
             pairs = np.logaddexp(

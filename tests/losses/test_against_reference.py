@@ -90,8 +90,11 @@ def test_metrics_agree_and_mean_what_they_say(case):
 def test_no_similarity_lies_at_the_threshold():
     """Else float32 and float64 could fall on different sides of it and the test above mislead."""
     batch = cases.make_batch().real()
-    w = cases.reference.arctan_similarity(batch.profile.astype(float), cases.NULL_CONSTANT, 0.0)
-    assert np.abs(w - 0.4).min() > 1e-4
+    for null in ("screen", "pair"):
+        profile = batch.profile.astype(float)
+        w = cases.reference.arctan_similarity(profile, cases.NULL_CONSTANT, 0.0, null)
+        assert np.abs(w - 0.4).min() > 1e-4
+        assert 0.02 < np.mean(w < 0.4) < 0.98
 
 
 @pytest.mark.parametrize(

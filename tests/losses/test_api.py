@@ -13,8 +13,13 @@ Z = jnp.ones((6, 2))
     [
         ("sigclip", {}, "no loss named 'sigclip'; there are clip, hopfield_clip"),
         ("clip", {"gamma": 1.0}, "clip has no option gamma; its options: none"),
-        ("s2l", {"gama": 1.0}, "s2l has no option gama; its options: form, gamma, zeta, threshold"),
+        (
+            "s2l",
+            {"gama": 1.0},
+            "s2l has no option gama; its options: form, gamma, zeta, threshold, null",
+        ),
         ("s2l", {"form": "sum"}, "form must be one of"),
+        ("s2l", {"null": "mean"}, "null must be one of"),
         ("s2l", {"threshold": 75}, "threshold k must be in"),
         ("s2l", {"gamma": 0.5, "zeta": 0.75}, "needs 0 <= zeta <= gamma"),
         ("cloome", {"beta": 0.0}, "beta must be positive"),
@@ -85,7 +90,7 @@ def test_every_loss_has_defaults_and_a_summary():
 @pytest.mark.parametrize("preset", S2L_PRESETS)
 def test_presets_are_options_of_s2l(preset):
     loss = make_loss("s2l", **S2L_PRESETS[preset])
-    assert loss.options == {"form": "weighted", **S2L_PRESETS[preset]}
+    assert loss.options == {"form": "weighted", **S2L_PRESETS[preset], "null": "screen"}
 
 
 def test_the_paper_s_two_versions():

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from molphenix_jax.losses import null_constant, similarity
+from molphenix_jax.losses import null_constant, similarity, soft_positives
 from molphenix_jax.losses.blocks import Shared, Side
 from tests.losses import reference
 
@@ -87,6 +87,66 @@ def test_similarity_at_the_null_median_is_zero_and_half_at_its_tangent():
     w = np.asarray(similarity.ArctanL2(0.0)(*sides(p.astype(np.float32))))
     assert w[0, 1] == pytest.approx(0.0, abs=1e-6)
     assert w[0, 2] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_profiles_of_a_pair_that_have_nothing_in_common_are_at_its_null_distance():
+    p = np.array([[3.0, 0.0], [0.0, 1.0], [3.0, 0.1], [-3.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    w = np.asarray(similarity.ArctanL2(0.0, "pair")(*sides(p.astype(np.float32))))
+    assert w[0, 1] == pytest.approx(0.0, abs=1e-6)  # at right angles, whatever their lengths
+    assert w[0, 3] == 0.0  # opposed
+    assert w[0, 2] > 0.99
+    assert w[4, 5] == 1.0  # equal
+    np.testing.assert_allclose(
+        w, reference.arctan_similarity(p + 1e-30, 1.0, 0.0, "pair"), atol=1e-6
+    )
+
+
+def test_of_noise_alone_no_pair_is_similar_by_its_own_null():
+    """By the screen's constant the pair nearest to the controls are the most similar of all."""
+    rng = np.random.default_rng(0)
+    profile = rng.normal(size=(60, 100))
+    profile[30:] *= 3.0  # effects that have nothing in common
+    own = similarity.ArctanL2(0.0, "pair")(*sides(profile.astype(np.float32)))
+    row, col, shared = sides(profile.astype(np.float32))
+    c = null_constant(profile, np.arange(60))
+    shared = shared._replace(null_constant=jnp.float32(c))
+    screen = similarity.ArctanL2(0.0)(row, col, shared)
+    weak = np.triu_indices(30, 1)
+    assert np.asarray(own)[weak].max() < 0.4
+    assert np.asarray(screen)[weak].min() > 0.5
+
+
+class TestSoftPositives:
+    @staticmethod
+    def profile():
+        rng = np.random.default_rng(0)
+        centres = 4.0 * rng.normal(size=(12, 8))
+        return centres[rng.integers(0, 12, 300)] + rng.normal(size=(300, 8))
+
+    @pytest.mark.parametrize("null", ["screen", "pair"])
+    @pytest.mark.parametrize("share", [0.004, 0.05])
+    def test_a_share_decides_the_threshold(self, share, null):
+        profile, group = self.profile(), np.arange(300)
+        c = null_constant(profile, group)
+        found = soft_positives(profile, group, share=share, null=null, null_constant=c)
+        w = reference.arctan_similarity(profile, c, found.threshold, null)
+        w = w[~np.eye(300, dtype=bool)]
+        assert np.mean(w > 0) == pytest.approx(share, rel=0.1)
+        assert found.share == pytest.approx(share, rel=0.01)
+        assert found.mean == pytest.approx(w.mean(), rel=0.1)
+        again = soft_positives(
+            profile, group, threshold=found.threshold, null=null, null_constant=c
+        )
+        assert again == found
+
+    def test_no_more_can_be_similar_than_are(self):
+        rng = np.random.default_rng(0)
+        profile = 10.0 * np.eye(40) + 1e-3 * rng.normal(size=(40, 40))
+        c = null_constant(profile, np.arange(40))
+        with pytest.raises(ValueError, match="cannot give a share of 30.00%"):
+            soft_positives(-(profile**2), np.arange(40), share=0.3, null_constant=c / 2)
+        with pytest.raises(ValueError, match="share must be in"):
+            soft_positives(profile, np.arange(40), share=1.0)
 
 
 class TestNullConstant:

@@ -141,6 +141,8 @@ def screen_facts(screen: Screen, config: Config, *, rejected: int) -> list[tuple
             f"{t.batch_size:,} (seed {config.seed})",
         ),
     ]
+    if config.loss.soft_share:
+        facts.append(("soft positives", f"{config.loss.soft_share:.2%} of the pairs of a batch"))
     if len(screen.conditions) > 1:
         facts.insert(5, ("conditions", "; ".join(screen.conditions.labels)))
     return facts

@@ -139,6 +139,19 @@ def _loss(checks: Checks) -> None:
             checks.that(False, f"loss.options.{s.name}: {error}")
     checks.choice("loss.null_constant", ("squared", "literal"))
     checks.choice("loss.similarity_from", ("profile", "sample"))
+    checks.within("loss.replicate_correlation", 0, 1, below=True)
+    checks.within("loss.soft_share", 0, 0.5)
+    known = s.name in LOSSES
+    checks.that(
+        not (known and s.replicate_correlation > 0 and not LOSSES[s.name].compares_w),
+        f"loss.replicate_correlation={s.replicate_correlation!r}: {s.name} compares no profiles; "
+        "leave it at 0",
+    )
+    checks.that(
+        not (known and s.soft_share > 0 and "threshold" not in LOSSES[s.name].options),
+        f"loss.soft_share={s.soft_share!r}: {s.name} has no threshold k that it would set; leave "
+        "it at 0",
+    )
 
 
 def _model(checks: Checks) -> None:

@@ -180,6 +180,13 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     s.similarity_from = (
         "profile"  # w from the mean training profile, or from the "sample" of a step
     )
+    # w from the directions alone in which two wells of a perturbation correlate by so much, in
+    # units of the noise (phenomics/replicable.py); 0: from profiles as they are.
+    s.replicate_correlation = 0.0
+    # Share of the pairs of different perturbations that S2L takes for similar: k is the quantile of
+    # w that leaves so many, and the bias starts at the mean target with them; 0: k as the options
+    # have it.
+    s.soft_share = 0.0
     # Options of each loss that has any, e.g. --config.loss.options.s2l.gamma=1.75
     options = {name: dict(spec.options) for name, spec in LOSSES.items() if spec.options}
     options["s2l"].update(S2L_PRESETS[preset["s2l"]])

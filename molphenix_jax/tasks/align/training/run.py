@@ -22,7 +22,7 @@ from molphenix_jax.screens.sampling import Batch
 from molphenix_jax.screens.screen import Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.screens.ties import describe_ties, row_digests
-from molphenix_jax.tasks.align.config import loss_options, tower_config
+from molphenix_jax.tasks.align.config import tower_config
 from molphenix_jax.tasks.align.held_out import held_out_of
 from molphenix_jax.tasks.align.training.assets import (
     AlignAssets,
@@ -33,6 +33,7 @@ from molphenix_jax.tasks.align.training.assets import (
     own_encoder,
     scaled_blocks,
 )
+from molphenix_jax.tasks.align.training.similar import first_bias, fit_similar
 from molphenix_jax.tasks.align.training.tables import Pairs, Tables, gather, make_feed
 from molphenix_jax.tasks.align.training.visits import describe_visits, make_visits
 from molphenix_jax.trained.alignment import Alignment
@@ -70,12 +71,18 @@ class AlignRun(Run):
         self.visited, self.sampler = visits.pairs, visits.sampler
         self.batch_rows = self.sampler.batch_size
         self.blocks, self.raw = tuple(sorted(screen.block_names)), own_encoder(config)
+        fitted = fitted_pairs(self.visited, config.seed)
+        profile = self.train_profiles(fitted)
+        self.similar = fit_similar(
+            config, screen, split, fitted, profile, batch_rows=self.batch_rows
+        )
         self.feed, where = make_feed(config, screen, split, self.sampler, mesh)
-        self.notes = (*describe_visits(visits, config, screen, split), where, *self._ties())
+        said = describe_visits(visits, config, screen, split)
+        self.notes = (*said, *self.similar.notes, where, *self._ties())
         # What the molecule side is told of each condition; [c, 0] where there is one.
         self.conditions = screen.conditions.encoded(screen.conditions)
         inputs = molecules or fit_inputs([(screen, self.visited)], config)
-        self.encoding, self.assets = inputs.encoding, self._fit_assets(inputs)
+        self.encoding, self.assets = inputs.encoding, self._fit_assets(inputs, profile)
         self.model = self._make_model()
         h = config.model
         outside = {
@@ -90,7 +97,7 @@ class AlignRun(Run):
             execution=config.loss.execution,
             chunk_size=config.loss.chunk_size,
             mesh=mesh,
-            **loss_options(config),
+            **self.similar.options,
         )
 
     def _make_model(self) -> MolPhenix:
@@ -112,9 +119,7 @@ class AlignRun(Run):
             molecules=tower_config(h.molecules),
             dim=h.dim,
             scale_init=h.scale_init,
-            # The share of positive pairs in a batch is 1/b; a sigmoid that starts there (open_clip
-            # #650) has not to unlearn a bias first.
-            bias_init=h.bias_init or -float(np.log(self.sampler.batch_size - 1)),
+            bias_init=first_bias(self.config, self.similar, batch_rows=self.sampler.batch_size),
             dtype=jnp.dtype(self.config.train.compute_dtype),
             **more,
         )
@@ -139,22 +144,13 @@ class AlignRun(Run):
         said = describe_ties(row_digests(stored), self.blocks) if stored else []
         return [note for note in said if note not in self.screen.notes]
 
-    def _fit_assets(self, inputs: MoleculeInputs) -> AlignAssets:
-        fitted = fitted_pairs(self.visited, self.config.seed)
-        profile = self.train_profiles(fitted)
+    def _fit_assets(self, inputs: MoleculeInputs, profile: Float[np.ndarray, "k d"]) -> AlignAssets:
         tower = self.config.model.phenomics
-        c = losses.null_constant(
-            profile,
-            fitted,
-            n_pairs=100_000,
-            seed=self.config.seed,
-            literal=self.config.loss.null_constant == "literal",
-        )
         return AlignAssets(
             fit_scaling([profile], components=tower.components, whiten=tower.whiten),
             inputs.scaling,
             *dose_constants(inputs.encoding),
-            np.asarray(c, np.float32),
+            np.asarray(self.similar.null_constant, np.float32),
         )
 
     # What the training loop asks for.
@@ -236,7 +232,7 @@ class AlignRun(Run):
             z_m.astype(dtype),
             scale=scale,
             bias=bias,
-            profile=jax.lax.stop_gradient(frozen),
+            profile=jax.lax.stop_gradient(self.similar.coordinates(frozen)),
             null_constant=jnp.asarray(self.assets.null_constant),
         )
         return value, {**metrics, "scale": scale, "bias": bias}

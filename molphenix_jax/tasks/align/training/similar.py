@@ -1,0 +1,153 @@
+"""What a run takes for similar: directions, null constant, threshold, and how many pairs pass."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from molphenix_jax import losses
+from molphenix_jax.phenomics.replicable import ReplicableError, replicable_axes
+from molphenix_jax.runtime.config import Config
+from molphenix_jax.screens.screen import Screen, ScreenError, replicate_rows
+from molphenix_jax.screens.splits import Split
+from molphenix_jax.tasks.align.config import loss_options
+
+
+@dataclasses.dataclass(frozen=True)
+class Similar:
+    """What w of a run is computed with; fitted on its training pairs.
+
+    Attributes:
+        axes: Profiles times these are what distances and angles are taken of [d, r]; None: they are
+            taken of profiles as they are.
+        null_constant: c.
+        options: Of the loss, k as it was chosen.
+        soft: How many pairs are soft positives; None where the loss knows no k.
+        notes: What is said of it when a run begins, in sentences.
+    """
+
+    axes: Float[np.ndarray, "d r"] | None
+    null_constant: float
+    options: Mapping[str, Any]
+    soft: losses.SoftPositives | None
+    notes: tuple[str, ...]
+
+    def coordinates(self, profile: Float[Array, "k d"]) -> Float[Array, "k r"]:
+        """What w is computed from, of profiles; jitted."""
+        if self.axes is None:
+            return profile
+        return jnp.matmul(profile, self.axes, precision=jax.lax.Precision.HIGHEST)
+
+
+def fit_similar(
+    config: Config,
+    screen: Screen,
+    split: Split,
+    pairs: Int[np.ndarray, " k"],
+    profile: Float[np.ndarray, "k d"],
+    *,
+    batch_rows: int,
+) -> Similar:
+    """Fits what w needs.
+
+    Args:
+        config: Of the run.
+        screen: What is learned.
+        split: Says which wells training may see.
+        pairs: Perturbations that it may visit.
+        profile: Their training profiles.
+        batch_rows: Of a batch.
+
+    Raises:
+        ScreenError: The wells cannot tell what replicates agree on, or no pairs are similar.
+    """
+    loss, options, notes = config.loss, loss_options(config), []
+    compares = losses.LOSSES[loss.name].compares_w
+    axes = None
+    if compares and loss.replicate_correlation > 0.0:
+        axes, found = _axes(screen, ~split.withheld, pairs, loss.replicate_correlation)
+        notes.append(
+            f"similarity of profiles is taken along the {len(found)} of {screen.width} directions "
+            f"in which two wells of a perturbation correlate by {found[-1]:.2f} to {found[0]:.2f} "
+            f"(loss.replicate_correlation={loss.replicate_correlation:g})"
+        )
+    profile = profile if axes is None else profile @ axes
+    c = losses.null_constant(
+        profile,
+        pairs,
+        n_pairs=100_000,
+        seed=config.seed,
+        literal=loss.null_constant == "literal",
+    )
+    if not (compares and "threshold" in options):
+        return Similar(axes, c, options, None, tuple(notes))
+    try:
+        soft = losses.soft_positives(
+            profile,
+            pairs,
+            share=loss.soft_share,
+            threshold=options["threshold"],
+            null=options["null"],
+            null_constant=c,
+            n_pairs=400_000 if loss.soft_share else 100_000,
+            seed=config.seed,
+        )
+    except ValueError as error:
+        raise ScreenError(f"loss.soft_share={loss.soft_share:g}: {error}") from error
+    notes.append(
+        f"{loss.name}: at k = {soft.threshold:.3f}, {soft.share:.2%} of the pairs of different "
+        f"perturbations are soft positives, {soft.share * (batch_rows - 1):.2g} in a row of "
+        f"{batch_rows:,}; the mean target is {mean_target(soft.mean, batch_rows):.4f}, "
+        f"{1 / batch_rows:.4f} without them"
+    )
+    return Similar(axes, c, {**options, "threshold": soft.threshold}, soft, tuple(notes))
+
+
+def mean_target(mean: float, rows: int) -> float:
+    """The mean of w over a batch, its diagonal of ones counted.
+
+    Args:
+        mean: Of w beside the diagonal.
+        rows: Of the batch.
+    """
+    return (1.0 + (rows - 1) * mean) / rows
+
+
+def first_bias(config: Config, similar: Similar, *, batch_rows: int) -> float:
+    """Where the bias starts: what the config says, or 0 there: the logit of the mean target.
+
+    A sigmoid that starts there (open_clip #650) has not to unlearn a bias first. With soft
+    positives by `loss.soft_share` their part of the mean counts, and γ and ζ: one answer p for all
+    pairs is best at p = w / (w + γ - ζ w), w being the mean target.
+    """
+    if config.model.bias_init:
+        return config.model.bias_init
+    if not (similar.soft and config.loss.soft_share):
+        return -float(np.log(batch_rows - 1))
+    target = mean_target(similar.soft.mean, batch_rows)
+    options = similar.options
+    return float(np.log(target / (options["gamma"] - options["zeta"] * target)))
+
+
+def _axes(
+    screen: Screen, seen: np.ndarray, pairs: Int[np.ndarray, " k"], correlation: float
+) -> tuple[Float[np.ndarray, "d r"], Float[np.ndarray, " r"]]:
+    """The directions that wells of the pairs agree on.
+
+    Raises:
+        ScreenError: There are none.
+    """
+    wells, of_pair = replicate_rows(screen.offsets, pairs)
+    wells, of_pair = wells[seen[wells]], of_pair[seen[wells]]
+    try:
+        axes, found = replicable_axes(screen.replicates[wells], of_pair, correlation=correlation)
+    except ReplicableError as error:
+        raise ScreenError(
+            f"screen {screen.name}, loss.replicate_correlation={correlation:g}: {error}; lower it, "
+            "or set it to 0 for similarity of profiles as they are"
+        ) from error
+    return axes.astype(np.float32), found

@@ -88,6 +88,8 @@ def evaluate(
     out = _choose_folder(workdir / EVALUATIONS, name, f"after-{newest}", request)
     if processes.is_first():
         _write(out, request, task, loaded, workdir)
+    elif task.evaluates_in_shares:
+        _results(out, task, loaded, workdir)
     processes.barrier("evaluate", alone=True)
     return out
 
@@ -102,11 +104,18 @@ def _write(
     """Evaluates the folds of a run, and fills the folder of an evaluation."""
     with storage.claim(out, doing="written", remedy="wait for it or take another --name"):
         storage.write_json(out / REQUEST_FILE, request)
-        results = []
-        for fold, run, step, params in loaded:
-            say(f"evaluating {fold_folder(workdir, fold, task.n_folds)} after {step:,} updates")
-            results.append(task.evaluate(run, params, fold_folder(out, fold, task.n_folds)))
-        task.conclude(results, workdir, out)
+        task.conclude(_results(out, task, loaded, workdir), workdir, out)
+
+
+def _results(
+    out: pathlib.Path, task: Any, loaded: list[tuple[int, Run, int, Params]], workdir: pathlib.Path
+) -> list[Any]:
+    """What each fold comes to."""
+    results = []
+    for fold, run, step, params in loaded:
+        say(f"evaluating {fold_folder(workdir, fold, task.n_folds)} after {step:,} updates")
+        results.append(task.evaluate(run, params, fold_folder(out, fold, task.n_folds)))
+    return results
 
 
 def write_model_of(workdir: pathlib.Path, fold: int, out: pathlib.Path) -> pathlib.Path:

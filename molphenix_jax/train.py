@@ -108,6 +108,7 @@ def _train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
         params = fit(run, config, mesh, folder, label=label)
         if processes.is_first():
             task.keep_model(run, params, folder)
+        if processes.is_first() or task.evaluates_in_shares:
             results.append(task.evaluate(run, params, folder))
         processes.barrier("evaluate", alone=True)
     if processes.is_first():

@@ -31,7 +31,7 @@ SMALL = {
     "tables.reading.files.PART_ROWS": 64,
     "tables.reading.files.BATCH_VALUES": 640,
     "tables.rows.CHUNK_VALUES": 20 * 16,
-    "trained.sides._CHUNK": 9,
+    "trained.sides.CHUNK": 9,
 }
 # What that run does not reach, and where it is taken in several chunks.
 ELSEWHERE = {
@@ -40,6 +40,7 @@ ELSEWHERE = {
     "molecules.graphs.cache._READ_AT_ONCE": "molecules/graphs/test_cache.py",
     "retrieval.ranking.domain._CHUNK": "retrieval/ranking/test_finding.py",
     "tasks.align.answers._CHUNK": "tasks/align/test_answers.py",
+    "runtime.processes.arrays._BYTES_AT_ONCE": "multihost/test_evaluation.py",
     "runtime.step.ROOM_BYTES": "test_dispatch.py",
     "tasks.align_images.run._CHUNK": "tasks/align_images/test_align_images.py",
     "retrieval.molecules.GRAPHS_AT_ONCE": "tasks/align/training/test_encoder.py",

@@ -5,6 +5,8 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
+from collections.abc import Mapping
 
 import jax
 import pandas as pd
@@ -123,10 +125,19 @@ def evaluate(workdir: pathlib.Path, cache: pathlib.Path, *arguments: str):
     return finish(start([*module, f"--workdir={workdir}", "--mode=evaluate", *arguments], cache))
 
 
-def start(command: list[str], cache: pathlib.Path, **options) -> subprocess.Popen:
-    """A command as a process, as `forks.start` makes it; what it says is in `stdout`."""
+def start(
+    command: list[str],
+    cache: pathlib.Path,
+    variables: Mapping[str, str] = types.MappingProxyType({}),
+    **options,
+) -> subprocess.Popen:
+    """A command as a process, as `forks.start` makes it; what it says is in `stdout`.
+
+    One with variables of its own is started anew.
+    """
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **options}
-    return forks.start(command, environment(cache), **options)
+    options = {"anew": bool(variables), **options}
+    return forks.start(command, {**environment(cache), **variables}, **options)
 
 
 def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:

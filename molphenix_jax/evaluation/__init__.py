@@ -1,8 +1,8 @@
 """Ranks, recall, confidence intervals, protocol and baselines; knows arrays only.
 
 In the order of use: each of ``BASELINES`` predicts, ``protocol.evaluate`` ranks one split of
-one fold, ``protocol.pool`` joins the folds, ``summary.evaluation_record`` makes
-``evaluation.json``.
+one fold, ``protocol.put_together`` joins what several processes ranked of it, ``protocol.pool``
+the folds, ``summary.evaluation_record`` makes ``evaluation.json``.
 """
 
 from molphenix_jax.evaluation.baselines import (
@@ -28,8 +28,9 @@ from molphenix_jax.evaluation.protocol import (
     RankTable,
     evaluate,
     pool,
+    put_together,
 )
-from molphenix_jax.evaluation.ranks import rank_of_positive, recall_at
+from molphenix_jax.evaluation.ranks import Part, rank_of_positive, recall_at
 from molphenix_jax.evaluation.summary import (
     METRICS,
     MetricSpec,
@@ -51,6 +52,7 @@ __all__ = [
     "Candidates",
     "MetricSpec",
     "QueriesAndGallery",
+    "Part",
     "Prediction",
     "RankTable",
     "Ranks",
@@ -67,6 +69,7 @@ __all__ = [
     "predict",
     "predict_property",
     "property_results",
+    "put_together",
     "rank_curves",
     "rank_of_positive",
     "recall_at",

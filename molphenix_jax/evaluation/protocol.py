@@ -17,7 +17,7 @@ What cannot be ranked is listed in ``not_computed`` with the reason.
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -118,6 +118,7 @@ def evaluate(
     embeddings: Mapping[str, QueriesAndGallery],
     *,
     psis: Sequence[float] = (0.01, 0.1),
+    part: ranks.Part = ranks.WHOLE,
 ) -> Ranks:
     """Rank one split of one fold under every model.
 
@@ -127,6 +128,7 @@ def evaluate(
             concentration) candidates, both [m, e] and in the order of ``candidates``, and the
             metric between them.
         psis: p-value cut-offs of the active subset.
+        part: whose queries are ranked; the ranks of all others are 0, see ``put_together``.
 
     Returns:
         Ranks for each subset, gallery and direction.
@@ -151,10 +153,10 @@ def evaluate(
         return Ranks((), (_missing(candidates.split, "all", None, reason),))
 
     everyone = np.arange(m)
-    full = _rank_within(embeddings, everyone)
+    full = _rank_within(embeddings, everyone, part)
     tables = _tables(candidates, "all", None, "full", everyone, m, full)
     not_computed = []
-    own, n_own = _rank_within_conditions(candidates.condition, embeddings)
+    own, n_own = _rank_within_conditions(candidates.condition, embeddings, part)
     kept = np.flatnonzero(n_own >= 2)
     several = len(np.unique(candidates.condition)) > 1
     if several and len(kept):
@@ -179,9 +181,40 @@ def evaluate(
             chosen = _of_queries(own, known)
             sizes = n_own[known]
             tables += _tables(candidates, "active", psi, "own_condition", known, sizes, chosen)
-        among = _rank_within(embeddings, active)
+        among = _rank_within(embeddings, active, part)
         tables += _tables(candidates, "active", psi, "active", active, len(active), among)
     return Ranks(tuple(tables), tuple(not_computed))
+
+
+def put_together(
+    mine: Ranks,
+    from_all: Callable[[Int[np.ndarray, "k 2"]], Int[np.ndarray, "q 2"]],
+) -> Ranks:
+    """The ranks of all queries, from those of parts that were ranked elsewhere at the same time.
+
+    Args:
+        mine: what ``evaluate`` gave one part.
+        from_all: from rows (place, rank) of one part to those of all parts.
+
+    Raises:
+        ValueError: if the parts did not rank the same queries, each once.
+    """
+    own = [rank for table in mine.tables for rank in table.rank.values()]
+    ranked = np.concatenate(own) if own else np.zeros(0, np.int64)
+    place = np.flatnonzero(ranked)
+    found = from_all(np.stack([place, ranked[place]], axis=1))
+    if not np.array_equal(np.sort(found[:, 0]), np.arange(len(ranked))):
+        raise ValueError(
+            f"{len(found)} ranks came together for {len(ranked)} queries: the parts were not given "
+            "the same candidates"
+        )
+    ranked[found[:, 0]] = found[:, 1]
+    rest = iter(np.split(ranked, np.cumsum([len(rank) for rank in own])[:-1]))
+    tables = [
+        dataclasses.replace(table, rank={model: next(rest) for model in table.rank})
+        for table in mine.tables
+    ]
+    return Ranks(tuple(tables), mine.not_computed)
 
 
 def pool(folds: Sequence[Ranks], *, min_molecules: int = 10) -> Ranks:
@@ -223,7 +256,7 @@ def pool(folds: Sequence[Ranks], *, min_molecules: int = 10) -> Ranks:
 
 
 def _rank_within(
-    embeddings: Mapping[str, QueriesAndGallery], members: Int[np.ndarray, "k"]
+    embeddings: Mapping[str, QueriesAndGallery], members: Int[np.ndarray, "k"], part: ranks.Part
 ) -> dict[Direction, dict[str, Int[np.ndarray, "k"]]]:
     """Ranks of the members among the members, both directions, every model."""
     own = np.arange(len(members))
@@ -231,8 +264,8 @@ def _rank_within(
     for model, (profile_rows, molecule_rows, metric) in embeddings.items():
         x, m = np.asarray(profile_rows)[members], np.asarray(molecule_rows)[members]
         try:
-            forward = ranks.rank_of_positive(x, m, own, metric=metric)
-            backward = ranks.rank_of_positive(m, x, own, metric=metric)
+            forward = ranks.rank_of_positive(x, m, own, metric=metric, part=part)
+            backward = ranks.rank_of_positive(m, x, own, metric=metric, part=part)
         except ValueError as error:
             raise ValueError(f"embeddings of {model}: {error}") from error
         result["profile_to_molecule"][model] = forward.pessimistic
@@ -241,7 +274,9 @@ def _rank_within(
 
 
 def _rank_within_conditions(
-    condition: Shaped[np.ndarray, "m"], embeddings: Mapping[str, QueriesAndGallery]
+    condition: Shaped[np.ndarray, "m"],
+    embeddings: Mapping[str, QueriesAndGallery],
+    part: ranks.Part,
 ) -> tuple[dict[Direction, dict[str, Int[np.ndarray, "m"]]], Int[np.ndarray, "m"]]:
     """Ranks among the candidates of the same condition, and how many those are; 0 where alone."""
     m = len(condition)
@@ -256,7 +291,7 @@ def _rank_within_conditions(
         n_own[members] = len(members)
         if len(members) < 2:
             continue
-        for direction, by_model in _rank_within(embeddings, members).items():
+        for direction, by_model in _rank_within(embeddings, members, part).items():
             for model, rank in by_model.items():
                 result[direction][model][members] = rank
     return result, n_own

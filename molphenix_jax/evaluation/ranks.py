@@ -12,7 +12,7 @@ nor the number of threads, nor the chunk size may move a rank.
 import dataclasses
 import fractions
 import math
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,6 +23,16 @@ Distance = Literal["cosine", "euclidean"]
 TIE_TOLERANCE = 1e-6
 
 
+class Part(NamedTuple):
+    """Of `n` that share the queries between them, the one of this number, from 0."""
+
+    number: int
+    n: int
+
+
+WHOLE = Part(0, 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class PositiveRanks:
     """Ranks of the true candidates, counted from 1.
@@ -30,6 +40,8 @@ class PositiveRanks:
     Attributes:
         strict: 1 + the number of candidates with a better score.
         pessimistic: the same, with every other candidate of equal score counted as better.
+
+    Both are 0 for queries of another part.
     """
 
     strict: Int[np.ndarray, "n"]
@@ -44,6 +56,7 @@ def rank_of_positive(
     metric: Distance = "cosine",
     chunk_size: int = 256,
     tie_tolerance: float = TIE_TOLERANCE,
+    part: Part = WHOLE,
 ) -> PositiveRanks:
     """Rank the true candidate of each query among the whole gallery.
 
@@ -59,9 +72,11 @@ def rank_of_positive(
         metric: ``cosine`` (higher is better) or ``euclidean`` (lower is better).
         chunk_size: queries handled at once; memory is ``chunk_size * m`` float64.
         tie_tolerance: see above.
+        part: whose queries are ranked. Chunks are dealt out whole, so a score is the same number
+            whoever computes it.
 
     Returns:
-        Strict and pessimistic ranks, both in 1..m.
+        Strict and pessimistic ranks, both in 1..m; 0 for queries of another part.
 
     Raises:
         ValueError: for shapes that do not fit, non-finite values or an unknown metric.
@@ -94,9 +109,9 @@ def rank_of_positive(
         length = np.square(query).sum(axis=1) + 2 * penalty.mean()
         tolerance = 0.5 * tie_tolerance * length
 
-    strict = np.empty(len(query), np.int64)
-    pessimistic = np.empty(len(query), np.int64)
-    for start in range(0, len(query), chunk_size):
+    strict = np.zeros(len(query), np.int64)
+    pessimistic = np.zeros(len(query), np.int64)
+    for start in range(part.number * chunk_size, len(query), part.n * chunk_size):
         rows = slice(start, start + chunk_size)
         score = query[rows] @ gallery.T - penalty[None, :]
         own = np.take_along_axis(score, positive[rows, None], axis=1)

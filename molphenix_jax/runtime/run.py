@@ -90,9 +90,15 @@ class Task(Protocol):
     """What a config asks to be learned: one run per fold, and what all of them show.
 
     A subclass may leave out what it does not keep.
+
+    Attributes:
+        n_folds: How many runs.
+        evaluates_in_shares: Whether `evaluate` is called in every process of a job, of which each
+            computes its share and all then have the result; otherwise in the first alone.
     """
 
     n_folds: int
+    evaluates_in_shares = False
 
     def run(self, fold: int, workdir: pathlib.Path) -> Run:
         """Sets up one fold. Reads its folder, if it has begun before, and writes nothing."""

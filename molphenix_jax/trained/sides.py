@@ -19,7 +19,7 @@ from molphenix_jax.models.mpnn import MPNNConfig
 from molphenix_jax.trained.scaling import InputScaling
 from molphenix_jax.wells.conditions.values import Conditions
 
-_CHUNK, _IMAGE_CHUNK = 4096, 64  # rows, and images, embedded at once
+CHUNK, _IMAGE_CHUNK = 4096, 64  # rows, and images, embedded at once
 _SMALLEST = 64  # rows of the smallest chunk
 
 
@@ -37,7 +37,7 @@ class PhenomicSide:
 
     def embed(self, params: Any, profiles: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n e"]:
         """z_x of corrected profiles, the embeddings of the members joined."""
-        return in_chunks(lambda x: self._apply(params, self.scaling, x), profiles, _CHUNK)
+        return in_chunks(lambda x: self._apply(params, self.scaling, x), profiles, CHUNK)
 
     @functools.cached_property
     def _apply(self) -> Any:
@@ -170,7 +170,7 @@ class MoleculeSide:
         return in_chunks(
             lambda numbers: self._apply(params, self.scaling, rows_of(numbers)),
             np.arange(n),
-            _CHUNK,
+            CHUNK,
         )
 
     @functools.cached_property

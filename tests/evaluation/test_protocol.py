@@ -1,6 +1,7 @@
 """Subsets, galleries, directions, pooling, and reasons for what is missing."""
 
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -54,6 +55,27 @@ def test_every_combination_is_ranked_once():
     }
     assert len(combinations) == len(found.tables) == 2 * (1 + 2 * 2)
     assert found.not_computed == ()
+
+
+@pytest.mark.parametrize("n", [1, 3, 5])
+def test_parts_put_together_are_the_whole(n):
+    m = 700  # three chunks of queries
+    candidates = make_candidates(m, condition=np.array(["a", "b"])[np.arange(m) % 7 // 5])
+    embeddings = {**make_embeddings(m), "other": make_embeddings(m, seed=1)["molphenix"]}
+    whole = protocol.evaluate(candidates, embeddings)
+    parts = [
+        protocol.evaluate(candidates, embeddings, part=protocol.ranks.Part(i, n)) for i in range(n)
+    ]
+    given = []
+    for part in parts:
+        with pytest.raises(ValueError, match="not given the same") if n > 1 else nullcontext():
+            protocol.put_together(part, lambda own: given.append(own) or own)
+    together = protocol.put_together(parts[0], lambda _: np.concatenate(given))
+    assert len(together.tables) == len(whole.tables) > 10
+    for found, expected in zip(together.tables, whole.tables, strict=True):
+        assert found.setting == expected.setting
+        for model in embeddings:
+            np.testing.assert_array_equal(found.rank[model], expected.rank[model])
 
 
 @pytest.mark.parametrize("direction", ["profile_to_molecule", "molecule_to_profile"])

@@ -8,7 +8,10 @@ import socket
 import subprocess
 import threading
 import time
+import types
+from collections.abc import Mapping
 
+from molphenix_jax.runtime.workdir.metrics import METRICS_FILE
 from tests import tiny
 
 # A stopped process is missed so soon here; a busy machine must not be taken for a stopped one.
@@ -24,6 +27,13 @@ FIELDS = {
     "train__keep_checkpoints": 4,
     "runtime__timeout_s": TIMEOUT_S,
 }
+STEPS = FIELDS["train__steps"]
+
+
+def result(workdir: pathlib.Path) -> tuple[bytes, ...]:
+    """What two runs of the same have to the bit: metrics, parameters, the evaluation."""
+    names = (METRICS_FILE, "model/weights.safetensors", "evaluation.json")
+    return tuple((workdir / name).read_bytes() for name in names)
 
 
 @dataclasses.dataclass
@@ -79,12 +89,25 @@ class Job:
 
 def start(n: int, workdir: pathlib.Path, cache: pathlib.Path, **changes) -> Job:
     """Starts n processes of a run; `changes` are fields with `__` in place of the dots."""
+    return start_all(n, tiny.command(workdir, cache, **{**FIELDS, **changes}), cache)
+
+
+def start_all(
+    n: int,
+    command: list[str],
+    cache: pathlib.Path,
+    *,
+    environments: Mapping[int, Mapping[str, str]] = types.MappingProxyType({}),
+) -> Job:
+    """Starts a command in n processes that are one job; some with variables of their own."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    command = tiny.command(workdir, cache, **{**FIELDS, **changes})
     place = [f"--coordinator=localhost:{port}", f"--num_processes={n}"]
-    processes = [tiny.start([*command, *place, f"--process_id={i}"], cache) for i in range(n)]
+    processes = [
+        tiny.start([*command, *place, f"--process_id={i}"], cache, environments.get(i, {}))
+        for i in range(n)
+    ]
     said: list[list[str]] = [[] for _ in processes]
 
     def follow(i: int) -> None:

@@ -8,7 +8,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -22,33 +21,7 @@ from tests.multihost import jobs
 
 pytestmark = pytest.mark.long
 SIGTERM_STATUS, KILLED = 143, -signal.SIGKILL
-STEPS = jobs.FIELDS["train__steps"]
-
-
-def result(workdir: pathlib.Path) -> tuple[bytes, bytes, bytes]:
-    """What two runs of the same have to the bit: metrics, parameters, the evaluation."""
-    names = (METRICS_FILE, "model/weights.safetensors", "evaluation.json")
-    return tuple((workdir / name).read_bytes() for name in names)  # type: ignore[return-value]
-
-
-@pytest.fixture(scope="module")
-def whole(cache, tmp_path_factory) -> pathlib.Path:
-    """The run that nobody disturbed, in two processes as the launcher starts them."""
-    workdir = tmp_path_factory.mktemp("whole") / "run"
-    command = tiny.command(workdir, cache, **jobs.FIELDS)
-    launcher = [tiny.REPOSITORY / "launch" / "local_processes.sh", "2", *command[3:]]
-    environment = {**tiny.environment(cache), "PYTHON": sys.executable}
-    done = subprocess.run(
-        launcher, env=environment, cwd=tiny.REPOSITORY, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    told = re.findall(r"process (\d): 1 × cpu \(cpu\), host \S+, PID \d+", done.stdout)
-    assert told == ["0", "1"]
-    # The first process alone says and writes.
-    assert done.stdout.count("model: ") == 1
-    lines = list(read_metrics(workdir / METRICS_FILE))
-    assert [of["step"] for of in lines if of["kind"] == "train"] == list(range(5, STEPS + 1, 5))
-    return workdir
+STEPS = jobs.STEPS
 
 
 def test_two_processes_train_as_one_with_two_devices(whole, cache, tmp_path):
@@ -79,7 +52,7 @@ def test_one_that_is_told_to_end_ends_all_at_the_same_update(asked, whole, cache
     said = re.findall(r"saving the state after update (\d+)", job.text(0))
     assert not said or saved_steps(tmp_path / "run")[-1] == int(said[0])
     jobs.finish(2, tmp_path / "run", cache)
-    assert result(tmp_path / "run") == result(whole)
+    assert jobs.result(tmp_path / "run") == jobs.result(whole)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +106,7 @@ def test_the_others_of_a_killed_process_name_it_and_the_same_command_continues(
 ):
     step = random.Random(index).randrange(5, 20, 5)
     kill_and_continue(2, [index], step, tmp_path / "run", cache)
-    assert result(tmp_path / "run") == result(whole)
+    assert jobs.result(tmp_path / "run") == jobs.result(whole)
 
 
 @pytest.mark.soak
@@ -147,7 +120,7 @@ def test_kills_at_random_moments_change_no_bit(repetition, whole, cache, tmp_pat
         job.send(signal.SIGKILL, *draw.choice([[0], [1], [0, 1]]))
         job.wait(jobs.TIMEOUT_S + jobs.SLACK_S)
     jobs.finish(2, tmp_path / "run", cache)
-    assert result(tmp_path / "run") == result(whole)
+    assert jobs.result(tmp_path / "run") == jobs.result(whole)
 
 
 @pytest.mark.soak
@@ -192,7 +165,7 @@ def test_a_damaged_checkpoint_is_set_aside_by_all(damage, whole, cache, tmp_path
     assert "falling back to the one before" in job.text(0)
     assert f"continuing after update {STEPS - 5}" in job.text(0)
     assert (run / "checkpoints" / f"damaged-{STEPS}").is_dir()
-    assert result(run) == result(whole)
+    assert jobs.result(run) == jobs.result(whole)
 
 
 def test_a_full_disk_ends_all_and_the_last_checkpoint_stands(whole, cache, tmp_path):
@@ -203,7 +176,7 @@ def test_a_full_disk_ends_all_and_the_last_checkpoint_stands(whole, cache, tmp_p
     assert job.wait() == [1, 1], job.text(0) + job.text(1)
     assert re.search("cannot be written: File too large", job.text(0)), job.text(0)
     jobs.finish(2, tmp_path / "run", cache)
-    assert result(tmp_path / "run") == result(whole)
+    assert jobs.result(tmp_path / "run") == jobs.result(whole)
 
 
 def test_what_one_cannot_use_ends_all_with_its_sentence(cache, tmp_path):

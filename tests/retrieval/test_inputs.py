@@ -203,6 +203,6 @@ def test_any_number_of_molecules_is_embedded_in_chunks(made, monkeypatch):
     mine = RNG.normal(size=(3, 5)).astype(np.float32)
     request = {"conditions": {"time_h": 24}, "embeddings": {"mine": mine}}
     whole = made[1].embed_molecules(SMILES, concentration_um=1, **request)
-    monkeypatch.setattr("molphenix_jax.trained.sides._CHUNK", 2)
+    monkeypatch.setattr("molphenix_jax.trained.sides.CHUNK", 2)
     again = made[1].embed_molecules(SMILES, concentration_um=1, **request)
     np.testing.assert_allclose(whole, again, atol=1e-6)

@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from molphenix_jax import signals
 from molphenix_jax.errors import InputError
@@ -349,30 +347,3 @@ def everyone_says(value: Any) -> list[Any]:
 def first_says(value: Any) -> Any:
     """What the first process gives."""
     return everyone_says(value)[0]
-
-
-def of_first(tree: Any) -> Any:
-    """Arrays of the first process, bit for bit, in place of this one's of the same shapes.
-
-    Raises:
-        InputError: They have other shapes or types: the processes do not read the same data.
-    """
-    job = current()
-    if job is None:
-        return tree
-    leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
-    shapes = [[list(leaf.shape), str(leaf.dtype)] for leaf in leaves]
-    if (theirs := first_says(shapes)) != shapes:
-        raise InputError(
-            f"{job.name(job.index)} reads other data than the first one: arrays of {shapes}, "
-            f"and there {theirs}. All have to read the same files"
-        )
-    parts = [np.frombuffer(leaf.tobytes(), np.uint8) for leaf in leaves]
-    given = np.asarray(multihost_utils.broadcast_one_to_all(np.concatenate(parts)))
-    ends = np.cumsum([len(part) for part in parts])[:-1]
-    return structure.unflatten(
-        [
-            np.frombuffer(part.tobytes(), leaf.dtype).reshape(leaf.shape)
-            for part, leaf in zip(np.split(given, ends), leaves, strict=True)
-        ]
-    )

@@ -4,25 +4,30 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from molphenix_jax.evaluation import (
     BaselineData,
     Candidates,
+    Part,
     Prediction,
     QueriesAndGallery,
     Ranks,
     RankTable,
     evaluate,
     predict,
+    put_together,
 )
 from molphenix_jax.molecules import featurise
+from molphenix_jax.runtime import processes
 from molphenix_jax.runtime.config import listed
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.screens.screen import PackedBlock, Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.versions import need_current
 from molphenix_jax.tasks.align.training.run import AlignRun
+from molphenix_jax.trained import sides
 from molphenix_jax.wells.conditions.values import level_key, level_order, listed_levels
 
 
@@ -40,6 +45,9 @@ def rank_run(
     run: AlignRun, params: Any, unseen: Mapping[str, Screen], *, features: "BaselineInputs"
 ) -> Ranks:
     """Ranks every split of a fold under the model, the configured baselines and the oracle.
+
+    Each process of a job embeds and ranks its share of the queries, and has the ranks of all at the
+    end; the first one fits the baselines.
 
     Args:
         run: The fold.
@@ -63,21 +71,16 @@ def rank_run(
                 f"lacks ({few} µM): they count as the nearest of its doses "
                 f"(model.concentration={run.encoding.kind}; log or sigmoid tell them apart)"
             )
-    predictions = _predictions(run, splits, features)
+    part = Part(jax.process_index(), jax.process_count())
+    predictions = _predictions(run, splits, features) if processes.is_first() else {}
+    names = processes.first_says(list(predictions))
     tables: list[RankTable] = []
     start = 0
     for s in splits:
         end = start + len(s.ids)
-        embeddings: dict[str, QueriesAndGallery] = {
-            "molphenix": (
-                run.embed_queries(params, s.profile, ids=s.ids, wells=s.wells),
-                run.embed_perturbations(params, s.screen, s.ids),
-                "cosine",
-            )
-        }
-        for name, prediction in predictions.items():
-            part = dataclasses.replace(prediction, profile=prediction.profile[start:end])
-            embeddings[name] = part.against(s.profile)
+        embeddings: dict[str, QueriesAndGallery] = {"molphenix": _embedded(run, params, s)}
+        for name in names:
+            embeddings[name] = _compared(predictions.get(name), s.profile, slice(start, end))
         if s.screen.truth is not None:
             embeddings["oracle"] = (s.profile, s.screen.truth[s.ids], "euclidean")
         candidates = Candidates(
@@ -88,11 +91,46 @@ def rank_run(
             p_value=s.screen.p_value[s.ids],
             profile=s.profile,
         )
-        ranked = evaluate(candidates, embeddings, psis=tuple(run.config.eval.psi))
+        ranked = evaluate(candidates, embeddings, psis=tuple(run.config.eval.psi), part=part)
         tables += ranked.tables
         missing += ranked.not_computed
         start = end
-    return Ranks(tuple(tables), tuple(missing))
+    return put_together(Ranks(tuple(tables), tuple(missing)), processes.rows_of_all)
+
+
+def _embedded(run: AlignRun, params: Any, s: _Split) -> QueriesAndGallery:
+    """A split under the model, of which each process embeds whole chunks.
+
+    Heads then see each chunk as they would in one process, and give the same bits. Where chunks are
+    few the last processes have them, for the first one has the baselines.
+    """
+    n, i, of = len(s.ids), jax.process_index(), jax.process_count()
+    chunks = max(n // sides.CHUNK, 1)  # the last is longer
+    first, end = chunks * i // of, chunks * (i + 1) // of
+    own = slice(first * sides.CHUNK, n if end == chunks else end * sides.CHUNK)
+    query, gallery, ids = None, None, s.ids[own]
+    if first < end:
+        query = run.embed_queries(params, s.profile[own], ids=ids, wells=s.wells)
+        gallery = run.embed_perturbations(params, s.screen, ids)
+    return processes.rows_of_all(query), processes.rows_of_all(gallery), "cosine"
+
+
+def _compared(
+    prediction: Prediction | None, observed: Float[np.ndarray, "m d"], rows: slice
+) -> QueriesAndGallery:
+    """Observed and predicted profiles under a baseline, which the first process alone has.
+
+    Args:
+        prediction: Of all splits; None in the others.
+        observed: Profiles of a split.
+        rows: Where it is in the prediction.
+    """
+    query, gallery, metric = None, None, None
+    if prediction is not None:
+        own = dataclasses.replace(prediction, profile=prediction.profile[rows])
+        query, gallery, metric = own.against(observed)
+    metric = processes.first_says(metric)
+    return processes.rows_of_all(query), processes.rows_of_all(gallery), metric
 
 
 def _predictions(

@@ -108,6 +108,8 @@ class AlignTask:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    evaluates_in_shares = True
+
     @property
     def n_folds(self) -> int:
         """Number of runs."""

@@ -46,6 +46,8 @@ class MAETask:
     images: Images
     mesh: jax.sharding.Mesh
 
+    evaluates_in_shares = False
+
     @property
     def n_folds(self) -> int:
         """Number of runs: every fold as often as the config repeats it."""

@@ -62,6 +62,8 @@ class PropertyTask:
     mesh: jax.sharding.Mesh
     n_folds: int = 1
 
+    evaluates_in_shares = False
+
     def run(self, fold: int, workdir: pathlib.Path) -> PropertyRun:
         """The run; a part of the molecules is unseen."""
         d, rng = self.config.data, np.random.default_rng(self.config.data.split_seed)

@@ -45,6 +45,8 @@ class SeveralTask:
     tasks: Mapping[str, AlignTask]
     shares: Mapping[str, float]
 
+    evaluates_in_shares = True
+
     @property
     def n_folds(self) -> int:
         """Number of runs."""

@@ -369,7 +369,16 @@ def _age_s(path: pathlib.Path) -> float:
     with contextlib.suppress(OSError):
         for each in (path, *path.rglob("*")):
             newest = max(newest, each.lstat().st_mtime)
-    return time.time() - newest
+    return _now(path.parent) - newest
+
+
+def _now(folder: pathlib.Path) -> float:
+    """The time by the clock that a folder's files have theirs of; this host's may be wrong."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()  # a folder that cannot be written
 
 
 def _to_disk(path: pathlib.Path) -> None:

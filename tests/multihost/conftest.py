@@ -13,12 +13,12 @@ from tests.multihost import jobs
 
 
 @pytest.fixture(scope="session")
-def whole(cache, tmp_path_factory) -> pathlib.Path:
+def whole(cache_folder, tmp_path_factory) -> pathlib.Path:
     """The run that nobody disturbed, in two processes as the launcher starts them."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    command = tiny.command(workdir, cache, **jobs.FIELDS)
+    command = tiny.command(workdir, cache_folder, **jobs.FIELDS)
     launcher = [tiny.REPOSITORY / "launch" / "local_processes.sh", "2", *command[3:]]
-    environment = {**tiny.environment(cache), "PYTHON": sys.executable}
+    environment = {**tiny.environment(cache_folder), "PYTHON": sys.executable}
     done = subprocess.run(
         launcher, env=environment, cwd=tiny.REPOSITORY, capture_output=True, text=True, timeout=300
     )

@@ -87,6 +87,13 @@ class Job:
             time.sleep(0.001)
 
 
+def free_port() -> int:
+    """One on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
 def start(n: int, workdir: pathlib.Path, cache: pathlib.Path, **changes) -> Job:
     """Starts n processes of a run; `changes` are fields with `__` in place of the dots."""
     return start_all(n, tiny.command(workdir, cache, **{**FIELDS, **changes}), cache)
@@ -100,9 +107,7 @@ def start_all(
     environments: Mapping[int, Mapping[str, str]] = types.MappingProxyType({}),
 ) -> Job:
     """Starts a command in n processes that are one job; some with variables of their own."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     place = [f"--coordinator=localhost:{port}", f"--num_processes={n}"]
     processes = [
         tiny.start([*command, *place, f"--process_id={i}"], cache, environments.get(i, {}))

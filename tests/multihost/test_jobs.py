@@ -185,3 +185,13 @@ def test_what_one_cannot_use_ends_all_with_its_sentence(cache, tmp_path):
     assert re.search(r"^error: process 0: .*none\.csv cannot be read", job.text(0), re.MULTILINE)
     assert re.search(r"process 0 of 2 .* has ended: .*none\.csv", job.text(1))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.soak)])
+def test_one_that_does_not_find_the_others_says_so(index, cache, tmp_path):
+    command = tiny.command(tmp_path / "run", cache, **{**jobs.FIELDS, "runtime__timeout_s": 5})
+    place = [f"--coordinator=localhost:{jobs.free_port()}", "--num_processes=2"]
+    done = tiny.finish(tiny.start([*command, *place, f"--process_id={index}"], cache))
+    assert done.returncode == LOST_STATUS, done.stdout
+    assert f"error: process {index} of 2 did not find the others within 5 s" in done.stdout
+    assert not (tmp_path / "run").exists()

@@ -158,7 +158,9 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
     process.communicate()
 
 
-def test_leftovers_of_other_hosts_go_after_a_day_or_with_the_lock(tmp_path):
+@pytest.mark.parametrize("wrong_s", [0.0, 3e8, -3e8])
+def test_leftovers_of_other_hosts_go_after_a_day_or_with_the_lock(wrong_s, tmp_path, monkeypatch):
+    """By the clock of the files: that of this host may be years ahead or behind."""
     label = "0" * 8 + "-" + "1" * 8 + "-1-1-1"
     new, old, mine = (tmp_path / f".part-{label}-{i:016x}-{n}" for i, n in enumerate("abc"))
     for path in (new, old, mine):
@@ -169,6 +171,8 @@ def test_leftovers_of_other_hosts_go_after_a_day_or_with_the_lock(tmp_path):
         os.utime(path, (long_ago, long_ago))
     keep = tmp_path / ".part-of-something-else"
     keep.touch()
+    here = time.time
+    monkeypatch.setattr(time, "time", lambda: here() + wrong_s)
     storage.remove_leftovers(tmp_path, of="c")
     assert names(tmp_path) == {new.name, keep.name}
 

@@ -36,7 +36,7 @@ def of_first(tree: Any) -> Any:
     ends = np.cumsum([leaf.nbytes for leaf in leaves])[:-1]
     return structure.unflatten(
         [
-            part.view(leaf.dtype).reshape(leaf.shape)
+            part.copy().view(leaf.dtype).reshape(leaf.shape)  # which aligns it
             for part, leaf in zip(np.split(given, ends), leaves, strict=True)
         ]
     )

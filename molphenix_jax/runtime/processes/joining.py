@@ -77,13 +77,15 @@ def joined(
     if place is None:
         yield
         return
-    _initialise(place, timeout_s)
+    with _at_abort(lambda: signals.end(LOST_STATUS, f"error: {_not_found(place, timeout_s)}\n")):
+        _initialise(place, timeout_s)
     client = distributed.global_state.client
     assert client is not None, "initialize has made it"
     job = Job(client, jax.process_index(), jax.process_count(), timeout_s=timeout_s)
     console.quiet = job.index > 0
     try:
-        with _abort_told(job), signals.of_job(job.farewell, grace_s=GRACE_S):
+        told = _at_abort(lambda: _tell_of_first(job)) if job.index else contextlib.nullcontext()
+        with told, signals.of_job(job.farewell, grace_s=GRACE_S):
             jobs.enter(job)
             job.start()
             try:
@@ -163,11 +165,15 @@ def _initialise(place: _Place, timeout_s: float) -> None:
             shutdown_timeout_seconds=int(timeout_s),
         )
     except (RuntimeError, ValueError) as error:
-        raise LostError(
-            f"process {place.index} of {place.count} did not find the others within "
-            f"{timeout_s:.0f} s (first process: {place.coordinator or 'as the scheduler says'}): "
-            f"{first_line(error)}. --num_processes=1 trains alone"
-        ) from error
+        raise LostError(_not_found(place, timeout_s, f": {first_line(error)}")) from error
+
+
+def _not_found(place: _Place, timeout_s: float, why: str = "") -> str:
+    return (
+        f"process {place.index} of {place.count} did not find the others within "
+        f"{timeout_s:.0f} s (first process: {place.coordinator or 'as the scheduler says'}){why}. "
+        "--num_processes=1 trains alone"
+    )
 
 
 def _introduce(job: Job, same: Any, say: Callable[[str], None]) -> None:
@@ -209,27 +215,29 @@ def _fail(job: Job, error: Exception) -> NoReturn:
     job.end(1, sentence)
 
 
-@contextlib.contextmanager
-def _abort_told(job: Job) -> Iterator[None]:
-    """Has a process whose coordination service is gone end with a sentence.
+def _tell_of_first(job: Job) -> None:
+    """Ends a process whose coordination service is gone, with a sentence; otherwise returns."""
+    if job.ending is not None:  # the first has heard of it, and has gone already
+        status, why = job.ending
+        signals.end(status, f"{why}\n" if signals.asked() else job.as_error(why))
+    if _answers(distributed.global_state.coordinator_address):
+        return  # something else: the abort goes on
+    lost = f"{job.name(0)} is lost: it has ended or cannot be reached"
+    status = 128 + signal.SIGTERM if signals.asked() else LOST_STATUS
+    signals.end(status, job.as_error(f"{lost}; the same command continues"))
 
-    XLA aborts the process then, in a thread of its own: no handler of Python's would run any more.
+
+@contextlib.contextmanager
+def _at_abort(tell: Callable[[], None]) -> Iterator[None]:
+    """Calls `tell` where XLA aborts this process, which it does where it misses another one.
+
+    In a thread of its own, perhaps: no handler of Python's would run any more.
     """
-    if job.index == 0:
-        yield
-        return
     system = ctypes.CDLL(None)
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def handler(_: int) -> None:
-        if job.ending is not None:  # the first has heard of it, and has gone already
-            status, why = job.ending
-            signals.end(status, f"{why}\n" if signals.asked() else job.as_error(why))
-        if _answers(distributed.global_state.coordinator_address):
-            return  # something else: the abort goes on
-        lost = f"{job.name(0)} is lost: it has ended or cannot be reached"
-        status = 128 + signal.SIGTERM if signals.asked() else LOST_STATUS
-        signals.end(status, job.as_error(f"{lost}; the same command continues"))
+        tell()
 
     system.signal.restype = ctypes.c_void_p
     system.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]

@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from molphenix_jax.errors import InputError
 from molphenix_jax.molecules import cluster_butina, nearest_by_tanimoto
 from molphenix_jax.screens.screen import Screen, unpacked_rows
+from molphenix_jax.screens.split_lists import TEST, VALIDATION
 from molphenix_jax.storage import read_csv
 
 # Relative tolerance of a held-out concentration.
@@ -161,6 +162,7 @@ def make_splits(
     unseen_images_fraction: float,
     heldout_concentrations_um: Sequence[float],
     seed: int,
+    sides: Sequence[Int[np.ndarray, " _"]] | None = None,
 ) -> list[Split]:
     """Splits the perturbations of screens by molecule across all of them.
 
@@ -178,6 +180,8 @@ def make_splits(
             which half of the wells is withheld.
         heldout_concentrations_um: Doses in µM that no training pair has.
         seed: Of every random choice.
+        sides: Side of each molecule of each screen by a list (`split_lists`), in place of a test
+            fold; validation molecules are drawn where the list names none.
 
     Raises:
         SplitError: Too few groups, or a held-out dose that no screen has.
@@ -203,9 +207,20 @@ def make_splits(
         of_ids = [of[s.molecule[i]] for of, s, i in zip(groups, screens, ids, strict=True)]
         return [folds == which for folds in folds_of(of_ids, parts, rng, names)]
 
-    is_test = parted(ids, n_folds if n_folds > 1 else round(1 / test_fraction), fold)
+    def listed(ids: list[np.ndarray], side: int) -> list[np.ndarray]:
+        """True for those on a side of the list."""
+        assert sides is not None, "asked before"
+        return [of[s.molecule[i]] == side for of, s, i in zip(sides, screens, ids, strict=True)]
+
+    if sides is None:
+        is_test = parted(ids, n_folds if n_folds > 1 else round(1 / test_fraction), fold)
+    else:
+        is_test = listed(ids, TEST)
     rest = [i[~test] for i, test in zip(ids, is_test, strict=True)]
-    is_validation = parted(rest, round(1 / validation_fraction), 0)
+    if sides is not None and any((of == VALIDATION).any() for of in sides):
+        is_validation = listed(rest, VALIDATION)
+    else:
+        is_validation = parted(rest, round(1 / validation_fraction), 0)
     splits = []
     for s, screen in enumerate(screens):
         train = rest[s][~is_validation[s]]

@@ -41,6 +41,7 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     write_claim(folder / "run_before", align_config.default_config(size="tiny"))
     smiles = wells["smiles"].dropna().unique()
     pd.DataFrame({"smiles": smiles}).to_csv(folder / "molecules.csv", index=False)
+    pd.DataFrame({"smiles": smiles[:12]}).to_csv(folder / "unseen.csv", index=False)
     _model(folder)
     half = len(smiles) // 2
     for name, some in (("library.csv", smiles[:half]), ("more.csv", smiles[half:])):

@@ -13,6 +13,7 @@ from molphenix_jax.phenomics import mean_pairwise_cosine
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.screens.screen import Screen, unpacked_rows
 from molphenix_jax.screens.splits import Split
+from molphenix_jax.tasks.align.config import split_rule
 
 UNSEEN = "unseen_molecules"
 # Below these, in molecules, nothing general is learned, and a single split tells little.
@@ -125,6 +126,8 @@ def screen_facts(screen: Screen, config: Config, *, rejected: int) -> list[tuple
     d, t = config.data, config.train
     held = f"{d.folds} folds" if d.folds > 1 else f"{100 * d.test_fraction:g}% of the molecules"
     held = f"{held}, by {d.split} (seed {d.split_seed})"
+    if d.split_list:
+        held = f"by {split_rule(config)}"
     facts = [
         ("screen", screen.name),
         ("treated wells", f"{screen.n_wells:,}, with {screen.width:,} features after correction"),

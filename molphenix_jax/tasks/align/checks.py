@@ -43,6 +43,9 @@ def _data(checks: Checks) -> None:
     checks.within("data.unseen_images_fraction", 0, 0.9)
     if checks.config.data.refit_of:
         _refit(checks)
+    elif checks.config.data.split_list:
+        folds = checks.value("data.folds")
+        checks.that(folds == 1, f"data.folds={folds!r}: a list (data.split_list) is one split")
     _several(checks)
     checks.within("data.butina_cutoff", 0, 1, above=True)
     checks.least("data.clip", 0, "must be 0 (off) or positive")
@@ -68,6 +71,10 @@ def _several(checks: Checks) -> None:
         "eval.unseen_screens: several screens have features each, and none to read another screen "
         "by; leave it out",
     )
+    checks.that(
+        not (several and checks.config.data.split_list),
+        "data.split_list: several screens are split across all of them; give one screen",
+    )
     head = checks.config.model.molecules.head
     checks.that(
         not several or head == "residual",
@@ -78,6 +85,7 @@ def _several(checks: Checks) -> None:
 def _refit(checks: Checks) -> None:
     for field, empty, why in (
         ("data.folds", 1, "has one model"),
+        ("data.split_list", "", "holds back no molecule"),
         ("eval.heldout_concentrations", (), "holds back no dose"),
         ("eval.baselines", "", "holds back no validation molecules to choose baselines on"),
     ):

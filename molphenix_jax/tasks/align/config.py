@@ -40,6 +40,7 @@ PATHS = {
     "molecules.embeddings": "named",
     "molecules.pretrained": "path",
     "eval.unseen_screens": "paths",
+    "data.split_list": "path",
     "data.refit_of": "path",
 }
 
@@ -135,6 +136,9 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     d.undefined_p = "active"  # how training treats pairs without a p-value: active | inactive
     d.keep_inactive = 0.0  # share of the inactive pairs that each epoch still visits
     d.split = "scaffold"  # scaffold | butina
+    # Table of the molecules that are unseen, or of the side of each (`screens/split_lists.py`);
+    # empty draws them by data.split. Validation molecules are drawn so where it names none.
+    d.split_list = ""
     d.butina_cutoff = 0.4  # Tanimoto similarity that joins molecules into a cluster
     # Which molecules are held back, and the draws of the preparation; `seed` has initialisation and
     # batches, so that runs that differ in it alone are trained and judged on the same.
@@ -335,7 +339,13 @@ def unused(c: Config) -> tuple[str, ...]:
     screens = named_screens(c.data.wells).values() or [c.data.wells]
     prepared = all(of and (pathlib.Path(of) / HEADER).is_file() for of in screens)
     preparing = _PREPARING if prepared and not c.eval.unseen_screens else ()
-    return (*losses, *simulated, *encoder, *preparing)
+    listed_molecules = ("data.test_fraction",) if c.data.split_list else ()
+    return (*losses, *simulated, *encoder, *preparing, *listed_molecules)
+
+
+def split_rule(c: Config) -> str:
+    """What decides which molecules are unseen, in words."""
+    return f"the list {pathlib.Path(c.data.split_list).name}" if c.data.split_list else c.data.split
 
 
 def tower_config(t: Config) -> TowerConfig:

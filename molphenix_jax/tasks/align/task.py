@@ -31,6 +31,7 @@ from molphenix_jax.screens.prepare import (
     prepare_simulated,
 )
 from molphenix_jax.screens.screen import Screen
+from molphenix_jax.screens.split_lists import read_sides
 from molphenix_jax.screens.splits import (
     SPLITS_FILE,
     Split,
@@ -94,6 +95,7 @@ class AlignTask:
         unseen: Other screens by name, to be evaluated on.
         together: The screens whose molecules are split at once, with the groups of their molecules;
             `screen` is one of them.
+        sides: Where a list says so, the side of each molecule of `screen`.
         mesh: Devices.
         features: What the baselines know of molecules.
     """
@@ -104,6 +106,7 @@ class AlignTask:
     together: Sequence[tuple[Screen, Int[np.ndarray, " m"]]]
     mesh: jax.sharding.Mesh
     features: BaselineInputs
+    sides: Int[np.ndarray, " m"] | None = None
     _splits: dict[int, Split] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -136,6 +139,7 @@ class AlignTask:
             unseen_images_fraction=d.unseen_images_fraction,
             heldout_concentrations_um=tuple(self.config.eval.heldout_concentrations),
             seed=d.split_seed,
+            sides=None if self.sides is None else [self.sides],
         )
         return next(s for of, s in zip(screens, splits, strict=True) if of is self.screen)
 
@@ -409,7 +413,12 @@ def _task(
         names.append(other.name)
     unseen = dict(zip(distinct_names(paths, names), unseen.values(), strict=True))
     together = split_together([screen], config)
-    return AlignTask(config, screen, unseen, together, mesh, BaselineInputs())
+    sides = None
+    if d.split_list:
+        sides, sentences = read_sides(pathlib.Path(d.split_list), screen)
+        for sentence in sentences:
+            say(f"- {sentence}")
+    return AlignTask(config, screen, unseen, together, mesh, BaselineInputs(), sides)
 
 
 def split_together(

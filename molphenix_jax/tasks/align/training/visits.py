@@ -9,6 +9,7 @@ from molphenix_jax.runtime.config import Config
 from molphenix_jax.screens.sampling import Sampler, undersample
 from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.screens.splits import Split
+from molphenix_jax.tasks.align.config import split_rule
 from molphenix_jax.wells.conditions.values import listed_levels
 
 
@@ -67,7 +68,7 @@ def describe_visits(
     d = config.data
     n_molecules = lambda ids: len(np.unique(screen.molecule[ids]))  # noqa: E731
     notes = [
-        f"split by {d.split}: {len(split.train):,} training pairs "
+        f"split by {split_rule(config)}: {len(split.train):,} training pairs "
         f"({n_molecules(split.train):,} molecules), {len(split.validation):,} validation "
         f"({n_molecules(split.validation):,}), {len(split.test):,} of unseen molecules "
         f"({n_molecules(split.test):,})"

@@ -17,7 +17,7 @@ from molphenix_jax import signals
 def make_parser() -> argparse.ArgumentParser:
     """The command line: a parser with one for each command."""
     from molphenix_jax import __version__, plugins
-    from molphenix_jax.commands import bench
+    from molphenix_jax.commands import bench, published
     from molphenix_jax.commands.models import embed, index, pretrained, rank
     from molphenix_jax.commands.screens import cache, embed_images, prepare
     from molphenix_jax.commands.training import ablate, compare, compile, export, refit, train
@@ -38,6 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
         embed,
         embed_images,
         pretrained,
+        published,
         cache,
         bench,
         compile,

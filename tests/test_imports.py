@@ -33,6 +33,8 @@ ALLOWED = {
     "trained": {"models", "molecules", "phenomics", "tables", "wells"} | BASE,
     "runtime": BASE,
     "reporting": {"evaluation"} | BASE,
+    "published": {"tables", "wells", "screens", "molecules", "phenomics", "evaluation", "retrieval"}
+    | BASE,
     "tasks": {"tables", "runtime", "reporting", "trained"} | DATA_ROOMS | ARRAY_ROOMS | BASE,
     "train": {"tasks", "runtime"} | BASE,
     "ablations": {"train", "tasks", "evaluation", "reporting", "runtime"} | BASE,

@@ -20,6 +20,7 @@ from tests.documented import parts
 from tests.images import screens
 from tests.models.mpnn import minimol
 from tests.models.vit.test_openphenom import weights
+from tests.published import rxrx3
 from tests.retrieval.ranking import made
 from tests.retrieval.test_inputs import alignment
 from tests.tasks.property_pretraining import tiny_labels
@@ -56,7 +57,7 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     _library(folder, list(_features(wells)))
     _plate(folder)
     _rxrx3_core(folder)
-    _bray2017(folder)
+    _bray2017(folder, smiles)
     sites.jump_lite(folder)
     _pycytominer(wells, folder / "profiles")
     _labels(folder)
@@ -115,18 +116,21 @@ def _plate(folder: pathlib.Path) -> None:
 
 
 def _rxrx3_core(folder: pathlib.Path) -> None:
-    layouts.rxrx3_core(folder)
-    path = folder / "metadata_rxrx3_core.csv"
+    """Its two files, EFAAR's interactions and known pairs; wells that have images besides."""
+    rxrx3.write(folder)
+    path = folder / rxrx3.METADATA
+    embedded = pd.read_csv(path)
     imaged = pd.read_csv(screens.rxrx3_metadata(path))
-    pd.concat([pd.read_csv(folder / "metadata.csv"), imaged]).to_csv(path, index=False)
-    embeddings = "OpenPhenom_rxrx3_core_embeddings.parquet"
-    (folder / "embeddings.parquet").rename(folder / embeddings)
+    pd.concat([embedded, imaged]).to_csv(path, index=False)
+    made.write_run(folder / "core_run", features=[f"feature_{j}" for j in range(rxrx3.WIDTH)])
 
 
-def _bray2017(folder: pathlib.Path) -> None:
-    layouts.bray2017(folder)
-    (folder / "train.csv").rename(folder / "datasplit1-train.csv")
-    (folder / "test.csv").rename(folder / "datasplit1-val.csv")
+def _bray2017(folder: pathlib.Path, smiles: np.ndarray) -> None:
+    """CLOOME's index files of two plates; two molecules are those of its file of test images."""
+    layouts.bray2017(folder, [*smiles[:38], screens.ETHANOL, screens.PROPANOL])
+    for name, part in (("train", "train"), ("test", "val")):
+        index = pd.read_csv(folder / f"{name}.csv").rename(columns={"SMILES": "CPD_SMILES"})
+        index.to_csv(folder / f"datasplit1-{part}.csv", index=False)
 
 
 def _pycytominer(wells: pd.DataFrame, folder: pathlib.Path) -> None:

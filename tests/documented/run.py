@@ -119,6 +119,8 @@ OPTIONS = {
     "embed-images": "--crop=16 --core=16 --batch-size=8",
     "embed-images --encoder=encoders": "--crop=16 --core=16 --batch-size=8 --channelwise "
     "--positions=slice",
+    "published rxrx3_core": "--seeds=2",
+    "published replicates": "--help",  # copairs need not be installed
     "ablate": "--dry-run",  # builds every config; tests/ablations runs some
     "bench loss": "--batches=64 --width=16 --repeats=1 --losses=siglip --dtype=bfloat16 --json=F",
     "bench step": "--batches=16 --size=small --repeats=1 --dtype=float32 --json=F",

@@ -43,6 +43,8 @@ EVERY_OPTION = """
         --smiles-column=smiles --concentrations=1,10 --out=resembling
     molphenix rank --embeddings=x --combine=+a --query=FILE --chances=FILE --join=b --told=x=1 \\
         --fold=0 --pool=mean --help
+    molphenix published rxrx3_core --metadata=metadata_rxrx3_core.csv --fold=0 --seeds=9 --help
+    molphenix published bray2017 --run=RUN --out=table.csv --help
     molphenix export --compact --push-to=OWNER/NAME --help
     molphenix pretrained minimol state_dict.pth --out=encoders/minimol
     molphenix convert-openphenom model.safetensors --out=encoders/openphenom

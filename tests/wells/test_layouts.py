@@ -1,6 +1,7 @@
 """Public layouts with their quirks, as small files in the true form, prepared from end to end."""
 
 import pathlib
+from collections.abc import Sequence
 
 import h5py
 import numpy as np
@@ -100,12 +101,15 @@ def test_rxrx3_core(tmp_path):
 # Bray2017 as CLOOME has it.
 
 
-def bray2017(folder: pathlib.Path) -> tuple[list[str], np.ndarray]:
+def bray2017(
+    folder: pathlib.Path, molecules: Sequence[str] = SMILES
+) -> tuple[list[str], np.ndarray]:
     """Two index files, keyed PLATE-WELL-SITE, without dose; embeddings of sites in HDF5."""
+    columns, n = range(1, len(molecules) // 2 + 1), len(molecules)
     keys = [
-        f"{p}-{w}{i:02d}-{s}" for p in (24277, 24278) for w in "ab" for i in (1, 2) for s in "12"
+        f"{p}-{w}{i:02d}-{s}" for p in (24277, 24278) for w in "ab" for i in columns for s in "12"
     ]
-    smiles = [SMILES[i // 2 % 4] for i in range(len(keys))]
+    smiles = [molecules[i // 2 % n] for i in range(len(keys))]
     index = pd.DataFrame({"SAMPLE_KEY": keys, "SMILES": smiles, "CPD_NAME": "x"})
     index.iloc[:10].to_csv(folder / "train.csv", index=False)
     index.iloc[10:].to_csv(folder / "test.csv", index=False)

@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise InputError("two or more different runs are needed to compare")
     names = distinct_names(places, [path.resolve().name for path in arguments.runs])
     runs = dict(zip(names, arguments.runs, strict=True))
-    frames = {name: _ranks(path) for name, path in runs.items()}
+    frames = {name: ranks_of(path) for name, path in runs.items()}
     configs = {name: plain(stored_config(_workdir(path))) for name, path in runs.items()}
     first = names[0]
     for name in names[1:]:
@@ -74,7 +74,7 @@ def _workdir(path: pathlib.Path) -> pathlib.Path:
     return path.resolve().parents[1] if path.resolve().parent.name == EVALUATIONS else path
 
 
-def _ranks(path: pathlib.Path):
+def ranks_of(path: pathlib.Path):
     """The ranks of a run.
 
     Raises:

@@ -106,7 +106,7 @@ class AlignTask:
     together: Sequence[tuple[Screen, Int[np.ndarray, " m"]]]
     mesh: jax.sharding.Mesh
     features: BaselineInputs
-    sides: Int[np.ndarray, " m"] | None = None
+    sides: Int[np.ndarray, " m"] | None = dataclasses.field(default=None, kw_only=True)
     _splits: dict[int, Split] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -418,7 +418,7 @@ def _task(
         sides, sentences = read_sides(pathlib.Path(d.split_list), screen)
         for sentence in sentences:
             say(f"- {sentence}")
-    return AlignTask(config, screen, unseen, together, mesh, BaselineInputs(), sides)
+    return AlignTask(config, screen, unseen, together, mesh, BaselineInputs(), sides=sides)
 
 
 def split_together(

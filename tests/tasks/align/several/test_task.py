@@ -10,7 +10,7 @@ import pytest
 
 import molphenix_jax
 from molphenix_jax import evaluate
-from molphenix_jax.commands.training.compare import _ranks
+from molphenix_jax.commands.training.compare import ranks_of
 from molphenix_jax.errors import InputError
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.screens.screen import ScreenError
@@ -140,8 +140,8 @@ def test_it_is_evaluated_and_compared_by_screen(run, tmp_path):
             == record(folder)["screens"][name]["results"]
         )
     with pytest.raises(InputError, match="a table for each of its screens"):
-        _ranks(folder)
-    assert len(_ranks(folder / "screens" / "first"))
+        ranks_of(folder)
+    assert len(ranks_of(folder / "screens" / "first"))
 
 
 @pytest.mark.long

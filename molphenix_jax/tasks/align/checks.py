@@ -156,9 +156,9 @@ def _loss(checks: Checks) -> None:
         "leave it at 0",
     )
     checks.that(
-        not (known and s.soft_share > 0 and "threshold" not in LOSSES[s.name].options),
-        f"loss.soft_share={s.soft_share!r}: {s.name} has no threshold k that it would set; leave "
-        "it at 0",
+        s.soft_share <= 0 or s.name == "s2l",
+        f"loss.soft_share={s.soft_share!r}: it sets the threshold k of s2l; {s.name} has none, "
+        "leave it at 0",
     )
 
 

@@ -26,7 +26,7 @@ class Similar:
             taken of profiles as they are.
         null_constant: c.
         options: Of the loss, k as it was chosen.
-        soft: How many pairs are soft positives; None where the loss knows no k.
+        soft: How many pairs are soft positives; of S2L alone.
         notes: What is said of it when a run begins, in sentences.
     """
 
@@ -83,7 +83,7 @@ def fit_similar(
         seed=config.seed,
         literal=loss.null_constant == "literal",
     )
-    if not (compares and "threshold" in options):
+    if loss.name != "s2l":  # a loss from outside may mean something else by its options
         return Similar(axes, c, options, None, tuple(notes))
     try:
         soft = losses.soft_positives(

@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(molphenix_jax.__file__).parent
 TESTS = pathlib.Path(__file__).parent
 # A size small enough that the tiny run takes several chunks.
 SMALL = {
-    "evaluation.baselines._CHUNK": 7,
+    "evaluation.baselines.structure._CHUNK": 7,
     "evaluation.bootstrap._DRAWS_AT_ONCE": 50,
     "molecules.clusters._ROWS": 9,
     "phenomics.activity._CHUNK_VALUES": 200,

@@ -22,9 +22,10 @@ pytestmark = pytest.mark.slow
 FIELDS = {
     *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
     *("top_1pct", "top_5pct", "top_1pct_ci", "top_5pct_ci", "median_rank_pct"),
-    *("chance_1pct", "chance_5pct"),
+    *("chance_1pct", "chance_5pct", "mean_reciprocal_rank"),
 }
-MODELS = {"molphenix", "knn", "ridge", "physchem", "chance", "oracle"}
+CONTROLS = {"dose_only", "magnitude", "untrained"}
+MODELS = {"molphenix", "knn", "ridge", "physchem", "chance", "oracle", *CONTROLS}
 FEW_STEPS = {
     "train__steps": 3,
     "train__warmup_steps": 1,
@@ -60,7 +61,7 @@ def whole(cache, tmp_path_factory):
     config = tiny.config(
         cache,
         data__folds=2,
-        eval__baselines="knn,ridge,physchem",
+        eval__baselines="knn,ridge,physchem,dose_only,magnitude,cell_count,untrained",
         eval__unseen_screens=str(other),
         train__steps=2,
         train__warmup_steps=1,
@@ -92,6 +93,7 @@ class TestWholeRun:
         assert len(results) > 20
         for row in results:
             assert set(row) >= FIELDS
+            assert 0 < row["mean_reciprocal_rank"] <= 1
             assert row["psi"] is None if row["subset"] == "all" else row["psi"] in (0.01, 0.1)
             for metric in ("top_1pct", "top_5pct"):
                 low, high = row[f"{metric}_ci"]
@@ -106,6 +108,30 @@ class TestWholeRun:
         for (split, *_), models in by_setting.items():
             # Nobody knows the truth of a screen that comes as a file.
             assert models == MODELS - ({"oracle"} if split.startswith("unseen_screen") else set())
+
+    def test_controls_have_a_table_of_their_own(self, whole):
+        workdir, _ = whole
+        told = record(workdir)
+        assert told["left_out"] == {"cell_count": "the screen has no number of cells of its wells"}
+        page = (workdir / "report" / "results.md").read_text()
+        headline, _, controls = page.partition("Controls, which know no chemistry")
+        assert "| ridge |" in headline
+        assert "| dose_only |" not in headline
+        assert "| dose_only |" in controls
+        assert "cell_count: the screen has" in controls
+        assert "controls: molphenix" in page, "how it stands to them"
+        folds = pd.read_csv(workdir / "report" / "folds.csv")
+        chosen = folds.query(
+            "split == 'unseen_molecules' and subset == 'all' and gallery == 'full' and "
+            "direction == 'profile_to_molecule' and model == 'molphenix'"
+        )
+        whole = next(r for r in rows(workdir, "unseen_molecules") if r["subset"] == "all")
+        assert chosen["fold"].tolist() == [0, 1]
+        assert chosen["n_queries"].sum() == whole["n_queries"]
+        mean = np.average(chosen["top_5pct"], weights=chosen["n_queries"])
+        assert mean == pytest.approx(whole["top_5pct"])
+        galleries = {row["gallery"] for row in told["results"]}
+        assert {"same_dose", "molecules"} <= galleries
 
     def test_folds_pool_to_all_perturbations(self, whole):
         workdir, config = whole
@@ -153,6 +179,19 @@ def test_no_training_pair_has_a_heldout_concentration(cache, tmp_path):
     assert (dose[split.heldout[10.0]] == 10).all()
     tiny.train_here(config, tmp_path / "run")
     assert rows(tmp_path / "run", "heldout_concentration:10")[0]["n_queries"] == (dose == 10).sum()
+
+
+def test_repeats_part_the_molecules_anew(cache, tmp_path):
+    config = tiny.config(cache, data__folds=2, data__repeats=2)
+    task, _ = tiny.make(config, tmp_path / "twice")
+    other, _ = tiny.make(tiny.config(cache, data__folds=2, data__split_seed=1), tmp_path / "once")
+    assert task.n_folds == 4
+    tests = [set(task.split(fold).test) for fold in range(4)]
+    assert tests[0] | tests[1] == tests[2] | tests[3]
+    assert not tests[2] & tests[3]
+    assert tests[2] not in tests[:2]
+    # The screens of another split_seed differ in their nulls alone.
+    assert [set(other.split(fold).test) for fold in range(2)] == tests[2:]
 
 
 def test_a_butina_split_is_another_split(cache, tmp_path):

@@ -117,7 +117,10 @@ def test_parts_of_many_kinds_train_together(molphenix, tmp_path):
     page = (run / "report" / "index.html").read_text()
     assert "<h2>Both directions</h2>" in page
     assert "MRR" in page
-    assert "| MRR | top-10% | median rank |" in (run / "report" / "results.md").read_text()
+    assert (
+        "| MRR | top-10% | mean 1/rank | median rank |"
+        in (run / "report" / "results.md").read_text()
+    )
     lines = pd.read_csv(run / "long_table" / "metrics.csv")
     told = [line for line in read_metrics(run / METRICS_FILE) if line["kind"] == "train"]
     assert lines[lines["name"] == "loss"]["value"].tolist() == [line["loss"] for line in told]

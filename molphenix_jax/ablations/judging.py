@@ -13,7 +13,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.evaluation import METRICS, Ranks, RankTable, pool
 from molphenix_jax.evaluation.contrasts import Contrast, contrasts
 from molphenix_jax.evaluation.kept import QUERY_COLUMNS, PairingError, paired_ranks
-from molphenix_jax.evaluation.protocol import HELDOUT
+from molphenix_jax.evaluation.protocol import FURTHER_GALLERIES, HELDOUT
 from molphenix_jax.runtime.config import plain
 from molphenix_jax.runtime.workdir.folder import RANKS_FILE, fold_folder
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
@@ -130,7 +130,8 @@ def faults(table: Mapping[str, Any]) -> list[str]:
 
 
 def _first_fold(run: Planned) -> pathlib.Path:
-    return fold_folder(run.folder, 0, run.config.data.folds)
+    d = run.config.data
+    return fold_folder(run.folder, 0, d.folds * d.repeats)
 
 
 def _frames(
@@ -154,7 +155,8 @@ def _asked(ablation: Ablation, run: Planned) -> pd.DataFrame:
     """What the ablation is about: unseen molecules, or the dose that was held out."""
     frame = pd.read_parquet(run.folder / RANKS_FILE)
     split = _UNSEEN if run.cell.dose is None else f"{HELDOUT}{run.cell.dose:g}"
-    return frame.loc[(frame["split"] == split) & (frame["direction"] == _DIRECTION)]
+    further = frame["gallery"].isin(FURTHER_GALLERIES)
+    return frame.loc[(frame["split"] == split) & (frame["direction"] == _DIRECTION) & ~further]
 
 
 def _key(name: str, seed: int) -> str:

@@ -7,7 +7,11 @@ the folds, ``summary.evaluation_record`` makes ``evaluation.json``.
 
 from molphenix_jax.evaluation.baselines import (
     BASELINES,
+    CONTROL_NAMES,
+    UNTRAINED,
     BaselineData,
+    LeftOut,
+    Observed,
     Prediction,
     knn,
     physchem,
@@ -23,6 +27,7 @@ from molphenix_jax.evaluation.properties import (
 from molphenix_jax.evaluation.property_baselines import PROPERTY_BASELINES, predict_property
 from molphenix_jax.evaluation.protocol import (
     Candidates,
+    Compared,
     QueriesAndGallery,
     Ranks,
     RankTable,
@@ -35,6 +40,7 @@ from molphenix_jax.evaluation.summary import (
     METRICS,
     MetricSpec,
     by_concentration,
+    by_fold,
     chance_field,
     evaluation_record,
     paired_difference,
@@ -45,12 +51,17 @@ from molphenix_jax.evaluation.summary import (
 
 __all__ = [
     "BASELINES",
+    "CONTROL_NAMES",
     "METRICS",
     "PROPERTY_BASELINES",
     "PROPERTY_METRICS",
+    "UNTRAINED",
     "BaselineData",
     "Candidates",
+    "Compared",
+    "LeftOut",
     "MetricSpec",
+    "Observed",
     "QueriesAndGallery",
     "Part",
     "Prediction",
@@ -59,6 +70,7 @@ __all__ = [
     "auroc",
     "average_precision",
     "by_concentration",
+    "by_fold",
     "chance_field",
     "evaluate",
     "evaluation_record",

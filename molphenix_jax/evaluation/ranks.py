@@ -47,6 +47,10 @@ class PositiveRanks:
     strict: Int[np.ndarray, "n"]
     pessimistic: Int[np.ndarray, "n"]
 
+    def drawn(self, luck: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+        """Ranks with candidates of equal score in an order drawn by numbers in [0, 1)."""
+        return self.strict + np.floor(luck * (1 + self.pessimistic - self.strict)).astype(np.int64)
+
 
 def rank_of_positive(
     query: Float[np.ndarray, "n d"],
@@ -54,6 +58,7 @@ def rank_of_positive(
     positive: Int[np.ndarray, "n"],
     *,
     metric: Distance = "cosine",
+    group: Int[np.ndarray, "m"] | None = None,
     chunk_size: int = 256,
     tie_tolerance: float = TIE_TOLERANCE,
     part: Part = WHOLE,
@@ -70,13 +75,16 @@ def rank_of_positive(
         gallery: the candidates, [m, d].
         positive: index into ``gallery`` of each query's own candidate, [n].
         metric: ``cosine`` (higher is better) or ``euclidean`` (lower is better).
+        group: number from 0 of each candidate's group (its molecule). Groups are ranked then, each
+            by its best candidate, and a query's own is that of its own candidate.
         chunk_size: queries handled at once; memory is ``chunk_size * m`` float64.
         tie_tolerance: see above.
         part: whose queries are ranked. Chunks are dealt out whole, so a score is the same number
             whoever computes it.
 
     Returns:
-        Strict and pessimistic ranks, both in 1..m; 0 for queries of another part.
+        Strict and pessimistic ranks, both in 1..m, or in 1..the number of groups; 0 for queries of
+        another part.
 
     Raises:
         ValueError: for shapes that do not fit, non-finite values or an unknown metric.
@@ -109,11 +117,17 @@ def rank_of_positive(
         length = np.square(query).sum(axis=1) + 2 * penalty.mean()
         tolerance = 0.5 * tie_tolerance * length
 
+    if group is not None:
+        order = np.argsort(group, kind="stable")
+        first = np.flatnonzero(np.diff(group[order], prepend=-1))
+        positive = np.asarray(group)[positive]
     strict = np.zeros(len(query), np.int64)
     pessimistic = np.zeros(len(query), np.int64)
     for start in range(part.number * chunk_size, len(query), part.n * chunk_size):
         rows = slice(start, start + chunk_size)
         score = query[rows] @ gallery.T - penalty[None, :]
+        if group is not None:
+            score = np.maximum.reduceat(score[:, order], first, axis=1)
         own = np.take_along_axis(score, positive[rows, None], axis=1)
         margin = tolerance[rows, None]
         strict[rows] = 1 + np.count_nonzero(score > own + margin, axis=1)

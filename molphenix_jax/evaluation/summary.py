@@ -1,19 +1,21 @@
 """From ranks to the rows of ``evaluation.json``: recalls, intervals, comparisons, curves.
 
 The rows are those of docs/architecture.md, "Contracts". Recalls and chances are shares in [0, 1];
-``median_rank_pct`` is in % of the gallery, 50 being chance and lower better. Chance is treated as
+``median_rank_pct`` is in % of the gallery, 50 being chance and lower better;
+``mean_reciprocal_rank`` looks at the top of the list, as the ceil(1%) of a small gallery does not.
+Chance is treated as
 one more model: its value for a query is the probability that it would hit, and no random number is
 drawn for it.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from molphenix_jax.evaluation import bootstrap, ranks
-from molphenix_jax.evaluation.protocol import CHANCE, Ranks, RankTable
+from molphenix_jax.evaluation.protocol import CHANCE, FURTHER_GALLERIES, Ranks, RankTable
 from molphenix_jax.parts import PartError, Parts, define, of_type, register
 
 # What a model cannot be asked to beat: it is given the truth.
@@ -73,7 +75,7 @@ METRICS: Parts[MetricSpec] = define(
     of_type(MetricSpec),
     reserved=(
         *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
-        *("median_rank_pct", "concentration_um", "condition"),
+        *("median_rank_pct", "mean_reciprocal_rank", "concentration_um", "condition"),
     ),
 )
 register("metric", "top_1pct", top(1.0))
@@ -128,6 +130,7 @@ def summarise(pooled: Ranks, *, n_bootstrap: int = 1000, seed: int = 0) -> list[
                 "n_queries": len(table.molecule),
                 "n_gallery": round(float(table.n_gallery.mean())),
                 "median_rank_pct": _median_rank_pct(table, model),
+                "mean_reciprocal_rank": _mean_reciprocal_rank(table, model),
             }
             for metric in METRICS:
                 row[metric], samples = found[model, metric]
@@ -136,6 +139,15 @@ def summarise(pooled: Ranks, *, n_bootstrap: int = 1000, seed: int = 0) -> list[
                 row[chance_field(metric)] = found[CHANCE, metric][0]
             rows.append(row)
     return rows
+
+
+def by_fold(folds: Sequence[Ranks]) -> list[dict]:
+    """The rows of ``summarise`` for each fold by itself, without intervals; with its ``fold``."""
+    return [
+        {"fold": fold, **{name: row[name] for name in row if not name.endswith("_ci")}}
+        for fold, ranks in enumerate(folds)
+        for row in summarise(ranks, n_bootstrap=1)
+    ]
 
 
 def paired_difference(
@@ -176,8 +188,9 @@ def by_concentration(
 ) -> tuple[list[dict], list[dict]]:
     """Recall of the queries of each concentration, ranked in the same gallery as in ``summarise``.
 
-    Only for the paper's direction, profile to molecule, and where there are at least two doses.
-    Concentrations are grouped to two significant digits.
+    Only for the paper's direction, profile to molecule, and where there are at least two doses;
+    not in the galleries of ``FURTHER_GALLERIES``. Concentrations are grouped to two significant
+    digits.
 
     Returns:
         Rows with ``concentration_um``, and a ``not_computed`` entry for each setting in which some
@@ -185,7 +198,7 @@ def by_concentration(
     """
     rows, not_computed = [], []
     for table in pooled.tables:
-        if table.setting.direction != "profile_to_molecule":
+        if not _in_detail(table):
             continue
         dose = np.array([float(f"{c:.2g}") for c in table.concentration_um])
         doses = np.unique(dose)
@@ -223,7 +236,7 @@ def by_condition(
     rows = []
     for table in pooled.tables:
         names = np.unique(table.condition)
-        if table.setting.direction != "profile_to_molecule" or len(names) < 2:
+        if not _in_detail(table) or len(names) < 2:
             continue
         for name in names.tolist():
             part = _subset(table, table.condition == name)
@@ -249,9 +262,15 @@ def rank_curves(pooled: Ranks) -> list[dict]:
             ],
         }
         for table in pooled.tables
-        if table.setting.direction == "profile_to_molecule"
+        if _in_detail(table)
         for model in [*table.rank, CHANCE]
     ]
+
+
+def _in_detail(table: RankTable) -> bool:
+    """Whether doses, conditions and curves are told of a table."""
+    setting = table.setting
+    return setting.direction == "profile_to_molecule" and setting.gallery not in FURTHER_GALLERIES
 
 
 def _values(table: RankTable, model: str, metric: MetricSpec) -> Float[np.ndarray, "q"]:
@@ -273,6 +292,13 @@ def _median_rank_pct(table: RankTable, model: str) -> float:
         # The median of a rank drawn from 1..M is (M + 1) / 2.
         return float(np.median(50 * (table.n_gallery + 1) / table.n_gallery))
     return float(np.median(100 * table.rank[model] / table.n_gallery))
+
+
+def _mean_reciprocal_rank(table: RankTable, model: str) -> float:
+    if model != CHANCE:
+        return float((1 / table.rank[model]).mean())
+    sizes, where = np.unique(table.n_gallery, return_inverse=True)
+    return float(np.array([(1 / np.arange(1, n + 1)).mean() for n in sizes])[where].mean())
 
 
 def _resampled(

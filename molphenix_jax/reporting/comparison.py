@@ -13,7 +13,7 @@ import rich.table
 from molphenix_jax.errors import InputError
 from molphenix_jax.evaluation import METRICS, Ranks, paired_difference, summarise
 from molphenix_jax.evaluation.kept import PairingError, paired_ranks
-from molphenix_jax.evaluation.protocol import Setting
+from molphenix_jax.evaluation.protocol import FURTHER_GALLERIES, Setting
 from molphenix_jax.reporting import rows
 
 _DIRECTION = "profile_to_molecule"
@@ -46,7 +46,11 @@ def compare_runs(
         InputError: The runs have no query of the split in common.
     """
     chosen = {
-        name: frame.loc[(frame["split"] == split) & (frame["direction"] == _DIRECTION)]
+        name: frame.loc[
+            (frame["split"] == split)
+            & (frame["direction"] == _DIRECTION)
+            & ~frame["gallery"].isin(FURTHER_GALLERIES)
+        ]
         for name, frame in frames.items()
     }
     for name, frame in chosen.items():

@@ -9,6 +9,7 @@ import pandas as pd
 
 from molphenix_jax.evaluation import METRICS, chance_field
 from molphenix_jax.evaluation.protocol import Setting
+from molphenix_jax.evaluation.ranks import cutoff
 from molphenix_jax.parts import PartError, Parts, define, function_of, register
 from molphenix_jax.reporting import curves, rows
 from molphenix_jax.reporting.page import (
@@ -29,14 +30,27 @@ _WORDS = (
     ("perturbation", "a molecule at a dose, under one condition"),
     ("query, gallery", "a profile that looks for its own perturbation; those it chooses among"),
     ("top-1%, top-5%", "share of queries whose own is among the best 1% or 5% of the gallery"),
+    ("gallery (1%: n)", "number of candidates, and how many of them are its best 1%"),
+    ("mean 1/rank", "of the own perturbation (MRR); 1 where it always comes first"),
+    ("molecules", "each stands where the best of its doses does"),
+    ("not toxic", "at least half (eval.toxic_below) of the controls' cells are left"),
     ("median rank", "of the own perturbation, in % of the gallery; chance is about 50"),
     ("active, p", "replicates agree more than controls do, by the p-value p of that agreement"),
     ("unseen molecules", "of other scaffolds than the training's: what the method is for"),
     ("unseen images", "new wells of molecules that the training has seen"),
     ("interval", "95%, over molecules: another draw of molecules may give any value within"),
     ("knn, ridge, physchem", "profiles of the nearest training molecules; linear regressions"),
+    ("dose_only, cell_count", "controls: the dose alone; how many cells a structure should leave"),
+    (
+        "magnitude, source_only",
+        "controls: how long a profile is; in which campaign it was measured",
+    ),
+    ("untrained", "control: the model before its first update"),
     ("chance, oracle", "a guess; the true effects, known of simulated screens alone"),
 )
+_MRR = "mean 1/rank"
+_CONTROLS = "Controls, which know no chemistry, or no training: what could be found without"
+_FURTHER = "The same queries among candidates of one dose, of one source, and among molecules"
 _LOSS, _RECALL = "loss", "validation_top_1pct"  # fields of the metrics
 
 # In the order of the page, after what each split has.
@@ -133,6 +147,17 @@ def results_markdown(evaluation: Mapping, *, title: str) -> str:
             ]
             lines.append(f"| {' | '.join(shown)} |")
         lines += ["", *(f"- {_markdown(s)}" for s in rows.verdicts(evaluation, split))]
+        for told, cells in (
+            (_CONTROLS, _control_rows(evaluation, split)),
+            (_FURTHER, _further_rows(evaluation, split)),
+        ):
+            if cells:
+                lines += ["", f"{told}:", "", f"| {' | '.join(headline)} |"]
+                lines.append(f"|{'---|' * 2}{'---:|' * (len(headline) - 2)}")
+                lines += [f"| {' | '.join(map(_markdown, row))} |" for row in cells]
+    left_out = [f"- {_markdown(line)}" for line in _left_out(evaluation)]
+    if left_out:
+        lines += ["", "## Controls that are left out", "", *left_out]
     missing = [f"- {_markdown(rows.missing_line(m))}" for m in evaluation.get("not_computed", ())]
     if missing:
         lines += ["", "## Not computed", "", *missing]
@@ -152,6 +177,12 @@ def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: 
             best=[best for _, best in found],
         ),
     ]
+    if cells := _control_rows(evaluation, split):
+        parts.append(f"<p>{_CONTROLS}:</p>")
+        parts.append(html_table(_headline(evaluation), cells, text_columns=2))
+    if cells := _further_rows(evaluation, split):
+        parts.append(f"<details><summary>{_FURTHER}</summary>")
+        parts.append(html_table(_headline(evaluation), cells, text_columns=2) + "</details>")
     if verdicts := rows.verdicts(evaluation, split):
         parts.append(f"<p>Top-1% recall, paired by molecule:</p>{sentences(verdicts)}")
     parts.append(
@@ -245,10 +276,14 @@ def _training_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.Pat
 
 def _missing_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.Path) -> str:
     del metrics, folder
-    missing = evaluation.get("not_computed", ())
-    if not missing:
-        return ""
-    return f"<h2>Not computed</h2>{sentences([rows.missing_line(m) for m in missing])}"
+    missing = [rows.missing_line(m) for m in evaluation.get("not_computed", ())]
+    missing = [*_left_out(evaluation), *missing]
+    return f"<h2>Not computed</h2>{sentences(missing)}" if missing else ""
+
+
+def _left_out(evaluation: Mapping) -> list[str]:
+    """Why controls are left out, a sentence each."""
+    return [f"{name}: {why}" for name, why in evaluation.get("left_out", {}).items()]
 
 
 register("section", "conditions", _conditions_section)
@@ -296,26 +331,58 @@ def _training_alts(metrics: Metrics) -> list[str]:
 def _headline_rows(evaluation: Mapping, split: str) -> list[tuple[list[str], set[str]]]:
     """Cells of each row, and the columns in which its model is the best of its setting."""
     result, shown = [], rows.metrics_of(evaluation["results"])
-    metrics = {**shown, "median_rank_pct": "median rank"}
+    metrics = {**shown, "mean_reciprocal_rank": _MRR, "median_rank_pct": "median rank"}
     for setting in rows.headline(evaluation, split):
         found = rows.at(evaluation["results"], setting)
-        best = {metric: rows.best_models(found, metric) for metric in metrics}
+        known = [metric for metric in metrics if all(metric in row for row in found)]
+        best = {metric: rows.best_models(found, metric) for metric in known}
         for number, row in enumerate(found):
-            cells = [
-                "" if number else rows.in_words(setting),
-                row["model"],
-                *(["", ""] if number else [str(row["n_queries"]), str(row["n_gallery"])]),
-                *(rows.with_interval(row, metric) for metric in shown),
-                f"{row['median_rank_pct']:.1f}",
-            ]
-            leads = {column for metric, column in metrics.items() if row["model"] in best[metric]}
-            result.append((cells, leads))
+            leads = {metrics[metric] for metric in known if row["model"] in best[metric]}
+            result.append((_cells(row, shown, first=not number), leads))
     return result
+
+
+def _control_rows(evaluation: Mapping, split: str) -> list[list[str]]:
+    """Cells of the controls of each headline setting."""
+    result, shown = [], rows.metrics_of(evaluation["results"])
+    for setting in rows.headline(evaluation, split):
+        found = rows.controls_at(evaluation["results"], setting)
+        result += [_cells(row, shown, first=not number) for number, row in enumerate(found)]
+    return result
+
+
+def _further_rows(evaluation: Mapping, split: str) -> list[list[str]]:
+    """Cells of the model, two baselines, chance and the controls in the further galleries."""
+    result, shown = [], rows.metrics_of(evaluation["results"])
+    for setting in rows.further(evaluation, split):
+        found = [
+            row
+            for row in rows.at(evaluation["results"], setting)
+            if row["model"] in (rows.MODEL, "knn", "ridge", rows.CHANCE, rows.ORACLE)
+        ]
+        found += rows.controls_at(evaluation["results"], setting)
+        result += [_cells(row, shown, first=not number) for number, row in enumerate(found)]
+    return result
+
+
+def _cells(row: Mapping, metrics: Mapping[str, str], *, first: bool) -> list[str]:
+    """A row of a table; what all rows of its setting share stands in the first."""
+    size = row["n_gallery"]
+    gallery = f"{size} (1%: {cutoff(size, 1.0)})"
+    reciprocal = row.get("mean_reciprocal_rank")  # evaluations of before had none
+    return [
+        *((rows.in_words(rows.setting_of(row)),) if first else ("",)),
+        row["model"],
+        *((str(row["n_queries"]), gallery) if first else ("", "")),
+        *(rows.with_interval(row, metric) for metric in metrics),
+        "" if reciprocal is None else f"{reciprocal:.3f}",
+        f"{row['median_rank_pct']:.1f}",
+    ]
 
 
 def _headline(evaluation: Mapping) -> list[str]:
     metrics = rows.metrics_of(evaluation["results"]).values()
-    return ["setting", "model", "queries", "gallery", *metrics, "median rank"]
+    return ["setting", "model", "queries", "gallery", *metrics, _MRR, "median rank"]
 
 
 def _full_columns(evaluation: Mapping) -> list[str]:
@@ -324,6 +391,7 @@ def _full_columns(evaluation: Mapping) -> list[str]:
         *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
         *(f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high")),
         "median_rank_pct",
+        "mean_reciprocal_rank",
         *map(chance_field, metrics),
     ]
 
@@ -335,6 +403,7 @@ def _full_rows(evaluation: Mapping) -> list[list[str]]:
         for metric in rows.metrics_of(evaluation["results"]):
             ends = rows.interval_of(row[f"{metric}_ci"]) or (None, None)
             flat[f"{metric}_low"], flat[f"{metric}_high"] = ends
+        flat.setdefault("mean_reciprocal_rank", None)
         result.append([_plain(flat[column]) for column in columns])
     return result
 

@@ -4,10 +4,11 @@ Takes ``evaluation.json`` as a plain dict (docs/architecture.md, "Contracts") an
 how it was made.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from molphenix_jax.evaluation import METRICS
-from molphenix_jax.evaluation.protocol import Setting
+from molphenix_jax.evaluation import CONTROL_NAMES, METRICS
+from molphenix_jax.evaluation.protocol import FURTHER_GALLERIES, Setting
 
 MODEL = "molphenix"
 CHANCE = "chance"
@@ -22,9 +23,10 @@ _SETTING = ("split", "subset", "psi", "gallery", "direction")
 def in_words(setting: Setting) -> str:
     """Queries and gallery in words; the split and the direction are said elsewhere."""
     gallery = setting.gallery.replace("_", " ")
+    gallery = "molecules" if gallery == "molecules" else f"{gallery} gallery"
     if setting.subset == "all":
-        return f"all, {gallery} gallery"
-    return f"active p ≤ {setting.psi:g}, {gallery} gallery"
+        return f"all, {gallery}"
+    return f"{setting.subset.replace('_', ' ')} p ≤ {setting.psi:g}, {gallery}"
 
 
 def metrics_of(found: Iterable[Mapping]) -> dict[str, str]:
@@ -66,8 +68,18 @@ def splits(evaluation: Mapping) -> list[str]:
 def headline(evaluation: Mapping, split: str) -> list[Setting]:
     """From profile to molecule: active queries at ψ = 0.01 in each gallery, then all.
 
-    Where no perturbation is active at 0.01 the next larger ψ that was computed stands in.
+    Where no perturbation is active at 0.01 the next larger ψ that was computed stands in. Of those
+    that are active and not toxic the full gallery alone.
     """
+    return [s for s in _shown(evaluation, split) if s.gallery not in FURTHER_GALLERIES]
+
+
+def further(evaluation: Mapping, split: str) -> list[Setting]:
+    """The same queries in the galleries of one dose, of one source, and of molecules."""
+    return [s for s in _shown(evaluation, split) if s.gallery in FURTHER_GALLERIES]
+
+
+def _shown(evaluation: Mapping, split: str) -> list[Setting]:
     found = dict.fromkeys(
         setting_of(row)
         for row in evaluation["results"]
@@ -77,19 +89,30 @@ def headline(evaluation: Mapping, split: str) -> list[Setting]:
     psi = next((value for value in psis if value >= HEADLINE_PSI), psis[-1] if psis else None)
     active = [s for s in found if s.subset == "active" and s.psi == psi]
     active.sort(key=lambda s: s.gallery)
+    alive = [s for s in found if s.subset not in ("all", "active") and s.psi == psi]
+    active += [s for s in alive if s.gallery == "full"]
     return active + [s for s in found if s.subset == "all"]
 
 
 def at(rows: Iterable[Mapping], setting: Setting) -> list[Mapping]:
-    """Rows of one setting, the model first and chance and the upper bound last."""
-    chosen = [row for row in rows if setting_of(row) == setting]
+    """Rows of one setting, the model first, chance and the upper bound last; without controls."""
+    chosen = [row for row in rows if row["model"] not in CONTROL_NAMES]
+    chosen = [row for row in chosen if setting_of(row) == setting]
     return sorted(chosen, key=lambda row: model_place(row["model"]))
 
 
+def controls_at(rows: Iterable[Mapping], setting: Setting) -> list[Mapping]:
+    """Rows of the controls in one setting, in the order of `CONTROL_NAMES`."""
+    chosen = [row for row in rows if row["model"] in CONTROL_NAMES and setting_of(row) == setting]
+    return sorted(chosen, key=lambda row: CONTROL_NAMES.index(row["model"]))
+
+
 def model_place(model: str) -> tuple[int, str]:
-    """Sort key of models: ours, others by name, the baselines, chance, oracle."""
+    """Sort key of models: ours, others by name, the baselines, chance, oracle, controls."""
     if model == MODEL:
         return 0, model
+    if model in CONTROL_NAMES:
+        return 2 + len(_LAST) + CONTROL_NAMES.index(model), model
     return (2 + _LAST.index(model), model) if model in _LAST else (1, model)
 
 
@@ -103,13 +126,17 @@ def best_models(rows: Sequence[Mapping], metric: str) -> set[str]:
 
 
 def verdicts(evaluation: Mapping, split: str) -> list[str]:
-    """For each headline setting, whether the model beats each baseline beyond the interval."""
+    """For each headline setting, whether the model beats each baseline beyond the interval.
+
+    Controls come in a sentence of their own, behind it.
+    """
     sentences = []
-    for setting in headline(evaluation, split):
+    for setting, of_controls in itertools.product(headline(evaluation, split), (False, True)):
         found = [
             row
             for row in evaluation.get("comparisons", ())
             if setting_of(row) == setting and row["metric"] == "top_1pct"
+            if (row["baseline"] in CONTROL_NAMES) == of_controls
         ]
         if not found:
             continue
@@ -129,7 +156,9 @@ def verdicts(evaluation: Mapping, split: str) -> list[str]:
             )
             if group
         ]
-        sentences.append(f"{in_words(setting)}: {found[0]['model']} {'; it '.join(parts)}.")
+        controls = ", controls" if of_controls else ""
+        said = f"{found[0]['model']} {'; it '.join(parts)}"
+        sentences.append(f"{in_words(setting)}{controls}: {said}.")
     return sentences
 
 

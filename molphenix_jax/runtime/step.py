@@ -33,14 +33,19 @@ class State(NamedTuple):
     opt_state: optax.OptState
 
 
+def initial_params(run: Run, *, members: int, seed: int) -> Params:
+    """Parameters before the first update, [members, …] each."""
+    key = jax.random.fold_in(jax.random.key(seed), _INIT)
+    return jax.vmap(run.init)(jax.random.split(key, members))
+
+
 def make_init(
     run: Run, tx: optax.GradientTransformation, *, members: int, seed: int
 ) -> Callable[[], State]:
     """The function () → initial state; pure, to be jitted."""
 
     def init() -> State:
-        key = jax.random.fold_in(jax.random.key(seed), _INIT)
-        params = jax.vmap(run.init)(jax.random.split(key, members))
+        params = initial_params(run, members=members, seed=seed)
         return State(jnp.zeros((), jnp.int32), params, jax.vmap(tx.init)(params))
 
     return init

@@ -53,7 +53,11 @@ def test_every_combination_is_ranked_once():
         (t.setting.subset, t.setting.psi, t.setting.gallery, t.setting.direction)
         for t in found.tables
     }
-    assert len(combinations) == len(found.tables) == 2 * (1 + 2 * 2)
+    further = [t for t in found.tables if t.setting.gallery in protocol.FURTHER_GALLERIES]
+    assert len(combinations) == len(found.tables)
+    assert len(found.tables) - len(further) == 2 * (1 + 2 * 2)
+    assert {t.setting.gallery for t in further} == {"same_dose", "molecules"}
+    assert {t.setting.direction for t in further} == {"profile_to_molecule"}
     assert found.not_computed == ()
 
 
@@ -192,7 +196,8 @@ def test_folds_with_different_models_are_not_pooled():
 def test_queries_of_several_conditions_also_meet_the_gallery_of_their_own():
     condition = np.array(["24 h", "48 h"] * 19 + ["48 h", "72 h"])
     found = protocol.evaluate(make_candidates(condition=condition), make_embeddings(), psis=(0.01,))
-    assert {(t.setting.subset, t.setting.gallery) for t in found.tables} == {
+    paired = [t for t in found.tables if t.setting.gallery not in protocol.FURTHER_GALLERIES]
+    assert {(t.setting.subset, t.setting.gallery) for t in paired} == {
         *(("all", "full"), ("all", "own_condition")),
         *(("active", "full"), ("active", "active"), ("active", "own_condition")),
     }
@@ -235,3 +240,76 @@ def test_rows_that_do_not_fit_and_reserved_names_are_errors():
 def test_settings_can_be_keys():
     table = protocol.evaluate(make_candidates(), make_embeddings()).tables[0]
     assert {table.setting: 1}[dataclasses.replace(table.setting)] == 1
+
+
+PAPER = "profile_to_molecule"
+
+
+@pytest.mark.parametrize("gallery", ["same_dose", "same_source"])
+def test_queries_also_meet_those_of_their_own_dose_and_source(gallery):
+    source = np.array([*("a", "b") * 19, "b", "c"])
+    candidates = make_candidates(source=source)
+    label = candidates.concentration_um if gallery == "same_dose" else source
+    found = protocol.evaluate(candidates, make_embeddings(), psis=(0.01,))
+    query, rows, _ = make_embeddings()["molphenix"]
+    table = only(found, subset="all", gallery=gallery, direction=PAPER)
+    kept = [i for i in range(40) if (label == label[i]).sum() > 1]
+    assert len(table.molecule) == len(kept)
+    for place, i in enumerate(kept):
+        members = np.flatnonzero(label == label[i])
+        own = np.flatnonzero(members == i)
+        assert table.rank["molphenix"][place] == reference_ranks(query[[i]], rows[members], own)[0]
+        assert table.n_gallery[place] == len(members)
+    lost = [m["reason"] for m in found.not_computed if m["reason"].endswith("the same source")]
+    assert len(lost) == 1, "the only one of c"
+
+
+def test_one_dose_and_one_source_need_no_gallery_of_their_own():
+    candidates = make_candidates(concentration_um=np.full(40, 10.0), source=np.full(40, "a"))
+    found = protocol.evaluate(candidates, make_embeddings(), psis=())
+    shown = {t.setting.gallery for t in found.tables}
+    assert not shown & {"same_dose", "same_source"}
+    alone = make_candidates(molecule=np.arange(40))
+    found = protocol.evaluate(alone, make_embeddings(), psis=())
+    assert "molecules" not in {t.setting.gallery for t in found.tables}, "one perturbation each"
+
+
+def test_a_molecule_stands_where_its_best_dose_does():
+    candidates, embeddings = make_candidates(), make_embeddings()
+    x, m, _ = embeddings["molphenix"]
+    table = only(
+        protocol.evaluate(candidates, embeddings, psis=()),
+        subset="all",
+        gallery="molecules",
+        direction=PAPER,
+    )
+    cosine = (x @ m.T) / np.outer(np.linalg.norm(x, axis=1), np.linalg.norm(m, axis=1))
+    names = np.unique(candidates.molecule)
+    best = np.stack([cosine[:, candidates.molecule == name].max(axis=1) for name in names], axis=1)
+    own = np.searchsorted(names, candidates.molecule)
+    expected = (best >= best[np.arange(40), own][:, None]).sum(axis=1)
+    np.testing.assert_array_equal(table.rank["molphenix"], expected)
+    assert (table.n_gallery == len(names)).all()
+
+
+def test_active_ones_that_leave_cells_are_ranked_by_themselves():
+    p_value = np.where(np.arange(40) < 12, 0.001, 0.5)
+    not_toxic = np.arange(40) % 3 > 0
+    candidates = make_candidates(p_value=p_value, not_toxic=not_toxic)
+    found = protocol.evaluate(candidates, make_embeddings(), psis=(0.01,))
+    query, rows, _ = make_embeddings()["molphenix"]
+    ids = np.flatnonzero((p_value <= 0.01) & not_toxic)
+    full = only(found, subset="active_not_toxic", gallery="full", direction=PAPER)
+    np.testing.assert_array_equal(
+        full.rank["molphenix"], reference_ranks(query, rows, np.arange(40))[ids]
+    )
+    among = only(found, subset="active_not_toxic", gallery="active_not_toxic", direction=PAPER)
+    expected = reference_ranks(query[ids], rows[ids], np.arange(len(ids)))
+    np.testing.assert_array_equal(among.rank["molphenix"], expected)
+    for known, said in ((np.ones(40, bool), []), (p_value > 0.01, ["0 of 12 active"])):
+        found = protocol.evaluate(
+            make_candidates(p_value=p_value, not_toxic=known), make_embeddings(), psis=(0.01,)
+        )
+        assert "active_not_toxic" not in {t.setting.subset for t in found.tables}
+        reasons = [m["reason"] for m in found.not_computed if "active" in m["reason"]]
+        assert [reason[:14] for reason in reasons] == said

@@ -11,7 +11,7 @@ from molphenix_jax.reporting.rows import with_interval
 CONTRACT = {
     *("split", "subset", "psi", "gallery", "direction", "model", "n_queries", "n_gallery"),
     *("top_1pct", "top_5pct", "top_1pct_ci", "top_5pct_ci", "median_rank_pct"),
-    *("chance_1pct", "chance_5pct"),
+    *("chance_1pct", "chance_5pct", "mean_reciprocal_rank"),
 }
 
 
@@ -52,6 +52,9 @@ def test_rows_by_hand_over_galleries_of_two_sizes():
     assert (row["n_queries"], row["n_gallery"]) == (10, 200)
     assert row["top_1pct_ci"][0] < 0.4 < row["top_1pct_ci"][1]
     assert row["chance_1pct"] == pytest.approx(0.01)
+    assert row["mean_reciprocal_rank"] == pytest.approx((1 / np.array(rank)).mean())
+    harmonic = [(1 / np.arange(1, n + 1)).mean() for n in (100, 300)]
+    assert rows["chance"]["mean_reciprocal_rank"] == pytest.approx(np.mean(harmonic))
 
 
 def test_chance_is_analytic_and_stands_in_every_setting():

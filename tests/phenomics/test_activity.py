@@ -36,6 +36,21 @@ def test_p_values_are_uniform_under_the_null(counts):
         assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
+def test_p_values_of_shuffles_are_uniform():
+    """The wells of a screen with effects, dealt out anew 200 times: none of them agree."""
+    rng = np.random.default_rng(3)
+    effect = np.repeat(rng.normal(size=(60, 8)), 3, axis=0)
+    x = effect + rng.normal(size=effect.shape)
+    dealt = (np.repeat(np.arange(60), 3)[rng.permutation(180)] for _ in range(200))
+    found = [replicate_consistency(x, of, n_null=300, seed=i) for i, of in enumerate(dealt)]
+    # One of each shuffle: those of one shuffle share its null, and so are not independent.
+    assert stats.kstest([of.p_value[0] for of in found], "uniform").pvalue > 0.01
+    every = np.concatenate([of.p_value for of in found])
+    assert abs((every <= 0.05).mean() - 0.05) < 0.01
+    own = replicate_consistency(x, np.repeat(np.arange(60), 3), n_null=300, seed=0)
+    assert (own.p_value <= 0.05).mean() > 0.3, "undealt, they agree"
+
+
 def test_strong_replicates_get_the_smallest_p_value():
     rng = np.random.default_rng(0)
     perturbation = np.repeat(np.arange(200), 4)

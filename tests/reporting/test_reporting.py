@@ -150,7 +150,7 @@ def test_names_are_never_markup(tmp_path):
     assert nasty in page.words
     assert {file.parent for file in tmp_path.rglob("*.png")} == {index.parent}
     lines = (index.parent / "results.md").read_text(encoding="utf-8").splitlines()
-    assert all(line.replace("\\|", "").count("|") == 8 for line in lines if line.startswith("| "))
+    assert all(line.replace("\\|", "").count("|") == 9 for line in lines if line.startswith("| "))
     assert nasty in table.to_text(evaluation, width=400)
 
 

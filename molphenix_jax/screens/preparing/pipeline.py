@@ -32,6 +32,7 @@ from molphenix_jax.phenomics import (
     null_statistics,
 )
 from molphenix_jax.screens.builders import PerturbationSpec, ScreenContent, write_screen
+from molphenix_jax.screens.confounders import CONTROL_CELLS, control_cells
 from molphenix_jax.screens.preparing.correct import Correct, axes_path, store_statistics
 from molphenix_jax.screens.preparing.grouping import Grouping, StandardForms, group_wells
 from molphenix_jax.screens.preparing.shards import (
@@ -383,4 +384,7 @@ def _wells_of(wells: Wells, rows: Int[np.ndarray, " n"]) -> pa.Table:
     beside = wells.beside.take(pa.array(rows))
     for name in beside.column_names:
         ours = ours.append_column(name, beside.column(name))
+    control = control_cells(wells, rows)
+    if control is not None and CONTROL_CELLS not in ours.column_names:
+        ours = ours.append_column(CONTROL_CELLS, pa.array(control))
     return ours.replace_schema_metadata()

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from molphenix_jax.evaluation import Ranks
+from molphenix_jax.evaluation import CONTROL_NAMES, Ranks
 from molphenix_jax.molecules import nearest_by_tanimoto
 from molphenix_jax.phenomics import mean_pairwise_cosine
 from molphenix_jax.runtime.config import Config
@@ -20,6 +20,8 @@ UNSEEN = "unseen_molecules"
 FEW, FEW_FOR_ONE_SPLIT = 100, 3_000
 FEW_ACTIVE = 0.1
 _CHUNK = 4_096
+# Controls that a model has to beat to have learned chemistry.
+_ALONE = ("dose_only", "cell_count", "magnitude", "untrained")
 
 
 def molecule_table(screen: Screen, results: Sequence[Ranks]) -> pd.DataFrame:
@@ -128,6 +130,7 @@ def screen_facts(screen: Screen, config: Config, *, rejected: int) -> list[tuple
     held = f"{held}, by {d.split} (seed {d.split_seed})"
     if d.split_list:
         held = f"by {split_rule(config)}"
+    held += f", {d.repeats} times" if d.repeats > 1 else ""
     facts = [
         ("screen", screen.name),
         ("treated wells", f"{screen.n_wells:,}, with {screen.width:,} features after correction"),
@@ -184,7 +187,14 @@ def next_steps(
         if row["split"] == UNSEEN and row["metric"] == "top_1pct" and row["gallery"] == "full"
         if row["direction"] == "profile_to_molecule" and row["subset"] == "all"
     ]
-    if level := [row["baseline"] for row in unseen if not row["better"]]:
+    level = [row["baseline"] for row in unseen if not row["better"]]
+    if found := [name for name in level if name in _ALONE]:
+        said.append(
+            f"On unseen molecules the model is not certainly better than {', '.join(found)}: what "
+            "it finds may be that alone, and no mechanism. Look at the rows of active, not toxic "
+            "perturbations and of the galleries of one dose and one source."
+        )
+    if level := [name for name in level if name not in CONTROL_NAMES]:
         said.append(
             f"On unseen molecules the model is not certainly better than {', '.join(level)}: more "
             "molecules, or embeddings of a pretrained molecule encoder beside the fingerprints, "

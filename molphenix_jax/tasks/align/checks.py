@@ -1,7 +1,7 @@
 """What an alignment's config has to hold, field by field."""
 
 from molphenix_jax.errors import InputError
-from molphenix_jax.evaluation import BASELINES
+from molphenix_jax.evaluation import BASELINES, UNTRAINED
 from molphenix_jax.losses import LOSSES, make_loss
 from molphenix_jax.models import CONCENTRATIONS, HEADS
 from molphenix_jax.molecules import FINGERPRINTS
@@ -46,10 +46,13 @@ def _data(checks: Checks) -> None:
     elif checks.config.data.split_list:
         folds = checks.value("data.folds")
         checks.that(folds == 1, f"data.folds={folds!r}: a list (data.split_list) is one split")
+        times = checks.value("data.repeats")
+        checks.that(times == 1, f"data.repeats={times!r}: a list (data.split_list) is one split")
     _several(checks)
     checks.within("data.butina_cutoff", 0, 1, above=True)
     checks.least("data.clip", 0, "must be 0 (off) or positive")
     checks.least("data.folds", 1, "must be 1 (a single split) or more")
+    checks.least("data.repeats", 1)
     checks.least("data.device_memory_gib", 0, "must be positive, or 0 to ask the device")
     checks.least("data.max_replicates", 1)
     n_null = checks.value("data.n_null")
@@ -86,6 +89,7 @@ def _refit(checks: Checks) -> None:
     for field, empty, why in (
         ("data.folds", 1, "has one model"),
         ("data.split_list", "", "holds back no molecule"),
+        ("data.repeats", 1, "has one model"),
         ("eval.heldout_concentrations", (), "holds back no dose"),
         ("eval.baselines", "", "holds back no validation molecules to choose baselines on"),
     ):
@@ -201,6 +205,7 @@ def _evaluation(checks: Checks) -> None:
         and all(isinstance(p, int | float) and 0 < p <= 1 for p in e.psi),
         f"eval.psi={tuple(e.psi)}: distinct values in (0, 1]",
     )
+    checks.within("eval.toxic_below", 0, 1)
     checks.within("eval.n_bootstrap", 1, 100_000)
     checks.least("eval.validation_pairs", 2, "recall needs two pairs")
     checks.that(
@@ -208,4 +213,4 @@ def _evaluation(checks: Checks) -> None:
         f"eval.heldout_concentrations={tuple(e.heldout_concentrations)}: must be positive, in µM",
     )
     for name in listed(e.baselines):
-        checks.choice("eval.baselines", BASELINES, name)
+        checks.choice("eval.baselines", (*BASELINES, UNTRAINED), name)

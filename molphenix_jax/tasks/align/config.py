@@ -144,6 +144,8 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     # batches, so that runs that differ in it alone are trained and judged on the same.
     d.split_seed = 0
     d.folds = 1
+    # How often the folds are made, each time with the next split_seed; pooled like further folds.
+    d.repeats = 1
     d.test_fraction = 0.2  # with folds=1
     d.validation_fraction = 0.1  # of what is not test
     d.unseen_images_fraction = 0.1  # training pairs half of whose wells are withheld
@@ -207,7 +209,12 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     e.unseen_screens = ""  # wells files, separated by commas
     e.heldout_concentrations = ()  # µM; no training pair has these doses
     e.psi = (0.01, 0.1)
-    e.baselines = "knn,ridge,physchem"  # chance always stands beside them
+    # Perturbations that leave less than this share of the controls' cells are toxic; where cells
+    # were counted, active ones that are not are ranked by themselves. 0 does without.
+    e.toxic_below = 0.5
+    # Chance always stands beside them. Those of the second line are controls, which know no
+    # chemistry; "untrained", the model before its first update, is a further one.
+    e.baselines = "knn,ridge,physchem,dose_only,cell_count,magnitude,source_only"
     e.n_bootstrap = 1_000
     e.validation_pairs = 10_000  # ranked at each validation, at most
     c.update_from_flattened_dict(preset["fields"])

@@ -1,6 +1,5 @@
 """The protocol on a trained run: model, baselines and oracle on each split (docs/method.md §13)."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,8 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from molphenix_jax.evaluation import (
+    UNTRAINED,
     BaselineData,
     Candidates,
+    Compared,
+    LeftOut,
+    Observed,
     Part,
     Prediction,
     QueriesAndGallery,
@@ -24,6 +27,8 @@ from molphenix_jax.molecules import featurise
 from molphenix_jax.runtime import processes
 from molphenix_jax.runtime.config import listed
 from molphenix_jax.runtime.progress import say
+from molphenix_jax.runtime.step import initial_params
+from molphenix_jax.screens.confounders import Confounders, confounders_of
 from molphenix_jax.screens.screen import PackedBlock, Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.versions import need_current
 from molphenix_jax.tasks.align.training.run import AlignRun
@@ -74,15 +79,26 @@ def rank_run(
     part = Part(jax.process_index(), jax.process_count())
     predictions = _predictions(run, splits, features) if processes.is_first() else {}
     names = processes.first_says(list(predictions))
+    models = {"molphenix": params}
+    if UNTRAINED in listed(run.config.eval.baselines):
+        members, seed = run.config.train.members, run.config.seed
+        models[UNTRAINED] = initial_params(run, members=members, seed=seed)
     tables: list[RankTable] = []
     start = 0
     for s in splits:
         end = start + len(s.ids)
-        embeddings: dict[str, QueriesAndGallery] = {"molphenix": _embedded(run, params, s)}
+        embeddings: dict[str, QueriesAndGallery] = {
+            name: _embedded(run, of, s) for name, of in models.items()
+        }
+        observed = features.observed(s) if predictions else None
         for name in names:
-            embeddings[name] = _compared(predictions.get(name), s.profile, slice(start, end))
+            compared = _compared(predictions.get(name), observed, slice(start, end))
+            if compared is not None:
+                embeddings[name] = compared
         if s.screen.truth is not None:
             embeddings["oracle"] = (s.profile, s.screen.truth[s.ids], "euclidean")
+        share = features.confounders(s.screen).mean_share(s.ids, wells=s.wells)
+        below = run.config.eval.toxic_below
         candidates = Candidates(
             split=s.name,
             molecule=s.screen.molecules["inchikey"].to_numpy(str)[s.screen.molecule[s.ids]],
@@ -90,6 +106,9 @@ def rank_run(
             condition=np.array(s.screen.conditions.labels)[s.screen.condition[s.ids]],
             p_value=s.screen.p_value[s.ids],
             profile=s.profile,
+            source=features.confounders(s.screen).source_labels(s.ids),
+            # A number that is unknown is below nothing and above nothing.
+            not_toxic=None if share is None or not below else share >= below,
         )
         ranked = evaluate(candidates, embeddings, psis=tuple(run.config.eval.psi), part=part)
         tables += ranked.tables
@@ -116,21 +135,26 @@ def _embedded(run: AlignRun, params: Any, s: _Split) -> QueriesAndGallery:
 
 
 def _compared(
-    prediction: Prediction | None, observed: Float[np.ndarray, "m d"], rows: slice
-) -> QueriesAndGallery:
-    """Observed and predicted profiles under a baseline, which the first process alone has.
+    prediction: Prediction | None, observed: Observed | None, rows: slice
+) -> Compared | None:
+    """Observed and predicted rows under a baseline, which the first process alone has.
 
     Args:
         prediction: Of all splits; None in the others.
-        observed: Profiles of a split.
+        observed: What was measured of a split; None in the others.
         rows: Where it is in the prediction.
+
+    Returns:
+        None where the split has nothing that the baseline looks for.
     """
-    query, gallery, metric = None, None, None
-    if prediction is not None:
-        own = dataclasses.replace(prediction, profile=prediction.profile[rows])
-        query, gallery, metric = own.against(observed)
-    metric = processes.first_says(metric)
-    return processes.rows_of_all(query), processes.rows_of_all(gallery), metric
+    compared = None
+    if prediction is not None and observed is not None:
+        compared = prediction.of_rows(rows).against(observed)
+    how = processes.first_says(None if compared is None else [compared.metric, compared.ties])
+    if how is None:
+        return None
+    query, gallery = (None, None) if compared is None else compared[:2]
+    return Compared(processes.rows_of_all(query), processes.rows_of_all(gallery), *how)
 
 
 def _predictions(
@@ -140,7 +164,7 @@ def _predictions(
 
     Baselines learn from the perturbations that training may visit, with the same profiles.
     """
-    names = listed(run.config.eval.baselines)
+    names = [name for name in listed(run.config.eval.baselines) if name != UNTRAINED]
     if not (names and splits):
         return {}
     train, validation = run.visited, run.split.validation
@@ -166,8 +190,31 @@ def _predictions(
         test_physchem=test_physchem,
         test_log_dose=test_log_dose,
         test_condition=test_condition,
+        train_cell_count=features.confounders(run.screen).mean_cells(train),
+        validation_cell_count=features.confounders(run.screen).mean_cells(validation),
+        test_source=_side_by_side([features.observed(s).source for s in splits], splits),
     )
-    return {name: predict(name, data) for name in names}
+    found = {}
+    for name in names:
+        try:
+            found[name] = predict(name, data)
+        except LeftOut as error:
+            features.leave_out(name, str(error))
+    return found
+
+
+def _side_by_side(
+    sources: Sequence[Float[np.ndarray, "k s"] | None], splits: Sequence[_Split]
+) -> Float[np.ndarray, "m s"] | None:
+    """Shares of sources of all splits; columns mean something within a split alone."""
+    width = max((part.shape[1] for part in sources if part is not None), default=0)
+    if not width:
+        return None
+    parts = [np.zeros((len(s.ids), width)) for s in splits]
+    for part, known in zip(parts, sources, strict=True):
+        if known is not None:
+            part[:, : known.shape[1]] = known
+    return np.concatenate(parts)
 
 
 class BaselineInputs:
@@ -179,6 +226,29 @@ class BaselineInputs:
 
     def __init__(self):
         self._computed: dict[tuple[int, str], np.ndarray] = {}
+        self._confounders: dict[int, Confounders] = {}
+        self.left_out: dict[str, str] = {}
+
+    def leave_out(self, name: str, why: str) -> None:
+        """Says once that a baseline is left out."""
+        if name not in self.left_out:
+            say(f"- without the control {name}: {why}")
+        self.left_out[name] = why
+
+    def confounders(self, screen: Screen) -> Confounders:
+        """Numbers of cells and sources of the wells of a screen."""
+        if id(screen) not in self._confounders:
+            self._confounders[id(screen)] = confounders_of(screen)
+        return self._confounders[id(screen)]
+
+    def observed(self, split: _Split) -> Observed:
+        """What was measured of the perturbations of a split."""
+        of = self.confounders(split.screen)
+        return Observed(
+            split.profile,
+            of.mean_cells(split.ids, wells=split.wells),
+            of.sources_of(split.ids, wells=split.wells),
+        )
 
     def inputs(
         self, screen: Screen, ids: Int[np.ndarray, " n"]

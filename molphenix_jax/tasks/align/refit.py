@@ -30,7 +30,7 @@ def refit_config(run: pathlib.Path) -> Config:
     if config.data.refit_of:
         raise ConfigError(f"{run} is a refit itself, of {config.data.refit_of}")
     _measured(run)
-    config.data.update(refit_of=str(run.resolve()), folds=1, split_list="")
+    config.data.update(refit_of=str(run.resolve()), folds=1, repeats=1, split_list="")
     config.eval.update(heldout_concentrations=(), baselines="", unseen_screens="")
     return config
 

@@ -15,7 +15,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from molphenix_jax import storage
-from molphenix_jax.evaluation import Ranks, evaluation_record, pool
+from molphenix_jax.evaluation import Ranks, by_fold, evaluation_record, pool
 from molphenix_jax.evaluation.kept import ranks_frame
 from molphenix_jax.molecules import encoder_versions
 from molphenix_jax.molecules.drawing import draw
@@ -116,7 +116,7 @@ class AlignTask:
     @property
     def n_folds(self) -> int:
         """Number of runs."""
-        return self.config.data.folds
+        return self.config.data.folds * self.config.data.repeats
 
     def split(self, fold: int) -> Split:
         """The split whose unseen molecules are fold `fold`."""
@@ -129,16 +129,17 @@ class AlignTask:
         if d.refit_of:
             return whole_split(self.screen)
         screens, groups = zip(*self.together, strict=True)
+        repeat, part = divmod(fold, d.folds)
         splits = make_splits(
             screens,
             groups,
-            fold=fold,
+            fold=part,
             n_folds=d.folds,
             test_fraction=d.test_fraction,
             validation_fraction=d.validation_fraction,
             unseen_images_fraction=d.unseen_images_fraction,
             heldout_concentrations_um=tuple(self.config.eval.heldout_concentrations),
-            seed=d.split_seed,
+            seed=d.split_seed + repeat,
             sides=None if self.sides is None else [self.sides],
         )
         return next(s for of, s in zip(screens, splits, strict=True) if of is self.screen)
@@ -296,6 +297,8 @@ class AlignTask:
         )
         if len(self.screen.conditions) > 1:
             record["conditions"] = condition_counts(self.screen, tuple(e.psi))
+        if self.features.left_out:
+            record["left_out"] = dict(self.features.left_out)
         rejected = len(self.screen.archive.rejected)
         facts = screen_facts(self.screen, self.config, rejected=rejected)
         page = reporting.write_report(
@@ -308,6 +311,8 @@ class AlignTask:
             advice=next_steps(self.screen, self.config, record, rejected=rejected),
             molecules=self._molecules(results, out),
         )
+        if len(results) > 1:
+            storage.write_csv(out / "report" / "folds.csv", pd.DataFrame(by_fold(results)))
         with storage.new_file(out / RANKS_FILE) as private:
             ranks_frame(results).to_parquet(private, index=False)
         # Last: its presence says that the run is finished.

@@ -33,6 +33,8 @@ CONTRADICTIONS = {
     "data.butina_cutoff": {"data__butina_cutoff": 2.0},
     "data.clip": {"data__clip": -1.0},
     "data.folds": {"data__folds": 0},
+    "data.repeats": {"data__repeats": 0},
+    "eval.toxic_below": {"eval__toxic_below": 1.5},
     "data.n_null": {"data__n_null": 50},
     "data.max_replicates": {"data__max_replicates": 0},
     "molecules.blocks and molecules.embeddings": {"molecules__blocks": ""},

@@ -50,7 +50,7 @@ class SeveralTask:
     @property
     def n_folds(self) -> int:
         """Number of runs."""
-        return self.config.data.folds
+        return self.config.data.folds * self.config.data.repeats
 
     @property
     def learned(self) -> dict[str, AlignTask]:

@@ -1,4 +1,4 @@
-"""Plain baselines: predict the profile of each candidate, then rank by cosine.
+"""Baselines that know structure and dose: predict each candidate's profile, rank by cosine.
 
 They stand beside the model in every table, so they are built to be hard to beat: doses interact
 with structure, and every free choice, down to the space in which predicted and observed profiles
@@ -13,17 +13,15 @@ model sees, and nothing of the test profiles: those are not among their argument
 Where a screen has several conditions (times, cell lines) they are told those, as the model is.
 """
 
-import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int, UInt8
 
 from molphenix_jax.evaluation import ranks
-from molphenix_jax.evaluation.protocol import QueriesAndGallery
-from molphenix_jax.parts import PartError, Parts, define, function_of, register
+from molphenix_jax.evaluation.baselines.data import BaselineData, Prediction, Space
 
 # Validation perturbations used to choose; more makes the choice slower, hardly better.
 _MAX_VALIDATION = 500
@@ -32,115 +30,15 @@ _MAX_VALIDATION = 500
 _MAX_COMPONENTS = 512
 # Columns of its design, which grows with the levels of the conditions: fewer directions then.
 _MAX_COLUMNS = 2048
-_RIDGE_ALPHAS = tuple(float(alpha) for alpha in 10.0 ** np.arange(-2, 4, 0.5))
+RIDGE_ALPHAS = tuple(float(alpha) for alpha in 10.0 ** np.arange(-2, 4, 0.5))
 _NEIGHBOURS = (3, 10, 30, 100)
 _TANIMOTO_POWERS = (2.0, 6.0)
-_DOSE_WIDTHS = (0.15, 0.5, 2.0)
-_OTHER_CONDITION = (0.0, 0.3, 1.0)  # weight of a neighbour for each condition column that differs
+DOSE_WIDTHS = (0.15, 0.5, 2.0)
+OTHER_CONDITION = (0.0, 0.3, 1.0)  # weight of a neighbour for each condition column that differs
 _SHRINKAGES = (0.1, 0.01)
 _MAX_AXES = 256
 _CHUNK = 256
-_FINITE = ("log_dose", "condition", "profile")
 _CLIP_SD = 5.0
-
-
-@dataclasses.dataclass(frozen=True)
-class BaselineData:
-    """Training, validation and test perturbations of one fold, one row each.
-
-    Attributes:
-        train_bits: fingerprint bits, 0 or 1.
-        train_physchem: physico-chemical descriptors; a non-finite entry is replaced by its mean.
-        train_log_dose: log10 of the concentration in µM.
-        train_condition: one-hot over the levels of each column that tells conditions, side by
-            side; no columns where there is one condition.
-        train_profile: mean corrected profile.
-        validation_bits: as for training; the validation rows choose the hyper-parameters.
-        validation_physchem: as for training.
-        validation_log_dose: as for training.
-        validation_condition: as for training.
-        validation_profile: as for training.
-        test_bits: the candidates of the evaluated split.
-        test_physchem: as for training.
-        test_log_dose: as for training.
-        test_condition: as for training.
-    """
-
-    train_bits: UInt8[np.ndarray, "n b"]
-    train_physchem: Float[np.ndarray, "n p"]
-    train_log_dose: Float[np.ndarray, "n"]
-    train_condition: Float[np.ndarray, "n c"]
-    train_profile: Float[np.ndarray, "n d"]
-    validation_bits: UInt8[np.ndarray, "v b"]
-    validation_physchem: Float[np.ndarray, "v p"]
-    validation_log_dose: Float[np.ndarray, "v"]
-    validation_condition: Float[np.ndarray, "v c"]
-    validation_profile: Float[np.ndarray, "v d"]
-    test_bits: UInt8[np.ndarray, "m b"]
-    test_physchem: Float[np.ndarray, "m p"]
-    test_log_dose: Float[np.ndarray, "m"]
-    test_condition: Float[np.ndarray, "m c"]
-
-    def __post_init__(self):
-        for part, least in (("train", 2), ("validation", 2), ("test", 1)):
-            n = len(getattr(self, f"{part}_log_dose"))
-            if n < least:
-                raise ValueError(f"baselines need at least {least} {part} perturbations, got {n}")
-            for name in ("bits", "physchem", "log_dose", "condition", "profile"):
-                values = getattr(self, f"{part}_{name}", None)
-                if values is None:
-                    continue
-                if len(values) != n:
-                    raise ValueError(f"{part}_{name} has {len(values)} rows, {part}_log_dose {n}")
-                if name in _FINITE and not np.isfinite(values).all():
-                    raise ValueError(
-                        f"{part}_{name} holds NaN or infinite values; a control of 0 µM has no log "
-                        "dose and does not belong here"
-                    )
-        if self.train_bits.max(initial=0) > 1:
-            raise ValueError("train_bits must be 0 or 1; counts or packed bytes are not supported")
-
-
-@dataclasses.dataclass(frozen=True)
-class Space:
-    """Where predicted and observed profiles are compared; learnt from the training profiles.
-
-    Attributes:
-        name: for the record.
-        centre: subtracted first, [d].
-        scale: divides after that, [d].
-        axes: directions onto which the result is turned, [d, r]; None leaves it as it is.
-    """
-
-    name: str
-    centre: Float[np.ndarray, "d"]
-    scale: Float[np.ndarray, "d"]
-    axes: Float[np.ndarray, "d r"] | None = None
-
-    def of(self, profile: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n r"]:
-        """The profiles in this space."""
-        scaled = (np.asarray(profile, np.float64) - self.centre[None]) / self.scale[None]
-        return scaled if self.axes is None else scaled @ self.axes
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """Predicted profiles of the test perturbations.
-
-    Attributes:
-        profile: predicted profile of each test perturbation, [m, d].
-        space: where to compare them with observed ones, chosen on validation; as they are if not
-            given.
-        settings: everything that was chosen on validation, for the record.
-    """
-
-    profile: Float[np.ndarray, "m d"]
-    space: Space = Space("observed", np.zeros(1), np.ones(1))
-    settings: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
-
-    def against(self, observed: Float[np.ndarray, "m d"]) -> QueriesAndGallery:
-        """Observed and predicted profiles as ``protocol.evaluate`` takes them."""
-        return self.space.of(observed), self.space.of(self.profile), "cosine"
 
 
 def knn(data: BaselineData) -> Prediction:
@@ -150,16 +48,16 @@ def knn(data: BaselineData) -> Prediction:
     e the number of condition columns that differ; the k largest weights count. k, a, w, b and the
     space are chosen on validation.
     """
-    chosen = _validation_rows(data)
+    chosen = validation_rows(data)
     train = np.asarray(data.train_profile, np.float64)
     nearest = _Neighbours(data.train_bits, data.train_log_dose)
     similarity, gap = nearest.of(data.validation_bits[chosen], data.validation_log_dose[chosen])
     several = data.train_condition.shape[1] > 0
-    differing = _differing(data.validation_condition[chosen], data.train_condition)
+    differing = differing_in(data.validation_condition[chosen], data.train_condition)
 
     def attempts():
         for power, width, other in itertools.product(
-            _TANIMOTO_POWERS, _DOSE_WIDTHS, _OTHER_CONDITION if several else (1.0,)
+            _TANIMOTO_POWERS, DOSE_WIDTHS, OTHER_CONDITION if several else (1.0,)
         ):
             weight = _weights(similarity, gap, power, width)
             weight = weight * other**differing if several else weight
@@ -167,9 +65,9 @@ def knn(data: BaselineData) -> Prediction:
                 settings = {"neighbours": k, "tanimoto_power": power, "dose_width_log10": width}
                 if several:
                     settings["other_condition"] = other
-                yield settings, _weighted_mean(weight, train, k)
+                yield settings, weighted_mean(weight, train, k)
 
-    settings, space = _choose(attempts(), data, chosen)
+    settings, space = choose(attempts(), data, chosen)
     power, width = settings["tanimoto_power"], settings["dose_width_log10"]
     other = settings.get("other_condition", 1.0)
     predicted = []
@@ -178,18 +76,27 @@ def knn(data: BaselineData) -> Prediction:
         similarity, gap = nearest.of(data.test_bits[rows], data.test_log_dose[rows])
         weight = _weights(similarity, gap, power, width)
         if several:
-            weight = weight * other ** _differing(data.test_condition[rows], data.train_condition)
-        predicted.append(_weighted_mean(weight, train, settings["neighbours"]))
+            weight = weight * other ** differing_in(data.test_condition[rows], data.train_condition)
+        predicted.append(weighted_mean(weight, train, settings["neighbours"]))
     return Prediction(np.concatenate(predicted), space, settings)
 
 
 def ridge(data: BaselineData) -> Prediction:
-    """Ridge regression from fingerprint, log dose and their products to the profile.
+    """Ridge regression from fingerprint, log dose and their products to the profile."""
+    return _to_profile(data, by_fingerprint(data))
+
+
+def by_fingerprint(data: BaselineData) -> "Linear":
+    """Regressions from fingerprint, log dose and their products, made once for all that need them.
 
     Fingerprints are scaled to unit length, so that large molecules do not dominate, and turned onto
     their 512 leading directions, which keeps the fit to seconds for 13,000 perturbations of 4,263
     bits.
     """
+    return data.once("by_fingerprint", lambda: _by_fingerprint(data))
+
+
+def _by_fingerprint(data: BaselineData) -> "Linear":
     from sklearn.decomposition import TruncatedSVD
 
     train, train_row = _unique_rows(data.train_bits)
@@ -204,7 +111,7 @@ def ridge(data: BaselineData) -> Prediction:
         rows, where = _unique_rows(bits)
         return svd.transform(_unit(rows) - centre).astype(np.float64)[where]
 
-    return _ridge(
+    return Linear(
         data,
         svd.transform(train - centre).astype(np.float64)[train_row],
         reduced(data.validation_bits),
@@ -230,94 +137,86 @@ def physchem(data: BaselineData) -> Prediction:
         values = np.where(np.isfinite(values), values, mean[None, varies])
         return np.clip((values - mean[None, varies]) / sd[None, varies], -_CLIP_SD, _CLIP_SD)
 
-    return _ridge(
+    design = Linear(
         data,
         standardised(train),
         standardised(data.validation_physchem),
         standardised(data.test_physchem),
     )
+    return _to_profile(data, design)
 
 
-# Every baseline, by its name in ``evaluation.json``.
-BASELINES: Parts[Callable[[BaselineData], Prediction]] = define(
-    "baseline",
-    function_of("data", gives="a Prediction"),
-    reserved=("molphenix", "chance", "oracle"),
-)
-for _baseline in (knn, ridge, physchem):
-    register("baseline", _baseline.__name__, _baseline)
-
-
-def predict(name: str, data: BaselineData) -> Prediction:
-    """What the baseline of a name predicts.
-
-    Raises:
-        PartError: It gives something else than a profile for each test perturbation.
-    """
-    prediction = BASELINES[name](data)
-    wanted = (len(data.test_log_dose), data.train_profile.shape[1])
-    if not isinstance(prediction, Prediction) or np.shape(prediction.profile) != wanted:
-        raise PartError(
-            f"baseline {name!r} has to give a Prediction with a profile {list(wanted)}, got "
-            f"{getattr(prediction, 'profile', prediction)!r:.80}"
-        )
-    return prediction
-
-
-def _ridge(
-    data: BaselineData,
-    train: Float[np.ndarray, "n f"],
-    validation: Float[np.ndarray, "v f"],
-    test: Float[np.ndarray, "m f"],
-) -> Prediction:
+class Linear:
     """Ridge from [features, dose, condition, features x dose, features x condition].
 
-    One eigendecomposition serves every penalty.
+    One eigendecomposition serves every penalty and every target.
     """
-    mean, sd = data.train_log_dose.mean(), data.train_log_dose.std()
-    # Features of one perturbation have squared length 1 on average, as the standardised dose has.
-    length = np.sqrt(np.square(train).sum(axis=1).mean()) or 1.0
 
-    share = data.train_condition.mean(axis=0, keepdims=True)
-    # Of squared length 1 on average too, over all columns that tell conditions together.
-    spread = np.sqrt(max(float((share * (1 - share)).sum()), 1e-12))
+    def __init__(
+        self,
+        data: BaselineData,
+        train: Float[np.ndarray, "n f"],
+        validation: Float[np.ndarray, "v f"],
+        test: Float[np.ndarray, "m f"],
+    ):
+        """Decomposes the design of the training perturbations.
 
-    def design(features, log_dose, condition):
-        features = features / length
+        Args:
+            data: the perturbations, of which doses and conditions are taken.
+            train: features of each molecule of training.
+            validation: as for training.
+            test: as for training.
+        """
+        self._parts = {
+            name: (features, *(getattr(data, f"{name}_{of}") for of in ("log_dose", "condition")))
+            for name, features in {"train": train, "validation": validation, "test": test}.items()
+        }
+        self._dose = data.train_log_dose.mean(), data.train_log_dose.std()
+        # Features of one perturbation have squared length 1 on average, as the standardised dose
+        # has.
+        self._length = np.sqrt(np.square(train).sum(axis=1).mean()) or 1.0
+        self._share = share = data.train_condition.mean(axis=0, keepdims=True)
+        # Of squared length 1 on average too, over all columns that tell conditions together.
+        self._spread = np.sqrt(max(float((share * (1 - share)).sum()), 1e-12))
+        x = self._design("train")
+        self._x_mean = x.mean(axis=0, keepdims=True)
+        x = x - self._x_mean
+        variance, self._directions = np.linalg.eigh(x.T @ x)
+        self._variance = np.maximum(variance, 0.0)
+
+    def fit(self, target: Float[np.ndarray, "n k"]) -> "Fit":
+        """The regression of a target of the training perturbations."""
+        mean = target.mean(axis=0, keepdims=True, dtype=np.float64)
+        x = self._design("train") - self._x_mean
+        turned = self._directions.T @ (x.T @ (target - mean))
+
+        def predict(part, alpha, rows=slice(None)):
+            design = (self._design(part, rows) - self._x_mean) @ self._directions
+            return (design / (self._variance + alpha)[None]) @ turned + mean
+
+        return predict
+
+    def _design(
+        self, part: str, rows: slice | Int[np.ndarray, "k"] = slice(None)
+    ) -> Float[np.ndarray, "k e"]:
+        features, log_dose, condition = (values[rows] for values in self._parts[part])
+        features, (mean, sd) = features / self._length, self._dose
         # One dose only: nothing to standardise, and nothing to learn from it.
         dose = ((log_dose - mean) / (sd if sd > 1e-9 else np.inf))[:, None]
-        told = np.concatenate([dose, (condition - share) / spread], axis=1)
+        told = np.concatenate([dose, (condition - self._share) / self._spread], axis=1)
         products = features[:, None, :] * told[:, :, None]
         return np.concatenate([features, told, products.reshape(len(features), -1)], axis=1)
 
-    x = design(train, data.train_log_dose, data.train_condition)
-    x_mean = x.mean(axis=0, keepdims=True)
-    y_mean = data.train_profile.mean(axis=0, keepdims=True, dtype=np.float64)
-    x = x - x_mean
-    variance, directions = np.linalg.eigh(x.T @ x)
-    variance = np.maximum(variance, 0.0)
-    target = directions.T @ (x.T @ (data.train_profile - y_mean))
 
-    def predict(features, log_dose, condition, alpha):
-        turned = (design(features, log_dose, condition) - x_mean) @ directions
-        return (turned / (variance + alpha)[None]) @ target + y_mean
+# ("validation" or "test", penalty, rows of it) to predicted targets.
+Fit = Callable[..., Float[np.ndarray, "k t"]]
 
-    chosen = _validation_rows(data)
-    attempts = (
-        (
-            {"alpha": alpha},
-            predict(
-                validation[chosen],
-                data.validation_log_dose[chosen],
-                data.validation_condition[chosen],
-                alpha,
-            ),
-        )
-        for alpha in _RIDGE_ALPHAS
-    )
-    settings, space = _choose(attempts, data, chosen)
-    profile = predict(test, data.test_log_dose, data.test_condition, settings["alpha"])
-    return Prediction(profile, space, settings)
+
+def _to_profile(data: BaselineData, design: Linear) -> Prediction:
+    predict, chosen = design.fit(data.train_profile), validation_rows(data)
+    attempts = (({"alpha": alpha}, predict("validation", alpha, chosen)) for alpha in RIDGE_ALPHAS)
+    settings, space = choose(attempts, data, chosen)
+    return Prediction(predict("test", settings["alpha"]), space, settings)
 
 
 def _spaces(profile: Float[np.ndarray, "n d"]) -> list[Space]:
@@ -350,7 +249,7 @@ def _spaces(profile: Float[np.ndarray, "n d"]) -> list[Space]:
     ]
 
 
-def _choose(
+def choose(
     attempts: Iterable[tuple[dict, Float[np.ndarray, "k d"]]],
     data: BaselineData,
     chosen: Int[np.ndarray, "k"],
@@ -372,7 +271,7 @@ def _choose(
     return {**settings, "space": space.name, "validation_mean_log_rank": score}, space
 
 
-def _validation_rows(data: BaselineData) -> Int[np.ndarray, "k"]:
+def validation_rows(data: BaselineData) -> Int[np.ndarray, "k"]:
     """Evenly spaced rows, all of them where there are few."""
     n = len(data.validation_log_dose)
     return np.unique(np.linspace(0, n - 1, min(n, _MAX_VALIDATION)).astype(int))
@@ -407,14 +306,14 @@ def _weights(similarity, gap, power: float, width: float) -> Float[np.ndarray, "
     return similarity**power * np.exp(exponent.min(axis=1, keepdims=True) - exponent)
 
 
-def _differing(
+def differing_in(
     condition: Float[np.ndarray, "q c"], others: Float[np.ndarray, "n c"]
 ) -> Float[np.ndarray, "q n"]:
     """How many columns that tell conditions differ: each has a single 1 among its levels."""
     return condition.sum(axis=1)[:, None] - condition @ others.T
 
 
-def _weighted_mean(
+def weighted_mean(
     weight: Float[np.ndarray, "q n"], profile: Float[np.ndarray, "n d"], k: int
 ) -> Float[np.ndarray, "q d"]:
     """Mean profile under the k largest weights; the plain mean where nothing is similar at all."""

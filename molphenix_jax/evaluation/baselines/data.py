@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 from molphenix_jax.evaluation.protocol import Compared, Ties
 
-_ROWS = ("bits", "physchem", "log_dose", "condition", "profile")
+_COLUMNS = ("bits", "physchem", "log_dose", "condition", "profile")
 _FINITE = ("log_dose", "condition", "profile")
 
 
@@ -85,7 +85,7 @@ class BaselineData:
             n = len(getattr(self, f"{part}_log_dose"))
             if n < least:
                 raise ValueError(f"baselines need at least {least} {part} perturbations, got {n}")
-            for name in (*_ROWS, "cell_count", "source"):
+            for name in (*_COLUMNS, "cell_count", "source"):
                 values = getattr(self, f"{part}_{name}", None)
                 if values is None:
                     continue

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import pathlib
 
 from molphenix_jax.commands.arguments import need_other_output, positive
 
+_WIDTH = 150  # of a table, at least
 _EPILOG = """
 molphenix published bray2017 --run=runs/bray2017
 molphenix published rxrx3_core --metadata=metadata_rxrx3_core.csv \\
@@ -169,8 +171,8 @@ def _compound_gene(arguments: argparse.Namespace, truth, wells, found, model) ->
         tables[name] = table
     say(
         "AP and AUROC are means over compounds, then over seeds; random: of scores drawn at random "
-        "for the same genes. No published number of this benchmark is known here: those of "
-        "RxRx3-core (arXiv 2503.20158) and CellCLIP (arXiv 2506.06290) stand in figures"
+        "for the same genes. Published numbers of it were not recovered: see RxRx3-core "
+        "(arXiv 2503.20158) and CellCLIP (arXiv 2506.06290)"
     )
     return tables
 
@@ -221,10 +223,11 @@ def _known_pairs(relations: dict, found):
 def _show(table, title: str) -> None:
     """A table as text, two digits behind the point for percentages, three for shares."""
     import rich.box
+    import rich.console
     import rich.markup
     import rich.table
 
-    from molphenix_jax.runtime.progress import console
+    from molphenix_jax.runtime.progress import say
 
     shown = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
     for name in table.columns:
@@ -239,4 +242,7 @@ def _show(table, title: str) -> None:
             for name, value in row.items()
         ]
         shown.add_row(*map(rich.markup.escape, cells))
-    console.print(shown)
+    # As wide as it needs: in a narrow terminal columns would lose their digits.
+    text = io.StringIO()
+    rich.console.Console(file=text, width=_WIDTH).print(shown)
+    say("\n".join(line.rstrip() for line in text.getvalue().splitlines()))

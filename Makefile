@@ -7,7 +7,7 @@ WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 # Where it is set, each process of a test compiles all modules anew: seconds of each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install check test test-all test-fast test-arrays soak demo evidence clean
+.PHONY: install check test test-all test-fast test-arrays test-pods soak demo evidence clean
 
 install: $(VENV)/installed
 
@@ -37,6 +37,11 @@ ARRAYS := evaluation losses models molecules phenomics retrieval screens tables 
 test-arrays: install
 	MOLPHENIX_CHECK_ARRAYS=1 $(BIN)/python -m pytest $(WORKERS) -m "not slow and not long and not soak" \
 		$(addprefix tests/,$(ARRAYS)) tests/test_annotations.py
+
+# A training step compiled for TPU pods; libtpu (some 700 MB on the disk) is no part of `make install`.
+test-pods: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tpu-compile]'
+	$(BIN)/python -m pytest -n 0 tests/pods
 
 # Random kills, races and fuzz; takes long. What is marked `soak` runs nowhere else.
 soak: install

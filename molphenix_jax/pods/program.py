@@ -1,6 +1,8 @@
 """The training step of a config as the program of a pod: its memory, its messages, its work."""
 
 import dataclasses
+import json
+import pathlib
 from time import perf_counter as clock
 from typing import Any
 
@@ -75,6 +77,30 @@ class Program:
         }
 
 
+def read_programs(path: pathlib.Path) -> list[Program]:
+    """The programs that a `--json` of `molphenix compile` holds.
+
+    Raises:
+        InputError: The file is missing, or none of these.
+    """
+    names = [field.name for field in dataclasses.fields(Program)]
+
+    def program(told: dict[str, Any]) -> Program:
+        values = {name: told[name] for name in names}
+        values["collectives"] = [Collective(**each) for each in told["collectives"]]
+        return Program(**values)
+
+    try:
+        told = json.loads(path.read_text())
+        return [program(each) for each in (told if isinstance(told, list) else [told])]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is no file that `molphenix compile --json={path}` wrote: write it anew"
+        ) from error
+
+
 def compile_step(
     config: Config, described: Described, mesh: Mesh, chip: Chip, *, topology: str, command: str
 ) -> Program:
@@ -106,7 +132,9 @@ def compile_step(
     what = f"one step of {described.rows:,} rows on {topology}"
     remedy = _REMEDY + ("" if config.get("loss", {}).get("execution", "ring") == "ring" else _RING)
     began = clock()
-    traced = jit_steps(steps, mesh, described.tables).trace(state, batches, described.tables, count)
+    placed = jax.tree.map(lambda leaf: leaf.sharding, state)
+    jitted = jit_steps(steps, mesh, described.tables, placed)
+    traced = jitted.trace(state, batches, described.tables, count)
     try:
         compiled = traced.lower().compile()
     except jax.errors.JaxRuntimeError as error:

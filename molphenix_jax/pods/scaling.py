@@ -4,6 +4,7 @@ A floor is what no program can beat on that chip: products at the published peak
 published rate, messages at the links' rate. A real step takes longer.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from molphenix_jax.memory import in_words
@@ -11,6 +12,7 @@ from molphenix_jax.pods.chips import CHIPS, Chip
 from molphenix_jax.pods.program import Program
 
 _ORDER = ("products", "memory", "messages")
+_SHARDED = "--config.train.shard_state=True"
 
 
 def floors(program: Program, chip: Chip) -> dict[str, float]:
@@ -35,34 +37,29 @@ def floors(program: Program, chip: Chip) -> dict[str, float]:
     }
 
 
-def page(programs: Sequence[Program], commands: Sequence[str]) -> str:
-    """The page in Markdown.
+def page(programs: Sequence[Program]) -> str:
+    """The page in Markdown, with a section for each command.
 
     Args:
-        programs: In the order of the rows.
-        commands: That make it.
+        programs: In the order of the rows; those of one command stand together.
     """
+    sections = [
+        line
+        for command, of_one in itertools.groupby(programs, key=lambda program: program.command)
+        for line in _section(command, list(of_one))
+    ]
     lines = [
         "# Scaling: what a training step takes on pods",
         "",
         "**No TPU has run this yet.** Each row is the step that training runs, compiled for that",
         "pod on a machine without one. Memory, messages and operations are the compiled program's;",
-        "times are floors by the published peak figures below: a real step takes longer. Made by:",
-        "",
-        *(f"    {command}" for command in commands),
-        "",
-        "| pod | chips | rows of a batch | parameters | memory of a chip | of what it has "
-        "| TFLOP a chip | messages of a chip |",
-        "|---|---:|---:|---:|---:|---:|---:|---|",
-        *(_sizes(program) for program in programs),
-        "",
-        "Floors of an update, and what they would mean: rows per second of the whole pod if the",
-        "slowest floor alone bound it, and the share of the products' floor in it (the highest",
+        "times are floors by the published peak figures below: a real step takes longer. Floors",
+        "of an update, and what they would mean: rows per second of the whole pod if the slowest",
+        "floor alone bound it, and the share of the products' floor in it (the highest",
         "utilisation that is possible).",
         "",
-        "| pod | products | memory | messages | bound by | rows/s at most | utilisation at most |",
-        "|---|---:|---:|---:|---|---:|---:|",
-        *(_times(program) for program in programs),
+        *sections,
+        "## The figures behind the floors",
         "",
         "Memory traffic is XLA's own count, which takes each body of a loop once: with a ring it",
         "is too low, and so is its floor.",
@@ -73,6 +70,28 @@ def page(programs: Sequence[Program], commands: Sequence[str]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _section(command: str, programs: Sequence[Program]) -> list[str]:
+    millions = sorted({round(program.parameters / 1e6, 1) for program in programs})
+    sharded = ", spread over the chips" if _SHARDED in command.split() else ""
+    return [
+        f"## {' and '.join(f'{each:,}' for each in millions)} million parameters{sharded}",
+        "",
+        "Made by:",
+        "",
+        f"    {command}",
+        "",
+        "| pod | chips | rows of a batch | parameters | memory of a chip | of what it has "
+        "| TFLOP a chip | messages of a chip |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
+        *(_sizes(program) for program in programs),
+        "",
+        "| pod | products | memory | messages | bound by | rows/s at most | utilisation at most |",
+        "|---|---:|---:|---:|---|---:|---:|",
+        *(_times(program) for program in programs),
+        "",
+    ]
 
 
 def _chip_name(program: Program) -> str:

@@ -11,8 +11,13 @@ from molphenix_jax.errors import InputError, first_line
 from molphenix_jax.pods.chips import CHIPS, Chip
 from molphenix_jax.runtime.mesh import DATA_AXIS
 
-# libtpu looks for a pod around this machine otherwise, and waits for it.
-_ALONE = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+# libtpu looks for a pod around this machine otherwise, and waits for it; and it refuses a second
+# process, as two would use the same chips.
+_ALONE = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
 
 
 def pod_mesh(topology: str) -> tuple[Mesh, Chip]:

@@ -2,17 +2,26 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from molphenix_jax import cli, tasks
+from molphenix_jax.bench.made.random_run import random_run
+from molphenix_jax.bench.step import StepCase, make_config
 from molphenix_jax.errors import InputError
 from molphenix_jax.losses import make_loss
+from molphenix_jax.pods.chips import CHIPS
+from molphenix_jax.pods.collectives import collectives
 from molphenix_jax.pods.described import ScreenSize, describe_run
+from molphenix_jax.pods.program import compile_step
 from molphenix_jax.pods.topology import pod_mesh
 from molphenix_jax.runtime import mesh as meshes
+from molphenix_jax.runtime.optimizer import optimizer_of
+from molphenix_jax.runtime.step import make_step, state_shapes
 from molphenix_jax.tasks.align.config import default_config
 
 HAS_LIBTPU = importlib.util.find_spec("libtpu") is not None
@@ -95,6 +104,25 @@ def test_a_batch_that_does_not_divide_is_refused():
         describe_run(config, meshes.make_mesh(8), ScreenSize())
 
 
+@pytest.mark.slow
+def test_a_spread_state_takes_less_of_a_chip_and_is_gathered():
+    """On simulated devices of the CPU, which compile as a pod's do."""
+    mesh, programs = meshes.make_mesh(8), []
+    for sharded in (False, True):
+        config = default_config(size="tiny")
+        config.train.update(batch_size=32, shard_state=sharded)
+        config.loss.execution = "ring"
+        described = describe_run(config, mesh, ScreenSize(wells=1000, pairs=500, molecules=100))
+        programs.append(
+            compile_step(config, described, mesh, CHIPS["v5e"], topology="8", command="")
+        )
+    whole, spread = programs
+    assert spread.memory["arguments"] < whole.memory["arguments"]
+    kinds = [{each.kind for each in program.collectives} for program in programs]
+    assert "all-gather" not in kinds[0]
+    assert "all-gather" in kinds[1]
+
+
 @needs_libtpu
 def test_a_step_is_compiled_for_a_pod(tmp_path, capsys):
     out = tmp_path / "program.json"
@@ -110,6 +138,26 @@ def test_a_step_is_compiled_for_a_pod(tmp_path, capsys):
 
 
 @needs_libtpu
+def test_the_step_of_the_bench_gathers_nothing_for_a_pod():
+    """As `bench step` built it first: the batch whole on each chip, no placement of arguments."""
+    mesh, chip = pod_mesh("v5e:2x2")
+    config = make_config(StepCase(batch=1024, size="tiny"))
+    config.loss.execution = "ring"
+    config.data.device_memory_gib = chip.memory / 2**30
+    run = random_run(config, mesh, perturbations=2048, width=1024)
+    tx = optimizer_of(run, config.train)
+    whole = meshes.replicated(mesh)
+    state, batch = (
+        meshes.abstract(tree, whole) for tree in (state_shapes(run, tx, members=1), run.batch(0))
+    )
+    step = jax.jit(make_step(run, tx, members=1, seed=config.seed), donate_argnums=0)
+    compiled = step.lower(state, batch, run.table_shapes(mesh)).compile()
+    sent = {each.kind for each in collectives(compiled.as_text())}
+    assert sent == {"all-reduce", "collective-permute"}
+    assert "all-gather" not in compiled.as_text()
+
+
+@needs_libtpu
 def test_several_pods_are_one_page(tmp_path):
     page, out = tmp_path / "SCALING.md", tmp_path / "programs.json"
     wanted = ["--topology=v5e:2x2+v5e:2x4", "--rows-per-chip=8", "--wells=100000"]
@@ -119,6 +167,21 @@ def test_several_pods_are_one_page(tmp_path):
     ]
     assert page.read_text().count("| v5e:2x2 |") == 2
     assert "--rows-per-chip=8" in page.read_text()
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_two_may_compile_at_once(tmp_path):
+    """libtpu refuses a second process by default, as if there were chips to share."""
+    program = "from molphenix_jax.pods.topology import pod_mesh\n"
+    program += "pod_mesh('v5e:2x2'); print('ready', flush=True); input()"
+    command, pipe = [sys.executable, "-c", program], subprocess.PIPE
+    both = [
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in "12"
+    ]
+    told = [process.stdout.readline() for process in both if process.stdout]
+    ended = [process.communicate("\n") for process in both]
+    assert told == ["ready\n"] * 2, ended
 
 
 @needs_libtpu

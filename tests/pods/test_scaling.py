@@ -1,16 +1,28 @@
 """Floors of a step and the page of them, from programs that are made up."""
 
+import json
+
 import pytest
 
+from molphenix_jax.errors import InputError
 from molphenix_jax.pods.chips import CHIPS
 from molphenix_jax.pods.collectives import Collective
-from molphenix_jax.pods.program import Program
+from molphenix_jax.pods.program import Program, read_programs
 from molphenix_jax.pods.scaling import floors, page
 
+COMMAND = "molphenix compile --page=SCALING.md"
 
-def program(topology="v5e:2x4", chips=8, flops=1.97e12, n_bytes=8.19e9, collectives=()) -> Program:
+
+def program(
+    topology="v5e:2x4",
+    chips=8,
+    flops=1.97e12,
+    n_bytes=8.19e9,
+    collectives=(),
+    command=COMMAND,
+) -> Program:
     return Program(
-        command="molphenix compile …",
+        command=command,
         topology=topology,
         chips=chips,
         rows=256 * chips,
@@ -44,8 +56,7 @@ def test_the_page_names_what_bounds_each_pod():
             program(),
             program("v5e:16x16", 256, collectives=sent * 4),
             program("v5p:4x4x4", 64, n_bytes=1e9),
-        ],
-        ["molphenix compile --page=SCALING.md"],
+        ]
     )
     rows = {}
     for line in text.splitlines():
@@ -60,3 +71,27 @@ def test_the_page_names_what_bounds_each_pod():
     assert "No TPU has run this yet" in text
     assert "    molphenix compile --page=SCALING.md" in text
     assert text.count("cloud.google.com") == 2  # each chip once
+
+
+def test_each_command_has_a_section_and_programs_of_files_come_first(tmp_path):
+    sent = [Collective("all-gather", 2, int(8e8))]
+    first = program(collectives=sent, command="molphenix compile --config.train.shard_state=True")
+    (tmp_path / "first.json").write_text(json.dumps([first.as_json()]))
+    (tmp_path / "one.json").write_text(json.dumps(first.as_json()))
+    assert read_programs(tmp_path / "first.json") == read_programs(tmp_path / "one.json") == [first]
+    text = page([first, program("v5p:4x4x4", 64)])
+    begins = [text.index("    " + of.command + "\n") for of in (first, program())]
+    assert begins == sorted(begins)
+    assert text.count("## 0.0 million parameters") == 2
+    assert text.count("million parameters, spread over the chips\n") == 1
+    assert text.index("v5e:2x4") < begins[1] < text.index("v5p:4x4x4")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"collectives": []}'])
+def test_another_file_is_a_sentence(text, tmp_path):
+    path = tmp_path / "other.json"
+    with pytest.raises(InputError, match="cannot be read"):
+        read_programs(path)
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"other.json is no file that `molphenix compile --json"):
+        read_programs(path)

@@ -55,6 +55,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="also write a page (Markdown): sizes, floors by public figures of the chips",
     )
+    parser.add_argument(
+        "--after",
+        type=pathlib.Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="of --json of earlier commands, whose programs come first on the page",
+    )
     for name, of in (
         ("wells", "treated wells of the screen"),
         ("pairs", "its pairs of a molecule and a concentration"),
@@ -83,10 +91,10 @@ def _run(arguments: argparse.Namespace) -> int:
     options, config = read(arguments.flags)
     from molphenix_jax import storage
     from molphenix_jax.pods import scaling
+    from molphenix_jax.pods.program import read_programs
 
-    # Where it is written decides no number.
-    words = [word for word in arguments.flags if not word.startswith("--json")]
-    command = " ".join(["molphenix", "compile", *words])
+    earlier = [program for path in options.after for program in read_programs(path)]
+    command = " ".join(["molphenix", "compile", *arguments.flags])
     programs = [
         _compiled(options, config, topology, command) for topology in options.topology.split("+")
     ]
@@ -94,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> int:
         told = [program.as_json() for program in programs]
         storage.write_json(options.json, told if len(told) > 1 else told[0])
     if options.page:
-        storage.write_text(options.page, scaling.page(programs, [command]))
+        storage.write_text(options.page, scaling.page([*earlier, *programs]))
     return 0
 
 

@@ -20,7 +20,15 @@ def make_parser() -> argparse.ArgumentParser:
     from molphenix_jax.commands import bench, published
     from molphenix_jax.commands.models import embed, index, pretrained, rank
     from molphenix_jax.commands.screens import cache, embed_images, prepare
-    from molphenix_jax.commands.training import ablate, compare, compile, export, refit, train
+    from molphenix_jax.commands.training import (
+        ablate,
+        compare,
+        compile,
+        export,
+        figures,
+        refit,
+        train,
+    )
 
     parser = argparse.ArgumentParser(prog="molphenix", description=__doc__)
     parser.add_argument("--plugin", action="append", help=plugins.HELP)
@@ -32,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
         refit,
         compare,
         ablate,
+        figures,
         export,
         index,
         rank,

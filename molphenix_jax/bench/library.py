@@ -24,7 +24,8 @@ from molphenix_jax.molecules import standardise
 from molphenix_jax.molecules.files import open_molecules
 from molphenix_jax.molecules.parallel import n_workers
 from molphenix_jax.phenomics import activity_within_conditions
-from molphenix_jax.retrieval import Model, load
+from molphenix_jax.retrieval import Model
+from molphenix_jax.retrieval.model import load_folds
 from molphenix_jax.retrieval.molecules import Featurised
 from molphenix_jax.retrieval.ranking.calibration import (
     FEWEST_MOLECULES,
@@ -35,7 +36,6 @@ from molphenix_jax.retrieval.ranking.calibration import (
 )
 from molphenix_jax.retrieval.ranking.domain import IN_DOMAIN, Domain
 from molphenix_jax.runtime.progress import Progress
-from molphenix_jax.trained.folder import MODEL_FILE, MODEL_FOLDER
 from molphenix_jax.wells.conditions.values import Conditions
 
 ACTIVE_P = 0.01  # of replicate consistency, as in evaluation
@@ -163,8 +163,7 @@ def ranked(setting: LibraryCase) -> tuple[pd.DataFrame, list[Model], Spent]:
 
 
 def _models(run: pathlib.Path) -> list[Model]:
-    folds = sorted(run.glob(f"fold_*/{MODEL_FOLDER}/{MODEL_FILE}"))
-    models = [load(path.parent) for path in folds] or [load(run)]
+    models = load_folds(run)
     for model in models:
         if model.held_out is None or model.needs_embeddings:
             raise InputError(

@@ -12,6 +12,31 @@ def positive(text: str) -> int:
     return value
 
 
+def concentrations(text: str) -> tuple[float, ...]:
+    """Concentrations in µM, by commas, ascending; nothing gives none.
+
+    Raises:
+        InputError: One is no number above 0, or is there twice.
+    """
+    from molphenix_jax.errors import InputError
+
+    doses = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            dose = float(part)
+        except ValueError:
+            dose = 0.0
+        if not 0 < dose < float("inf"):
+            raise InputError(
+                f"--concentrations={text}: {part!r} is no number above 0; they are in µM, as "
+                "0.1,1,10"
+            )
+        doses.append(dose)
+    if len(set(doses)) < len(doses):
+        raise InputError(f"--concentrations={text}: one of them is there twice")
+    return tuple(sorted(doses))
+
+
 def need_other_output(out: pathlib.Path | None, *inputs: pathlib.Path | str | None) -> None:
     """Stops where what is to be written would take the place of what is read.
 

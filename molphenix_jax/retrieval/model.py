@@ -23,7 +23,7 @@ from molphenix_jax.retrieval.molecules import Featurised, MoleculeFeatures
 from molphenix_jax.retrieval.profiles import Profiles
 from molphenix_jax.trained.alignment import Alignment, read_alignment
 from molphenix_jax.trained.finding import find_model, name_of
-from molphenix_jax.trained.folder import ModelError, ModelFolder, trained_config
+from molphenix_jax.trained.folder import MODEL_FOLDER, ModelError, ModelFolder, trained_config
 from molphenix_jax.trained.held_out import HeldOut
 from molphenix_jax.trained.sides import ImageSide, PhenomicSide
 from molphenix_jax.wells.conditions.values import listed_levels
@@ -51,6 +51,19 @@ def load(
         ModelError: There is none, it is damaged, or it is of another kind.
     """
     return Model(*read_alignment(find_model(path, fold=fold, screen=screen)))
+
+
+def load_folds(run: str | pathlib.Path) -> list["Model"]:
+    """The models of all folds of a run, in order, or its one model.
+
+    Raises:
+        ModelError: As `load`.
+    """
+    path = pathlib.Path(run)
+    if not (path / f"fold_0/{MODEL_FOLDER}").is_dir():
+        return [load(run)]
+    folds = range(len(list(path.glob(f"fold_*/{MODEL_FOLDER}"))))
+    return [load(path, fold=fold) for fold in folds]
 
 
 class Model:

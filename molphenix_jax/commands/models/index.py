@@ -7,7 +7,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from molphenix_jax.commands.arguments import need_other_output, positive
+from molphenix_jax.commands.arguments import concentrations, need_other_output, positive
 
 _EPILOG = """
 Examples:
@@ -118,7 +118,7 @@ def _settings(arguments: argparse.Namespace, add: bool):
 
     path, doses, conditions = arguments.model, arguments.concentrations, arguments.conditions
     told = _pairs("--conditions", conditions.split(",") if conditions else [], "time_h=24")
-    doses_um = None if doses is None else _doses(doses)
+    doses_um = concentrations(doses) if doses else None
     fold = arguments.fold
     parts = read_parts(arguments.out) if add else []
     if add:
@@ -176,26 +176,6 @@ def _build(job) -> None:
         f"{counts[0]:,} molecules are new, {counts[1]:,} rows repeat a molecule, {counts[2]:,} "
         "cannot be used" + (f": {lost} has each with its reason" if lost else "")
     )
-
-
-def _doses(text: str) -> tuple[float, ...]:
-    from molphenix_jax.retrieval.index.folder import LibraryError
-
-    doses = []
-    for part in text.split(","):
-        try:
-            dose = float(part)
-        except ValueError:
-            dose = 0.0
-        if not 0 < dose < float("inf"):
-            raise LibraryError(
-                f"--concentrations={text}: {part.strip()!r} is no number above 0; they are in µM, "
-                "as 0.1,1,10"
-            )
-        doses.append(dose)
-    if len(set(doses)) < len(doses):
-        raise LibraryError(f"--concentrations={text}: one of them is there twice")
-    return tuple(sorted(doses))
 
 
 def _shard(text: str) -> tuple[int, int]:

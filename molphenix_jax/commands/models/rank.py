@@ -6,7 +6,7 @@ import argparse
 import pathlib
 from collections import Counter
 
-from molphenix_jax.commands.arguments import need_other_output, positive
+from molphenix_jax.commands.arguments import concentrations, need_other_output, positive
 from molphenix_jax.commands.screens.reading import add_reading, need_columns, sources_of
 
 _DESCRIPTION = """\
@@ -126,7 +126,7 @@ def _molecules(arguments: argparse.Namespace) -> int:
     from molphenix_jax.retrieval.resembling_page import write_page
     from molphenix_jax.runtime.progress import say
 
-    doses = _doses(arguments.concentrations)
+    doses = concentrations(arguments.concentrations)
     model = _model(arguments)
     file, molecules = read_molecules(arguments.molecules, smiles_column=arguments.smiles_column)
     queries = _queries(arguments, model, arguments.molecules)
@@ -199,21 +199,6 @@ def _combinations(arguments: argparse.Namespace):
     if arguments.query:
         found |= read_terms(read_text(arguments.query), str(arguments.query))
     return found
-
-
-def _doses(text: str) -> list[float]:
-    from molphenix_jax.errors import InputError
-
-    doses = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        try:
-            dose = float(part)
-        except ValueError:
-            dose = float("nan")
-        if not 0 < dose < float("inf"):
-            raise InputError(f"--concentrations: {part!r} is no concentration above 0 µM")
-        doses.append(dose)
-    return doses
 
 
 def _told(text: str) -> dict[str, str]:

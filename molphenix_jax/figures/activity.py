@@ -1,0 +1,164 @@
+"""Is activity told from the embedding of a molecule (paper App. E.1: ROC-AUC about .90)?
+
+A logistic regression learns from z_m whether a perturbation is active (p ≤ .01). It is trained on
+perturbations that the model has learned from, those that other folds held out, and asked for those
+of its own fold, whose molecules the model never saw. With one fold there are no others: it is then
+cross-validated among the held-out molecules. The same regression is given what the model was given,
+its features and dose, and the dose alone.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from molphenix_jax.evaluation.properties import property_results
+from molphenix_jax.figures.asked import Fold
+from molphenix_jax.molecules import featurise_blocks
+from molphenix_jax.trained.held_out import HeldOut
+
+EMBEDDING, FEATURES, DOSE = "z_m", "features and dose", "dose"
+_STRENGTHS = (0.001, 0.03, 1.0)  # inverse regularisation, chosen among training molecules
+_PARTS, _INNER_PARTS = 5, 3
+_FEWEST = 5  # active and inactive molecules each, of the training
+
+
+@dataclasses.dataclass(frozen=True)
+class Activity:
+    """Answers of each regression.
+
+    Attributes:
+        rows: metric, model, value, ci, n, n_positive.
+        comparisons: metric, model, baseline, difference, ci, better.
+        active: Which of the n perturbations are.
+        score: Name of the regression → probability of each, [n].
+        note: How it was trained.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    comparisons: Sequence[Mapping[str, Any]]
+    active: Bool[np.ndarray, " n"]
+    score: Mapping[str, Float[np.ndarray, " n"]]
+    note: str
+
+
+def activity(folds: Sequence[Fold], *, n_bootstrap: int = 1000, seed: int = 0) -> Activity | str:
+    """Tells activity of the held-out perturbations of all folds; or why that cannot be.
+
+    Intervals are over molecules.
+    """
+    answered, active, molecule = [], [], []
+    for number, fold in enumerate(folds):
+        others = [other.held for k, other in enumerate(folds) if k != number]
+        found = _answers(fold, others, seed)
+        if isinstance(found, str):
+            return found
+        answered.append(found)
+        active.append(fold.active[fold.known])
+        molecule.append(fold.skeleton[fold.known])
+    label, groups = np.concatenate(active), np.concatenate(molecule)
+    score = {name: np.concatenate([a[name] for a in answered]) for name in answered[0]}
+    rows, comparisons = property_results(
+        label.astype(np.float64),
+        score,
+        np.unique(groups, return_inverse=True)[1],
+        loss="bce",
+        model=EMBEDDING,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+    )
+    note = (
+        f"trained on the perturbations that the other {len(folds) - 1} folds held out, asked for "
+        "those of its own"
+        if len(folds) > 1
+        else f"one fold: cross-validated in {_PARTS} parts by molecule among what it held out"
+    )
+    return Activity(rows, comparisons, label, score, note)
+
+
+def _answers(
+    fold: Fold, others: Sequence[HeldOut], seed: int
+) -> dict[str, Float[np.ndarray, " h"]] | str:
+    """Probabilities of the fold's perturbations that have a p-value, by each regression."""
+    from sklearn.model_selection import GroupKFold
+
+    asked = _inputs(fold, fold.held, fold.known)
+    if not others:
+        label, group = fold.active[fold.known], fold.skeleton[fold.known]
+        if too_few := _too_few(label, group):
+            return too_few
+        parts = GroupKFold(_PARTS, shuffle=True, random_state=seed)
+        score = {name: np.zeros(len(label)) for name in asked}
+        for train, test in parts.split(label, groups=group):
+            if label[train].all() or not label[train].any():
+                return "a part has only active or only inactive perturbations"
+            for name, x in asked.items():
+                fitted = _fitted(x[train], label[train], group[train], seed)
+                score[name][test] = fitted.predict_proba(x[test])[:, 1]
+        return score
+    known = [np.isfinite(held.p_value) for held in others]
+    parts = [_inputs(fold, held, keep) for held, keep in zip(others, known, strict=True)]
+    told = [Fold(fold.model, held) for held in others]
+    label = np.concatenate([f.active[k] for f, k in zip(told, known, strict=True)])
+    group = np.concatenate([f.skeleton[k] for f, k in zip(told, known, strict=True)])
+    if too_few := _too_few(label, group):
+        return too_few
+    train = {name: np.concatenate([part[name] for part in parts]) for name in asked}
+    return {
+        name: _fitted(train[name], label, group, seed).predict_proba(x)[:, 1]
+        for name, x in asked.items()
+    }
+
+
+def _too_few(label: Bool[np.ndarray, " n"], group: Shaped[np.ndarray, " n"]) -> str:
+    n_active, n_others = (len(np.unique(group[label == kind])) for kind in (True, False))
+    if min(n_active, n_others) >= _FEWEST:
+        return ""
+    return (
+        f"{n_active} molecules with an active perturbation and {n_others} with another one; "
+        f"telling them apart needs {_FEWEST} of each"
+    )
+
+
+def _inputs(
+    fold: Fold, held: HeldOut, keep: Bool[np.ndarray, " h"]
+) -> dict[str, Float[np.ndarray, "n k"]]:
+    """What each regression is given of the kept perturbations."""
+    smiles, at = np.unique(held.smiles, return_inverse=True)
+    names = list(fold.model.block_widths)
+    blocks = featurise_blocks(smiles.tolist(), names)
+    told = fold.conditions.encoded(fold.conditions)[held.condition]
+    dose = np.concatenate([np.log10(held.concentration_um)[:, None], told], axis=1)
+    features = np.concatenate([blocks[name][at].astype(np.float64) for name in names], axis=1)
+    return {
+        EMBEDDING: fold.embed(held)[keep].astype(np.float64),
+        FEATURES: np.concatenate([features, dose], axis=1)[keep],
+        DOSE: dose[keep],
+    }
+
+
+def _fitted(
+    x: Float[np.ndarray, "n k"],
+    label: Bool[np.ndarray, " n"],
+    group: Shaped[np.ndarray, " n"],
+    seed: int,
+) -> Any:
+    """A logistic regression whose strength is chosen by molecules among its training."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, GroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    parts = GroupKFold(_INNER_PARTS, shuffle=True, random_state=seed)
+    grid = {"logisticregression__C": list(_STRENGTHS)}
+    # By the likelihood: a part without an active one has no AUROC, but it has that.
+    search = GridSearchCV(model, grid, scoring=_log_likelihood, cv=parts)
+    return search.fit(np.clip(x, -1e6, 1e6), label, groups=group)
+
+
+def _log_likelihood(model: Any, x: np.ndarray, label: np.ndarray) -> float:
+    p = np.clip(model.predict_proba(x)[:, 1], 1e-6, 1 - 1e-6)
+    return float(np.where(label, np.log(p), np.log1p(-p)).mean())

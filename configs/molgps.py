@@ -9,6 +9,9 @@ Arguments, after a colon and separated by commas:
     size=NAME    1m (the default), 10m, 30m, 100m, 300m or 1b parameters; tiny makes six updates of
                  an encoder that learns nothing, without labels on 100 molecules
     width=N      channels of an atom, in place of the size's; learning rates follow (muP)
+    start=RUN    trains the encoder of another run or model on, whose sizes it has; minimol takes
+                 MiniMol's 8M parameters (`molphenix pretrained minimol`, once), at a learning rate
+                 of 1e-4 and the heads at that of the config
 
 Any field of `molphenix_jax/tasks/property_pretraining/config.py` follows as
 `--config.train.steps=20000`, lists by commas (`--config.data.labels=A.csv.gz,B.parquet`). Use the
@@ -26,5 +29,7 @@ from molphenix_jax.tasks.property_pretraining import default_config
 
 def get_config(arg: str | None = None):
     """The resolved config."""
-    args = parse_arg(arg, labels=(), size="1m", width=0)
-    return default_config(labels=",".join(args.labels), size=args.size, width=args.width)
+    args = parse_arg(arg, labels=(), size="1m", width=0, start="")
+    return default_config(
+        labels=",".join(args.labels), size=args.size, width=args.width, start=args.start
+    )

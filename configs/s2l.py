@@ -10,13 +10,15 @@ Arguments, after a colon and separated by commas:
                  without it the built-in simulated screen of 3,500 molecules. Several screens have
                  names: NAME=A+NAME=B (docs/screens.md)
     molecules=A+B  feature blocks of molecules: morgan, maccs, rdkit, physchem (these four are the
-                 default), morgan_chiral, or NAME=FILE of embeddings
+                 default), morgan_chiral, minimol (MiniMol's fingerprints, after `molphenix
+                 pretrained minimol`), or NAME=FILE of embeddings
     size=NAME    small (the default) serves screens of a hundred to some thousand molecules; paper
                  has heads of the paper's size (38.7M parameters); tiny makes six updates of a model
                  that learns nothing, without wells on 60 built-in molecules, to see within seconds
                  that everything goes through
     encoder=mpnn a molecule encoder (MPNN++, 1M parameters) that learns beside the feature blocks,
-                 or one of your own (docs/contributing.md); none, the default, has the blocks alone
+                 minimol (MiniMol's 8M, from its weights: docs/molecules.md), or one of your own
+                 (docs/contributing.md); none, the default, has the blocks alone
     pretrained=RUN  the encoder of a run of configs/molgps.py, to be trained on; implies the above
     preset=NAME  γ, ζ and k: the paper's "fingerprint" (the default with size=paper) or "molgps",
                  "cellclip", "soft_bce", or "small_screen" (the default otherwise)

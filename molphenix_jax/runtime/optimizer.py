@@ -46,7 +46,7 @@ def train_fields(*, steps: int, batch_size: int, learning_rate: float, members: 
     t.b2 = 0.999
     t.weight_decay = 0.1
     # First rule that matches decides; every parameter has to match one.
-    t.decay_rules = ((r"/kernel$", True), (r"/(bias|scale|log_scale)$", False))
+    t.decay_rules = ((r"/kernel$", True), (r"/(bias|scale|log_scale|eps)$", False))
     # Pattern → factor on the learning rate, first match; a parameter that none matches has 1.
     t.lr_rules = ()
     t.grad_clip = 1.0

@@ -36,6 +36,10 @@ class Run:
         """Initial parameters of one member."""
         raise NotImplementedError
 
+    def start(self, params: Params) -> Params:
+        """Initial parameters [members, …] as `init` gives them, or what training starts from."""
+        return params
+
     @functools.cached_property
     def shapes(self) -> Params:
         """Shapes of the parameters of one member; `init` is traced for them once."""

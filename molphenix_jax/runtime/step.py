@@ -36,7 +36,7 @@ class State(NamedTuple):
 def initial_params(run: Run, *, members: int, seed: int) -> Params:
     """Parameters before the first update, [members, …] each."""
     key = jax.random.fold_in(jax.random.key(seed), _INIT)
-    return jax.vmap(run.init)(jax.random.split(key, members))
+    return run.start(jax.vmap(run.init)(jax.random.split(key, members)))
 
 
 def make_init(

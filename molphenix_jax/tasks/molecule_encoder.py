@@ -1,8 +1,9 @@
 """The molecule encoder as tasks use it: its config fields, its batches, its pretrained weights."""
 
 import contextlib
+import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from molphenix_jax.models.mpnn import (
     POOLINGS,
     SIZES,
     MPNNConfig,
+    mup_lr_rules,
 )
 from molphenix_jax.molecules import (
     FEATURISER_VERSION,
@@ -39,6 +41,8 @@ from molphenix_jax.runtime.workdir.checkpointing import CHECKPOINTS, CheckpointE
 from molphenix_jax.runtime.workdir.folder import read_json
 from molphenix_jax.storage import digest_texts, make_file_once, read_npz, write_json
 from molphenix_jax.tasks.stored import anew_command, stored_config
+from molphenix_jax.trained.encoders.minimol import NAME as MINIMOL
+from molphenix_jax.trained.encoders.minimol import found_encoder, write_licence
 from molphenix_jax.trained.encoders.molecule_encoder import (
     LoadedMoleculeEncoder,
     load_molecule_encoder,
@@ -46,6 +50,11 @@ from molphenix_jax.trained.encoders.molecule_encoder import (
 from molphenix_jax.trained.folder import MODEL_FILE, MODEL_FOLDER
 
 _POSITIONAL = ("rwse", "laplacian")
+# Fields of an encoder that follow from the featuriser and the largest molecule.
+_OF_GRAPHS = ("node_codes", "edge_codes", "attention_max_nodes")
+# Learning rate of MiniMol's weights where they are trained on: heads that begin at random take some
+# thirty times more, which would undo in a few updates what was learned. Not tuned.
+_TUNING_RATE = 1e-4
 
 
 FEATURISER_FILE = "featuriser.json"
@@ -205,7 +214,7 @@ def load_encoder(
 
     Args:
         run: A model folder, or that of a run of property pretraining or of an alignment with an
-            MPNN encoder (of one fold of it, if it has several).
+            MPNN encoder (of one fold of it, if it has several); or the name minimol.
         checkpoint: Step; None takes the finished model, or else the newest checkpoint.
         member: Of an ensemble.
 
@@ -215,6 +224,7 @@ def load_encoder(
         PretrainedError: There is no checkpoint, it cannot be read, or graphs are not made today as
             they were for it.
     """
+    run = found_encoder(run)
     if checkpoint is not None and (run / MODEL_FILE).exists():
         raise PretrainedError(
             f"{run} is a model folder, which has no checkpoints: leave checkpoint {checkpoint} out"
@@ -267,13 +277,54 @@ def _config_of(run: pathlib.Path) -> Config:
 def encoder_fields_of(run: str) -> Config:
     """The encoder's fields of a run, for a config that starts from its weights.
 
+    Args:
+        run: Folder of a run or of a model, or the name minimol.
+
     Raises:
         ConfigError: The folder is no run with an encoder.
+        ModelError: MiniMol is not there yet, or the model cannot be used.
     """
-    config = _config_of(pathlib.Path(run))
+    folder = found_encoder(run)
+    if (folder / MODEL_FILE).exists():
+        sizes = dataclasses.asdict(load_molecule_encoder(folder).config)
+        return ml_collections.ConfigDict(
+            {name: value for name, value in sizes.items() if name not in _OF_GRAPHS}
+        )
+    config = _config_of(folder)
     if "encoder" not in config.model:
         raise ConfigError(f"{run} is a run without a molecule encoder")
     return config.model.encoder
+
+
+def start_encoder(config: Config, run: str, *, prefix: str) -> str:
+    """Gives a config the encoder's fields of a run that it starts from, and rates to train it on.
+
+    Args:
+        config: Its `model.encoder` and `train.lr_rules` are set.
+        run: As of `encoder_fields_of`.
+        prefix: Pattern of the path above the encoder's parameters.
+
+    Returns:
+        The folder, which holds whatever the current one is.
+
+    Raises:
+        ConfigError: As `encoder_fields_of`.
+        ModelError: As `encoder_fields_of`.
+    """
+    fields = encoder_fields_of(run)
+    config.model.encoder.update(fields)
+    if fields.network == MINIMOL:
+        factor = _TUNING_RATE / config.train.learning_rate
+        config.train.lr_rules = ((prefix + "/", factor),)
+    else:
+        config.train.lr_rules = mup_lr_rules(fields.width, prefix=prefix)
+    return str(found_encoder(run))
+
+
+def licences_of(config: Config, pretrained: str) -> Callable[[pathlib.Path], None]:
+    """Writes, into a folder with a run's weights, the licence of those that they come from."""
+    carried = pretrained and config.model.encoder.get("network") == MINIMOL
+    return write_licence if carried else lambda _: None
 
 
 def encoder_of(config: Config, *, max_atoms: int) -> MPNNConfig:

@@ -11,7 +11,7 @@ Beside what every model folder holds:
 
 import dataclasses
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
 import jax.numpy as jnp
@@ -81,8 +81,20 @@ class Alignment:
     probe: Probe | None = None
 
 
-def write_alignment(folder: pathlib.Path, model: Alignment, *, config: Mapping[str, Any]) -> None:
+def write_alignment(
+    folder: pathlib.Path,
+    model: Alignment,
+    *,
+    config: Mapping[str, Any],
+    more: Callable[[pathlib.Path], None] = lambda _: None,
+) -> None:
     """Writes the folder of a model, in place of the one that is there.
+
+    Args:
+        folder: Where to.
+        model: The model.
+        config: Plain fields of the run's config.
+        more: Writes further files into the (private) folder that it is given.
 
     Raises:
         StorageError: It cannot be written.
@@ -113,6 +125,7 @@ def write_alignment(folder: pathlib.Path, model: Alignment, *, config: Mapping[s
         if model.probe is not None:
             model.probe.save(private / PROBE_FILE)
         write_csv(private / SPLITS_FILE, model.splits)
+        more(private)
 
     write_model(folder, kind=KIND, about=about, arrays=arrays, config=config, fill=fill)
 

@@ -293,6 +293,12 @@ def _shrink(config: Any, words: list[str]) -> None:
     given = {_field(word) for word in words}
     fields = _EVERY | SMALL.get(config.task, {})
     fields |= {f: small.get(config.task, "") for f, small in LESS.items() if f not in given}
+    if _has(config, "model.encoder.network") and config.model.encoder.network == "minimol":
+        # It starts from weights, which have their size.
+        fields = {f: v for f, v in fields.items() if f not in _ENCODER}
+    if _has(config, "molecules.start_from"):
+        # A copy of another training would not fit; tests/tasks/align/several starts from one.
+        fields["molecules.start_from"] = ""
     if _has(config, "data.folds") and config.data.folds > 1:
         fields["data.folds"] = 2
     if config.get("loss", {}).get("execution") == "ring":

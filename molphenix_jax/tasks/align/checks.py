@@ -130,9 +130,30 @@ def _molecules(checks: Checks) -> None:
         m.encoder == "mpnn" or not m.pretrained,
         f"molecules.pretrained is set but molecules.encoder={m.encoder}; take s2l.py:encoder=mpnn",
     )
+    if m.start_from:
+        _start(checks)
     checks.within("molecules.max_atoms", 1, 1024)
     if m.encoder == "mpnn":
         check_encoder(checks, "model.encoder")
+
+
+def _start(checks: Checks) -> None:
+    m, h = checks.config.molecules, checks.config.model
+    checks.that(
+        not m.pretrained,
+        "molecules.pretrained: molecules.start_from has the encoder's weights too; leave one out",
+    )
+    checks.that(
+        h.molecules.head == "residual",
+        f"model.molecules.head={h.molecules.head!r}: molecules.start_from needs residual, whose "
+        "first layer is told what each input is",
+    )
+    encoding = h.concentration
+    checks.that(
+        encoding not in CONCENTRATIONS or encoding == "none" or CONCENTRATIONS[encoding].new_doses,
+        f"model.concentration={encoding}: has nothing for doses that the run of "
+        "molecules.start_from lacks; set log or sigmoid in both runs",
+    )
 
 
 def _loss(checks: Checks) -> None:

@@ -17,7 +17,7 @@ from molphenix_jax.runtime.optimizer import train_fields
 from molphenix_jax.runtime.processes import runtime_fields
 from molphenix_jax.screens.builders import HEADER
 from molphenix_jax.simulated.screen import TINY, SimulationConfig
-from molphenix_jax.tasks.molecule_encoder import encoder_fields, encoder_fields_of
+from molphenix_jax.tasks.molecule_encoder import MINIMOL, encoder_fields, start_encoder
 from molphenix_jax.tasks.named_screens import named_screens
 
 COLUMNS = (
@@ -39,6 +39,7 @@ PATHS = {
     "data.cache": "path",
     "molecules.embeddings": "named",
     "molecules.pretrained": "path",
+    "molecules.start_from": "path",
     "eval.unseen_screens": "paths",
     "data.split_list": "path",
     "data.refit_of": "path",
@@ -164,7 +165,10 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     m.embeddings = ""  # precomputed blocks as name=FILE,name=FILE
     # Trained with the heads, its embedding beside the blocks: none | mpnn | one of your own.
     m.encoder = encoder
-    m.pretrained = ""  # run that the encoder's weights are taken from
+    m.pretrained = ""  # run or model that the encoder's weights are taken from
+    # Finished run on other screens whose molecule side (head, encoder, scaling, dose encoding) this
+    # one starts from, with a phenomic head of its own: docs/screens.md.
+    m.start_from = ""
     m.max_atoms = 128  # of a molecule that the encoder takes
 
     c.model = h = ml_collections.ConfigDict()
@@ -240,13 +244,21 @@ def config_from_arg(
 
     Raises:
         ConfigError: An argument that is unknown, of the wrong type or none of its choices.
-        PretrainedError: The pretrained run cannot be read.
+        ModelError: The pretrained model cannot be read; MiniMol is not there yet.
     """
     texts: dict[str, str] = dict.fromkeys(
         ("encoder", "pretrained", *more, *(["preset"] if loss == "s2l" else [])), ""
     )
     args = parse_arg(arg, wells=(), molecules=(), size="small", **texts)
-    encoder = args.encoder or ("mpnn" if args.pretrained else "none")
+    pretrained, encoder = args.pretrained, args.encoder
+    if encoder == MINIMOL:  # a network of the encoder mpnn, which starts from its own weights
+        if pretrained:
+            raise ConfigError(
+                f"encoder=minimol starts from MiniMol's own weights: leave pretrained={pretrained} "
+                "out, or leave encoder out, which it implies"
+            )
+        pretrained, encoder = MINIMOL, "mpnn"
+    encoder = encoder or ("mpnn" if pretrained else "none")
     config = default(
         wells=",".join(args.wells),
         size=args.size,
@@ -255,10 +267,8 @@ def config_from_arg(
     )
     config.loss.name = loss
     _take_molecules(config, args.molecules)
-    if args.pretrained:
-        config.molecules.pretrained = args.pretrained
-        config.model.encoder.update(encoder_fields_of(args.pretrained))
-        config.train.lr_rules = mup_lr_rules(config.model.encoder.width, prefix="/encoder")
+    if pretrained:
+        config.molecules.pretrained = start_encoder(config, pretrained, prefix="/encoder")
     if args.get("preset"):
         preset = S2L_PRESETS[chosen("preset", args.preset, S2L_PRESETS)]
         config.loss.options.s2l.update(preset)

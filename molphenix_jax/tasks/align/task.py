@@ -67,9 +67,16 @@ from molphenix_jax.tasks.align.refit import keep_measured, read_measured
 from molphenix_jax.tasks.align.training.assets import MoleculeInputs
 from molphenix_jax.tasks.align.training.encoder import EncoderAlignRun
 from molphenix_jax.tasks.align.training.run import AlignRun
+from molphenix_jax.tasks.align.training.start import (
+    keep_start,
+    need_fitting,
+    start_inputs,
+    with_trained,
+)
 from molphenix_jax.tasks.molecule_encoder import (
     convention_of,
     featuriser_of,
+    licences_of,
     need_same_featuriser,
     write_featuriser,
 )
@@ -151,7 +158,9 @@ class AlignTask:
 
     def run(self, fold: int, workdir: pathlib.Path) -> AlignRun:
         """The run whose unseen molecules are fold `fold`."""
-        return self.run_of(self.split(fold), workdir, begun=bool(saved_steps(workdir)))
+        split = self.split(fold)
+        inputs = start_inputs(self.config, self.screen, split, fold=fold, workdir=workdir)
+        return self.run_of(split, workdir, begun=bool(saved_steps(workdir)), molecules=inputs)
 
     def run_of(
         self,
@@ -173,6 +182,8 @@ class AlignTask:
         if self.config.molecules.encoder == "mpnn":
             need_same_featuriser(workdir, features=False, convention=convention_of(self.config))
         run = (self._from_checkpoint() if begun else self).make_run(split, molecules)
+        if run.begins_at is not None:
+            need_fitting(run, members=self.config.train.members)
         for sentence in run.notes:
             say(sentence)
         return run
@@ -207,6 +218,8 @@ class AlignTask:
         """Writes `splits.csv` and the leakage report, and what made the graphs if there are any."""
         storage.write_csv(workdir / SPLITS_FILE, split_table(self.screen, run.split))
         storage.write_json(workdir / "leakage.json", leakage_report(self.screen, run.split))
+        if run.begins_at is not None:
+            keep_start(run.begins_at, workdir)
         if self.config.molecules.encoder == "mpnn":
             write_featuriser(
                 workdir,
@@ -239,6 +252,9 @@ class AlignTask:
             "molecules": len(np.unique(screen.molecule[run.visited])),
             **more,
         }
+        if run.begins_at is not None:
+            trained["start_from"] = pathlib.Path(run.begins_at.named).name
+            splits = with_trained(splits, run.begins_at)
         if config.data.refit_of:
             trained["refit_of"] = pathlib.Path(config.data.refit_of).name
         model = run.trained(
@@ -259,7 +275,8 @@ class AlignTask:
                 "trained": trained,
             },
         )
-        write_alignment(workdir / MODEL_FOLDER, model, config=plain(config))
+        licences = licences_of(config, config.molecules.pretrained)
+        write_alignment(workdir / MODEL_FOLDER, model, config=plain(config), more=licences)
 
     def evaluate(self, run: AlignRun, params: Any, out: pathlib.Path) -> Ranks:
         """Ranks of the model and the baselines on every split of one fold."""

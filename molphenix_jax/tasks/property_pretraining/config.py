@@ -8,16 +8,18 @@ from molphenix_jax.evaluation import PROPERTY_BASELINES
 from molphenix_jax.models.mpnn import BASE_WIDTH, LAYER_RULE, mup_lr_rules, property_lr_rules
 from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.runtime.checks import Checks
-from molphenix_jax.runtime.config import Config, listed, pair_problems
+from molphenix_jax.runtime.config import Config, ConfigError, listed, pair_problems
 from molphenix_jax.runtime.optimizer import train_fields
 from molphenix_jax.runtime.processes import runtime_fields
-from molphenix_jax.tasks.molecule_encoder import check_encoder, encoder_fields
+from molphenix_jax.tasks.molecule_encoder import check_encoder, encoder_fields, start_encoder
 from molphenix_jax.tasks.property_pretraining.labels import LOSSES
 
-PATHS = {"data.labels": "paths", "data.cache": "path"}
+PATHS = {"data.labels": "paths", "data.cache": "path", "model.pretrained": "path"}
 
 
-def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Config:
+def default_config(
+    *, labels: str = "", size: str = "1m", width: int = 0, start: str = ""
+) -> Config:
     """The config of a property-pretraining run.
 
     Args:
@@ -25,10 +27,14 @@ def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Con
             built-in molecules (`molecules/chembl/`).
         size: Named size of the encoder.
         width: Of the encoder, in place of that size's; the learning rates follow it (muP).
+        start: Run or model whose encoder is trained on, or minimol; it brings its sizes.
 
     Raises:
-        ConfigError: An unknown size.
+        ConfigError: An unknown size, or a start beside a size; no run is there.
+        ModelError: The model of the start cannot be used; MiniMol is not there yet.
     """
+    if start and (width or size != "1m"):
+        raise ConfigError(f"start={start} brings its sizes: leave size and width out")
     tiny = size == "tiny"  # learns nothing: shows that labels and fields go through
     c = ml_collections.ConfigDict()
     c.task = "property_pretraining"
@@ -54,6 +60,7 @@ def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Con
     c.model = h = ml_collections.ConfigDict()
     h.encoder = encoder_fields(size)
     h.encoder.width = width or h.encoder.width
+    h.pretrained = ""  # run or model that the encoder's weights are taken from
     # Feature blocks that the heads see beside the graph's embedding.
     h.head_blocks = ""
     h.head_width = 16 if tiny else 256  # of the MLP in front of each head; 0: linear heads
@@ -62,9 +69,10 @@ def default_config(*, labels: str = "", size: str = "1m", width: int = 0) -> Con
     steps, batch_size = (6, 32) if tiny else (2_000, 256)
     c.train = t = train_fields(steps=steps, batch_size=batch_size, learning_rate=1e-3)
     t.weight_decay = 0.01
-    t.lr_rules = property_lr_rules(
-        h.encoder.width, h.encoder.out_width, mup_lr_rules(h.encoder.width)
-    )
+    t.lr_rules = mup_lr_rules(h.encoder.width)
+    if start:
+        h.pretrained = start_encoder(c, start, prefix="/encoder")
+    t.lr_rules = property_lr_rules(h.encoder.width, h.encoder.out_width, t.lr_rules)
 
     c.runtime = runtime_fields()
     c.eval = e = ml_collections.ConfigDict()

@@ -1,5 +1,6 @@
 """One model on one split: what the training loop asks of a property-pretraining run."""
 
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from molphenix_jax.molecules.graphs import MolecularGraph, packing
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.run import Run
 from molphenix_jax.screens.sampling import permute
-from molphenix_jax.tasks.molecule_encoder import encoder_config
+from molphenix_jax.tasks.molecule_encoder import encoder_config, load_encoder, take_weights
 from molphenix_jax.tasks.property_pretraining.labels import LabelGroup, Labels
 from molphenix_jax.trained.scaling import InputScaling, fit_scaling
 
@@ -91,6 +92,11 @@ class PropertyRun(Run):
             ),
             jnp.dtype(config.train.compute_dtype),
         )
+        self._pretrained = None
+        if source := config.model.pretrained:
+            ours = self.shapes["params"]["encoder"]
+            theirs = load_encoder(pathlib.Path(source)).params["params"]
+            self._pretrained = take_weights(ours, theirs, source=source)
         self._predict = jax.jit(
             jax.vmap(lambda p, graphs: self.model.apply(p, self._scaled(graphs))[1], (0, None))
         )
@@ -117,7 +123,9 @@ class PropertyRun(Run):
 
     def init(self, key: jax.Array) -> Any:
         """Initial parameters of one member."""
-        return self.model.init(key, self._pack(self.split.train[:1], n_devices=0).graphs)
+        params = self.model.init(key, self._pack(self.split.train[:1], n_devices=0).graphs)
+        encoder = self._pretrained or params["params"]["encoder"]
+        return {"params": {**params["params"], "encoder": encoder}}
 
     def adopt(self, assets: PropertyAssets) -> None:
         """Takes the label statistics of a checkpoint in place of the recomputed ones.

@@ -25,6 +25,7 @@ from molphenix_jax.molecules import shipped_smiles
 from molphenix_jax.molecules.graphs import MolecularGraph
 from molphenix_jax.runtime.config import Config, listed, plain
 from molphenix_jax.runtime.progress import say
+from molphenix_jax.runtime.workdir.checkpointing import saved_steps
 from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.splits import SPLITS_FILE, fold_of, molecule_groups, need_same_split
@@ -33,6 +34,7 @@ from molphenix_jax.tasks.molecule_encoder import (
     features_of,
     featuriser_of,
     graphs_of,
+    licences_of,
     need_same_featuriser,
     write_featuriser,
 )
@@ -78,7 +80,11 @@ class PropertyTask:
             f"{len(split.validation):,} validation, {len(split.test):,} of unseen groups"
         )
         blocks = list(self.blocks.values())
-        return PropertyRun(self.config, self.labels, self.graphs, blocks, split, self.mesh)
+        config = self.config
+        if saved_steps(workdir):  # the checkpoint has the weights; what they come from may be gone
+            config = config.copy_and_resolve_references()
+            config.model.pretrained = ""
+        return PropertyRun(config, self.labels, self.graphs, blocks, split, self.mesh)
 
     def _table(self, split: PropertySplit) -> pd.DataFrame:
         side = np.empty(len(self.graphs), object)
@@ -131,6 +137,7 @@ class PropertyTask:
                 },
             },
             config=plain(self.config),
+            fill=licences_of(self.config, self.config.model.pretrained),
         )
 
     def evaluate(self, run: PropertyRun, params: Any, out: pathlib.Path) -> dict[str, Any]:

@@ -56,6 +56,14 @@ class SeveralRun(Run):
         models = {name: run.init(k) for (name, run), k in zip(self.runs.items(), keys, strict=True)}
         return shared.joined(models, self._rows)
 
+    def start(self, params: Any) -> Any:
+        """Initial parameters of all members, the molecule side that of the run it starts from."""
+        for name, run in self.runs.items():
+            if run.begins_at is not None:
+                model = run.start(self.of_screen(params, name))
+                params = shared.with_molecule_side(params, model, self._rows[name])
+        return params
+
     def loss(
         self, params: Any, batch: Any, tables: Any, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -72,6 +72,19 @@ def with_own(params: Any, models: Mapping[str, Any]) -> Any:
     return {**params, "params": {**params["params"], SCREENS: own}}
 
 
+def with_molecule_side(params: Any, model: Any, rows: Rows) -> Any:
+    """The parameters with the molecule side of one screen's model.
+
+    Args:
+        params: From `joined`; leaves may have leading axes, as [members].
+        model: Parameters of the screen's model.
+        rows: Of its inputs, from `input_rows`; the others stay.
+    """
+    kernel = _kernel(params["params"]).at[..., rows, :].set(_kernel(model["params"]))
+    shared = {part: value for part, value in model["params"].items() if part not in OWN}
+    return {**params, "params": {**params["params"], **_with_kernel(shared, kernel)}}
+
+
 def own_doses(
     together: ConcentrationEncoding, concentration_um: np.ndarray
 ) -> tuple[ConcentrationEncoding, list[Hashable]]:

@@ -29,6 +29,7 @@ from molphenix_jax.tasks.align.several.run import SeveralRun
 from molphenix_jax.tasks.align.several.shared import by_dose, own_doses
 from molphenix_jax.tasks.align.task import AlignTask, make, split_together
 from molphenix_jax.tasks.align.training.assets import fit_inputs
+from molphenix_jax.tasks.align.training.start import start_inputs
 from molphenix_jax.tasks.align.training.tables import GIB
 from molphenix_jax.tasks.align.training.visits import make_visits
 from molphenix_jax.tasks.named_screens import named_screens, rows_of, shares_of
@@ -64,7 +65,17 @@ class SeveralTask:
         for name, task in self.learned.items():
             visits = make_visits(task.config, task.screen, task.split(fold), task.mesh.devices.size)
             visited[name] = (task.screen, visits.pairs)
-        together = fit_inputs(list(visited.values()), self.config)
+        starts = [
+            start_inputs(
+                task.config,
+                task.screen,
+                task.split(fold),
+                fold=fold,
+                workdir=self._place(workdir, name),
+            )
+            for name, task in self.learned.items()
+        ]
+        together = starts[0] or fit_inputs(list(visited.values()), self.config)
         for name, task in self.learned.items():
             say(f"screen {name}, {self.shares[name]:.3g} of the loss:")
             screen, pairs = visited[name]

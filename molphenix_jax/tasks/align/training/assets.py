@@ -1,9 +1,11 @@
 """What a run fits on its training pairs, so that its model can be used without its screen."""
 
+import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Int
 
 from molphenix_jax.models import ConcentrationEncoding
@@ -26,16 +28,36 @@ class AlignAssets(NamedTuple):
     null_constant: np.ndarray
 
 
+class Start(NamedTuple):
+    """The molecule side that a run starts from.
+
+    Attributes:
+        named: What the config calls it.
+        folder: Of its model.
+        params: Its parameters [members, …].
+        n_conditions: Rows at the end of its first layer that stand for its own conditions.
+        molecules: Those that it was trained on: columns inchikey, smiles, split.
+    """
+
+    named: str
+    folder: pathlib.Path
+    params: Any
+    n_conditions: int
+    molecules: pd.DataFrame
+
+
 class MoleculeInputs(NamedTuple):
     """What molecules and doses go into the molecule side by; of one screen or shared by several.
 
     Attributes:
         scaling: Of the feature blocks that are scaled (`scaled_blocks`).
         encoding: Of doses.
+        start: The molecule side that it starts from, whose these are; None begins at random.
     """
 
     scaling: InputScaling
     encoding: ConcentrationEncoding
+    start: Start | None = None
 
 
 def own_encoder(config: Config) -> str:

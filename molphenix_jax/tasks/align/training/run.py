@@ -34,6 +34,7 @@ from molphenix_jax.tasks.align.training.assets import (
     scaled_blocks,
 )
 from molphenix_jax.tasks.align.training.similar import first_bias, fit_similar
+from molphenix_jax.tasks.align.training.start import started
 from molphenix_jax.tasks.align.training.tables import Pairs, Tables, gather, make_feed
 from molphenix_jax.tasks.align.training.visits import describe_visits, make_visits
 from molphenix_jax.trained.alignment import Alignment
@@ -83,6 +84,7 @@ class AlignRun(Run):
         self.conditions = screen.conditions.encoded(screen.conditions)
         inputs = molecules or fit_inputs([(screen, self.visited)], config)
         self.encoding, self.assets = inputs.encoding, self._fit_assets(inputs, profile)
+        self.begins_at = inputs.start
         self.model = self._make_model()
         h = config.model
         outside = {
@@ -160,6 +162,12 @@ class AlignRun(Run):
         profiles = jnp.zeros((2, self.assets.profile.width))
         molecules = jnp.zeros((2, self.molecule_side.width))
         return self.model.init(key, profiles, molecules)
+
+    def start(self, params: Any) -> Any:
+        """Initial parameters of all members, the molecule side that of the run it starts from."""
+        if self.begins_at is None:
+            return params
+        return started(params, self.begins_at, n_conditions=self.conditions.shape[1])
 
     def adopt(self, assets: AlignAssets) -> None:
         """Takes the input scaling of a checkpoint in place of the recomputed one.

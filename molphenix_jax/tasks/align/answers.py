@@ -197,8 +197,7 @@ def next_steps(
     if level := [name for name in level if name not in CONTROL_NAMES]:
         said.append(
             f"On unseen molecules the model is not certainly better than {', '.join(level)}: more "
-            "molecules, or embeddings of a pretrained molecule encoder beside the fingerprints, "
-            "help most; until then take the simpler method where it does as well."
+            "molecules help most; until then take the simpler method where it does as well."
         )
     if rejected > 0.05 * (screen.n_wells + rejected):
         said.append(f"{rejected:,} rows could not be used: rejected.csv has each with its reason.")

@@ -82,7 +82,10 @@ def test_a_compact_one_is_small_and_says_the_same(run, cache, tmp_path, monkeypa
     """Its statistics are those of a plate's own controls; no folder of this machine is in it."""
     monkeypatch.chdir(tmp_path)
     assert export(run, "--fold=1", "--out=whole")[0] == 0
-    status, said = export(run, "--fold=1", "--out=small", "--compact")
+    # Of weights that others published; it goes where they go.
+    pathlib.Path("whole/LICENSE-theirs.txt").write_text("MIT")
+    status, said = export(pathlib.Path("whole"), "--out=small", "--compact")
+    assert pathlib.Path("small/LICENSE-theirs.txt").read_text() == "MIT"
     assert status == 0, said
     assert "half precision" in said
     assert "half precision" in pathlib.Path("small/README.md").read_text()

@@ -84,6 +84,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _compact(model, work: pathlib.Path):
     """A compact copy of an alignment model, and in words what that changes."""
+    import shutil
+
     from molphenix_jax.errors import InputError
     from molphenix_jax.retrieval.model import Model
     from molphenix_jax.trained.alignment import KIND, read_alignment, write_alignment
@@ -94,7 +96,13 @@ def _compact(model, work: pathlib.Path):
         raise InputError(f"--compact: a model of kind {model.kind} has nothing to leave out")
     _, trained = read_alignment(model.path)
     folder = work / "compact"
-    write_alignment(folder, compact(trained), config=_without_folders(trained_config(model)))
+
+    def licences(private: pathlib.Path) -> None:
+        for path in model.path.glob("LICENSE*"):
+            shutil.copyfile(path, private / path.name)
+
+    config = _without_folders(trained_config(model))
+    write_alignment(folder, compact(trained), config=config, more=licences)
     found = read_alignment(folder)
     apart = max(1 - Model(model, trained).least_cosine(Model(*found)), 1e-7)
     return found[0], (

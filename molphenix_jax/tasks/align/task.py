@@ -275,7 +275,8 @@ class AlignTask:
                 "trained": trained,
             },
         )
-        licences = licences_of(config, config.molecules.pretrained)
+        m = config.molecules
+        licences = licences_of(config, m.pretrained or m.start_from)
         write_alignment(workdir / MODEL_FOLDER, model, config=plain(config), more=licences)
 
     def evaluate(self, run: AlignRun, params: Any, out: pathlib.Path) -> Ranks:

@@ -321,9 +321,12 @@ def start_encoder(config: Config, run: str, *, prefix: str) -> str:
     return str(found_encoder(run))
 
 
-def licences_of(config: Config, pretrained: str) -> Callable[[pathlib.Path], None]:
+def licences_of(config: Config) -> Callable[[pathlib.Path], None]:
     """Writes, into a folder with a run's weights, the licence of those that they come from."""
-    carried = pretrained and config.model.encoder.get("network") == MINIMOL
+    begun = config.get("molecules", config.model)
+    carried = (begun.pretrained or begun.get("start_from")) and config.model.encoder.get(
+        "network"
+    ) == MINIMOL
     return write_licence if carried else lambda _: None
 
 

@@ -182,8 +182,7 @@ class AlignTask:
         if self.config.molecules.encoder == "mpnn":
             need_same_featuriser(workdir, features=False, convention=convention_of(self.config))
         run = (self._from_checkpoint() if begun else self).make_run(split, molecules)
-        if run.begins_at is not None:
-            need_fitting(run, members=self.config.train.members)
+        need_fitting(run, run.begins_at, members=self.config.train.members)
         for sentence in run.notes:
             say(sentence)
         return run
@@ -275,9 +274,8 @@ class AlignTask:
                 "trained": trained,
             },
         )
-        m = config.molecules
-        licences = licences_of(config, m.pretrained or m.start_from)
-        write_alignment(workdir / MODEL_FOLDER, model, config=plain(config), more=licences)
+        more_files = licences_of(config)
+        write_alignment(workdir / MODEL_FOLDER, model, config=plain(config), more=more_files)
 
     def evaluate(self, run: AlignRun, params: Any, out: pathlib.Path) -> Ranks:
         """Ranks of the model and the baselines on every split of one fold."""

@@ -137,7 +137,7 @@ class PropertyTask:
                 },
             },
             config=plain(self.config),
-            fill=licences_of(self.config, self.config.model.pretrained),
+            fill=licences_of(self.config),
         )
 
     def evaluate(self, run: PropertyRun, params: Any, out: pathlib.Path) -> dict[str, Any]:

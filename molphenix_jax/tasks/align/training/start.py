@@ -140,12 +140,14 @@ def started(params: Any, start: Start, *, n_conditions: int) -> Any:
     return {**params, "params": {**ours, **take_weights(wanted, taken, source=start.named)}}
 
 
-def need_fitting(run: Run, *, members: int) -> None:
+def need_fitting(run: Run, start: Start | None, *, members: int) -> None:
     """Stops, before anything is claimed or trained, where a run's start does not fit its model.
 
     Raises:
         PretrainedError: As `started`.
     """
+    if start is None:
+        return
     jax.eval_shape(
         run.start,
         jax.tree.map(

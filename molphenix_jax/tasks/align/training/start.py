@@ -166,5 +166,7 @@ def keep_start(start: Start, workdir: pathlib.Path) -> None:
 
 def with_trained(splits: pd.DataFrame, start: Start) -> pd.DataFrame:
     """The sides of a run's molecules, and behind them those that trained its start alone."""
-    others = start.molecules[~start.molecules["inchikey"].isin(splits["inchikey"])]
-    return pd.concat([splits, others.drop_duplicates("inchikey")], ignore_index=True).fillna("")
+    others = start.molecules.drop_duplicates("inchikey")
+    new = ~others["inchikey"].isin(splits["inchikey"])
+    both = pd.concat([splits, others.iloc[np.flatnonzero(new)]], ignore_index=True)
+    return both.fillna("")

@@ -1,7 +1,7 @@
 """Ranks, recall, confidence intervals, protocol and baselines; knows arrays only.
 
 In the order of use: each of ``BASELINES`` predicts, ``protocol.evaluate`` ranks one split of
-one fold, ``protocol.put_together`` joins what several processes ranked of it, ``protocol.pool``
+one fold, ``pooling.put_together`` joins what several processes ranked of it, ``pooling.pool``
 the folds, ``summary.evaluation_record`` makes ``evaluation.json``.
 """
 
@@ -18,13 +18,14 @@ from molphenix_jax.evaluation.baselines import (
     predict,
     ridge,
 )
+from molphenix_jax.evaluation.pooling import pool, put_together
 from molphenix_jax.evaluation.properties import (
     PROPERTY_METRICS,
     auroc,
     average_precision,
     property_results,
 )
-from molphenix_jax.evaluation.property_baselines import PROPERTY_BASELINES, predict_property
+from molphenix_jax.evaluation.properties.baselines import PROPERTY_BASELINES, predict_property
 from molphenix_jax.evaluation.protocol import (
     Candidates,
     Compared,
@@ -32,8 +33,6 @@ from molphenix_jax.evaluation.protocol import (
     Ranks,
     RankTable,
     evaluate,
-    pool,
-    put_together,
 )
 from molphenix_jax.evaluation.ranks import Part, rank_of_positive, recall_at
 from molphenix_jax.evaluation.summary import (

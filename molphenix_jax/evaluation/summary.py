@@ -90,7 +90,7 @@ def evaluation_record(
     """All of ``evaluation.json``.
 
     Args:
-        pooled: ranks of all folds, from ``protocol.pool``.
+        pooled: ranks of all folds, from ``pooling.pool``.
         model: the model that the others are compared with.
         n_bootstrap: resamples for the confidence intervals.
         seed: seed of the resampling.

@@ -85,7 +85,9 @@ def _properties(fold: Fold, request: Request) -> Probed | str:
     if not request.properties:
         return "no table of molecules with properties was given (--properties=FILE)"
     labels = read_labels(
-        [str(path) for path in request.properties], smiles_column=request.smiles_column
+        [str(path) for path in request.properties],
+        smiles_column=request.smiles_column,
+        cache=storage.cache_folder(""),
     )
     for note in labels.notes:
         say(f"- {note}")

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from molphenix_jax.evaluation import protocol
+from molphenix_jax.evaluation import pooling, protocol
 
 
 def make_candidates(m=40, *, split="unseen_molecules", seed=0, **changes):
@@ -73,8 +73,8 @@ def test_parts_put_together_are_the_whole(n):
     given = []
     for part in parts:
         with pytest.raises(ValueError, match="not given the same") if n > 1 else nullcontext():
-            protocol.put_together(part, lambda own: given.append(own) or own)
-    together = protocol.put_together(parts[0], lambda _: np.concatenate(given))
+            pooling.put_together(part, lambda own: given.append(own) or own)
+    together = pooling.put_together(parts[0], lambda _: np.concatenate(given))
     assert len(together.tables) == len(whole.tables) > 10
     for found, expected in zip(together.tables, whole.tables, strict=True):
         assert found.setting == expected.setting
@@ -137,7 +137,7 @@ def test_pooled_queries_keep_the_gallery_of_their_fold():
         protocol.evaluate(make_candidates(m, seed=m), make_embeddings(m, seed=m), psis=(0.1,))
         for m in (30, 44)
     ]
-    pooled = protocol.pool(folds, min_molecules=1)
+    pooled = pooling.pool(folds, min_molecules=1)
     wanted = {"subset": "all", "direction": "molecule_to_profile"}
     table, parts = only(pooled, **wanted), [only(fold, **wanted) for fold in folds]
     np.testing.assert_array_equal(table.n_gallery, [30] * 30 + [44] * 44)
@@ -149,7 +149,7 @@ def test_pooled_queries_keep_the_gallery_of_their_fold():
 
 def test_settings_over_a_handful_of_molecules_are_listed_not_shown():
     found = protocol.evaluate(make_candidates(), make_embeddings(), psis=(0.01, 0.1))
-    pooled = protocol.pool([found], min_molecules=15)
+    pooled = pooling.pool([found], min_molecules=15)
     assert {t.setting.subset for t in pooled.tables} == {"all"}
     # One entry for each psi, not one for each gallery and direction.
     assert [x["psi"] for x in pooled.not_computed] == [0.01, 0.1]
@@ -161,7 +161,7 @@ def test_a_fold_without_actives_is_named():
     folds = [
         protocol.evaluate(c, make_embeddings(), psis=(0.1,)) for c in (make_candidates(), quiet)
     ]
-    pooled = protocol.pool(folds)
+    pooled = pooling.pool(folds)
     assert len(only(pooled, gallery="active", direction="profile_to_molecule").molecule) == 20
     assert [x["reason"][:13] for x in pooled.not_computed] == ["fold 2 of 2: "]
 
@@ -173,7 +173,7 @@ def test_held_out_concentrations_are_pooled_as_well():
         )
         for dose in (1, 10)
     ]
-    pooled = protocol.pool(folds)
+    pooled = pooling.pool(folds)
     sizes = {
         t.setting.split: len(t.molecule)
         for t in pooled.tables
@@ -190,7 +190,7 @@ def test_folds_with_different_models_are_not_pooled():
     one = protocol.evaluate(make_candidates(), make_embeddings(), psis=())
     other = protocol.evaluate(make_candidates(), {"knn": make_embeddings()["molphenix"]}, psis=())
     with pytest.raises(ValueError, match="every fold has every model"):
-        protocol.pool([one, other])
+        pooling.pool([one, other])
 
 
 def test_queries_of_several_conditions_also_meet_the_gallery_of_their_own():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from molphenix_jax.evaluation import protocol, summary
+from molphenix_jax.evaluation import pooling, protocol, summary
 from molphenix_jax.reporting.rows import with_interval
 
 CONTRACT = {
@@ -185,7 +185,7 @@ def test_the_record_is_plain_json_and_says_what_is_missing():
         "molphenix": (z, z + 0.1, "cosine"),
         "oracle": (candidates.profile, candidates.profile, "euclidean"),
     }
-    pooled = protocol.pool([protocol.evaluate(candidates, embeddings, psis=(0.01, 0.1))])
+    pooled = pooling.pool([protocol.evaluate(candidates, embeddings, psis=(0.01, 0.1))])
     record = summary.evaluation_record(pooled, n_bootstrap=50)
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert set(record) == {

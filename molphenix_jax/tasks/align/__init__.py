@@ -8,8 +8,9 @@ from molphenix_jax.runtime.config import Config
 from molphenix_jax.tasks import TaskSpec
 from molphenix_jax.tasks.align.checks import check
 from molphenix_jax.tasks.align.config import PATHS, default_config, unused
+from molphenix_jax.tasks.align.making import make
 from molphenix_jax.tasks.align.several.task import SeveralTask, make_several
-from molphenix_jax.tasks.align.task import AlignTask, make
+from molphenix_jax.tasks.align.task import AlignTask
 from molphenix_jax.tasks.named_screens import named_screens
 
 

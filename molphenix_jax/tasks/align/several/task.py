@@ -25,9 +25,10 @@ from molphenix_jax.screens.screen import Screen, ScreenError
 from molphenix_jax.screens.splits import split_table
 from molphenix_jax.screens.versions import versions_of
 from molphenix_jax.tables.columns import WellsError
+from molphenix_jax.tasks.align.making import make, split_together
 from molphenix_jax.tasks.align.several.run import SeveralRun
 from molphenix_jax.tasks.align.several.shared import by_dose, own_doses
-from molphenix_jax.tasks.align.task import AlignTask, make, split_together
+from molphenix_jax.tasks.align.task import AlignTask
 from molphenix_jax.tasks.align.training.assets import fit_inputs
 from molphenix_jax.tasks.align.training.start import start_inputs
 from molphenix_jax.tasks.align.training.tables import GIB

@@ -16,6 +16,7 @@ from tests.documented import collect, files, run
 EVERY_OPTION = """
     python -m molphenix_jax.main --config=configs/s2l.py:size=tiny --workdir=runs/tiny
     python -m molphenix_jax.main --mode=evaluate --workdir=runs/tiny --checkpoint=1 --name=again
+    molphenix figures runs/tiny --properties=LABELS.parquet
     molphenix compare runs/tiny runs/tiny/evaluations/again --split=unseen_images --out=same.csv
     molphenix prepare my_wells.parquet --out=screens/all --columns=smiles=SMI --seed=1 \\
         --concentration-unit=µM --features=^Cells_ --correction=centerscale --group_by=plate \\

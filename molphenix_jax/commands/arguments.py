@@ -13,7 +13,7 @@ def positive(text: str) -> int:
 
 
 def concentrations(text: str) -> tuple[float, ...]:
-    """Concentrations in µM, by commas, ascending; nothing gives none.
+    """Concentrations in µM, by commas, ascending; an empty text gives none.
 
     Raises:
         InputError: One is no number above 0, or is there twice.
@@ -21,15 +21,15 @@ def concentrations(text: str) -> tuple[float, ...]:
     from molphenix_jax.errors import InputError
 
     doses = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in text.split(",") if text else ():
         try:
             dose = float(part)
         except ValueError:
             dose = 0.0
         if not 0 < dose < float("inf"):
             raise InputError(
-                f"--concentrations={text}: {part!r} is no number above 0; they are in µM, as "
-                "0.1,1,10"
+                f"--concentrations={text}: {part.strip()!r} is no number above 0; they are in µM, "
+                "as 0.1,1,10"
             )
         doses.append(dose)
     if len(set(doses)) < len(doses):

@@ -22,6 +22,7 @@ from molphenix_jax.trained.held_out import HeldOut
 EMBEDDING, FEATURES, DOSE = "z_m", "features and dose", "dose"
 _STRENGTHS = (0.001, 0.03, 1.0)  # inverse regularisation, chosen among training molecules
 _PARTS, _INNER_PARTS = 5, 3
+_MOST_COLUMNS = 128  # of a regression: so many principal components of wider inputs
 _FEWEST = 5  # active and inactive molecules each, of the training
 
 
@@ -146,12 +147,16 @@ def _fitted(
     seed: int,
 ) -> Any:
     """A logistic regression whose strength is chosen by molecules among its training."""
+    from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, GroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    steps: list[Any] = [StandardScaler(), LogisticRegression(max_iter=1000)]
+    if min(x.shape) // 2 > _MOST_COLUMNS:
+        steps.insert(1, PCA(_MOST_COLUMNS, random_state=seed))
+    model = make_pipeline(*steps)
     parts = GroupKFold(_INNER_PARTS, shuffle=True, random_state=seed)
     grid = {"logisticregression__C": list(_STRENGTHS)}
     # By the likelihood: a part without an active one has no AUROC, but it has that.

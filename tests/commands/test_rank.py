@@ -151,7 +151,7 @@ def test_what_cannot_be_ranked_ends_in_a_sentence(world, tmp_path):
                 f"--model={world / 'run'}",
                 "--concentrations=1,none",
             ),
-            "'none' is no concentration above 0 µM",
+            "--concentrations=1,none: 'none' is no number above 0",
         ),
     ):
         status, said = rank(*arguments, out)

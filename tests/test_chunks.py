@@ -35,6 +35,7 @@ SMALL = {
 }
 # What that run does not reach, and where it is taken in several chunks.
 ELSEWHERE = {
+    "figures.properties._CHUNK": "figures/test_figures.py",
     "molecules.parallel.CHUNK": "molecules/standard/test_form.py",
     "molecules.graphs.cache.SHARD_SIZE": "molecules/graphs/test_cache.py",
     "molecules.graphs.cache._READ_AT_ONCE": "molecules/graphs/test_cache.py",

@@ -10,7 +10,7 @@ from molphenix_jax.commands.arguments import need_other_output, positive
 
 _WIDTH = 150  # of a table, at least
 _EPILOG = """
-molphenix published bray2017 --run=runs/bray2017
+molphenix published bray2017 --run=RUN
 molphenix published rxrx3_core --metadata=metadata_rxrx3_core.csv \\
     --embeddings=OpenPhenom_rxrx3_core_embeddings.parquet --truth=compound_gene_interactions.csv
 molphenix published replicates SCREEN

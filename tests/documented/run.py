@@ -121,6 +121,7 @@ OPTIONS = {
     "embed-images --encoder=encoders": "--crop=16 --core=16 --batch-size=8 --channelwise "
     "--positions=slice",
     "published rxrx3_core": "--seeds=2",
+    "published bray2017 --run=RUN": "--help",  # docs/public.md has a run
     "published replicates": "--help",  # copairs need not be installed
     "ablate": "--dry-run",  # builds every config; tests/ablations runs some
     "bench loss": "--batches=64 --width=16 --repeats=1 --losses=siglip --dtype=bfloat16 --json=F",

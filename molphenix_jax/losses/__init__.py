@@ -21,8 +21,9 @@ pair, all other rows are what it is told from; both sides are L2-normalised.
 `make_loss` gives a `Loss`. `LOSSES` has a `LossSpec` for each name, a line on it and its options:
 clip, dcl, infoloob, siglip, hopfield_clip and cloome tell pairs apart; s2l and cwcl also soften the
 targets of other pairs by how similar frozen vectors of one side are (`profile=`, [n, p]; s2l in
-units of `null_constant`, with the constants of `S2L_PRESETS`). `PROPERTY_LOSSES` are those of
-property prediction with missing labels. A loss of one's own is a `LossSpec` under a name,
+units of `null_constant`, with the constants of `S2L_PRESETS`; `soft_positives` tells how many pairs
+are similar at some k, or the k of a share of them, as `SoftPositives`). `PROPERTY_LOSSES` are those
+of property prediction with missing labels. A loss of one's own is a `LossSpec` under a name,
 `molphenix_jax.register("loss", name, spec)`: of a `PairSum`, or of any kernel (`losses.blocks`).
 
 `Execution` is a choice of its own, which changes no number beyond rounding:

@@ -23,7 +23,8 @@ def make_run(cache, folder, **changes):
 
 def w_of_batch(run, step):
     """w of a batch as the loss computes it."""
-    profile = run.similar.coordinates(gather(run.batch(step), run.tables, run.mesh).profile)
+    batch, tables = jax.tree.map(jnp.asarray, (run.batch(step), run.tables))
+    profile = run.similar.coordinates(gather(batch, tables, run.mesh).profile)
     n = len(profile)
     side = Side(jnp.zeros((n, 1)), profile, jnp.arange(n), jnp.ones(n, bool))
     c = jnp.float32(run.similar.null_constant)

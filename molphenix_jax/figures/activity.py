@@ -23,6 +23,7 @@ EMBEDDING, FEATURES, DOSE = "z_m", "features and dose", "dose"
 _STRENGTHS = (0.001, 0.03, 1.0)  # inverse regularisation, chosen among training molecules
 _PARTS, _INNER_PARTS = 5, 3
 _MOST_COLUMNS = 128  # of a regression: so many principal components of wider inputs
+_LARGEST = 1e6  # of a descriptor; some explode for large molecules
 _FEWEST = 5  # active and inactive molecules each, of the training
 
 
@@ -133,6 +134,7 @@ def _inputs(
     told = fold.conditions.encoded(fold.conditions)[held.condition]
     dose = np.concatenate([np.log10(held.concentration_um)[:, None], told], axis=1)
     features = np.concatenate([blocks[name][at].astype(np.float64) for name in names], axis=1)
+    features = np.clip(features, -_LARGEST, _LARGEST)
     return {
         EMBEDDING: fold.embed(held)[keep].astype(np.float64),
         FEATURES: np.concatenate([features, dose], axis=1)[keep],
@@ -161,7 +163,7 @@ def _fitted(
     grid = {"logisticregression__C": list(_STRENGTHS)}
     # By the likelihood: a part without an active one has no AUROC, but it has that.
     search = GridSearchCV(model, grid, scoring=_log_likelihood, cv=parts)
-    return search.fit(np.clip(x, -1e6, 1e6), label, groups=group)
+    return search.fit(x, label, groups=group)
 
 
 def _log_likelihood(model: Any, x: np.ndarray, label: np.ndarray) -> float:

@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A file stays with one worker, since its tests share what takes long.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# Each worker has one core: more threads of BLAS and OpenMP would wait for each other by spinning.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # Where it is set, each process of a test compiles all modules anew: seconds of each.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -22,31 +24,31 @@ check: install
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: install
-	$(BIN)/python -m pytest $(WORKERS) -m "not long and not soak"
+	$(PYTEST) $(WORKERS) -m "not long and not soak"
 
 # With what is marked `long`: documented commands, several processes, signals, full disks, parts from outside.
 test-all: install
-	$(BIN)/python -m pytest $(WORKERS)
+	$(PYTEST) $(WORKERS)
 
 # Without what is marked `slow`, either: whole runs.
 test-fast: install
-	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not long and not soak"
+	$(PYTEST) $(WORKERS) -m "not slow and not long and not soak"
 
 # Annotations of arrays are checked at each call, in tests that go through every room of arrays.
 ARRAYS := evaluation losses models molecules phenomics retrieval screens tables tasks trained wells
 test-arrays: install
-	MOLPHENIX_CHECK_ARRAYS=1 $(BIN)/python -m pytest $(WORKERS) -m "not slow and not long and not soak" \
+	MOLPHENIX_CHECK_ARRAYS=1 $(PYTEST) $(WORKERS) -m "not slow and not long and not soak" \
 		$(addprefix tests/,$(ARRAYS)) tests/test_annotations.py
 
 # A training step compiled for TPU pods; libtpu (some 700 MB on the disk) is no part of `make install`.
 test-pods: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tpu-compile]'
-	$(BIN)/python -m pytest -n 0 tests/pods
+	$(PYTEST) -n 0 tests/pods
 
 # Random kills, races and fuzz; takes long. What is marked `soak` runs nowhere else.
 soak: install
-	$(BIN)/python -m pytest $(WORKERS) -m soak
-	MOLPHENIX_FUZZ=$${MOLPHENIX_FUZZ:-1000} $(BIN)/python -m pytest -n 2 tests/fuzz
+	$(PYTEST) $(WORKERS) -m soak
+	MOLPHENIX_FUZZ=$${MOLPHENIX_FUZZ:-1000} $(PYTEST) -n 2 tests/fuzz
 
 demo: install
 	$(BIN)/python -m molphenix_jax.main --config=configs/s2l.py --workdir=runs/demo

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import shutil
 import subprocess
@@ -137,10 +138,15 @@ def run_in_processes(arguments: Sequence[str], shard: tuple[int, int], processes
     i, n = shard
     given = [f"--plugin={name}" for name in plugins.names()]
     command = [sys.executable, "-m", "molphenix_jax.cli", *given, *arguments]
+    # Threads of BLAS and OpenMP wait by spinning: more of them than cores slow all down.
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     with contextlib.ExitStack() as stack:
         started = [
             stack.enter_context(
-                subprocess.Popen([*command, f"--shard={i + n * part}/{n * processes}"])
+                subprocess.Popen(
+                    [*command, f"--shard={i + n * part}/{n * processes}"], env=environment
+                )
             )
             for part in range(processes)
         ]

@@ -16,8 +16,6 @@ from jaxtyping import Bool, Float, Shaped
 
 from molphenix_jax.evaluation.properties import property_results
 from molphenix_jax.figures.asked import Fold
-from molphenix_jax.molecules import featurise_blocks
-from molphenix_jax.trained.held_out import HeldOut
 
 EMBEDDING, FEATURES, DOSE = "z_m", "features and dose", "dose"
 _STRENGTHS = (0.001, 0.03, 1.0)  # inverse regularisation, chosen among training molecules
@@ -53,7 +51,7 @@ def activity(folds: Sequence[Fold], *, n_bootstrap: int = 1000, seed: int = 0) -
     """
     answered, active, molecule = [], [], []
     for number, fold in enumerate(folds):
-        others = [other.held for k, other in enumerate(folds) if k != number]
+        others = [other for k, other in enumerate(folds) if k != number]
         found = _answers(fold, others, seed)
         if isinstance(found, str):
             return found
@@ -81,14 +79,14 @@ def activity(folds: Sequence[Fold], *, n_bootstrap: int = 1000, seed: int = 0) -
 
 
 def _answers(
-    fold: Fold, others: Sequence[HeldOut], seed: int
+    fold: Fold, others: Sequence[Fold], seed: int
 ) -> dict[str, Float[np.ndarray, " h"]] | str:
     """Probabilities of the fold's perturbations that have a p-value, by each regression."""
     from sklearn.model_selection import GroupKFold
 
-    asked = _inputs(fold, fold.held, fold.known)
+    asked = _inputs(fold, fold)
     if not others:
-        label, group = fold.active[fold.known], fold.skeleton[fold.known]
+        label, group = _labels(fold)
         if too_few := _too_few(label, group):
             return too_few
         parts = GroupKFold(_PARTS, shuffle=True, random_state=seed)
@@ -100,18 +98,20 @@ def _answers(
                 fitted = _fitted(x[train], label[train], group[train], seed)
                 score[name][test] = fitted.predict_proba(x[test])[:, 1]
         return score
-    known = [np.isfinite(held.p_value) for held in others]
-    parts = [_inputs(fold, held, keep) for held, keep in zip(others, known, strict=True)]
-    told = [Fold(fold.model, held) for held in others]
-    label = np.concatenate([f.active[k] for f, k in zip(told, known, strict=True)])
-    group = np.concatenate([f.skeleton[k] for f, k in zip(told, known, strict=True)])
+    label, group = map(np.concatenate, zip(*map(_labels, others), strict=True))
     if too_few := _too_few(label, group):
         return too_few
+    parts = [_inputs(fold, other) for other in others]
     train = {name: np.concatenate([part[name] for part in parts]) for name in asked}
     return {
         name: _fitted(train[name], label, group, seed).predict_proba(x)[:, 1]
         for name, x in asked.items()
     }
+
+
+def _labels(fold: Fold) -> tuple[Bool[np.ndarray, " h"], Shaped[np.ndarray, " h"]]:
+    """Whether each perturbation with a p-value is active, and its molecule."""
+    return fold.active[fold.known], fold.skeleton[fold.known]
 
 
 def _too_few(label: Bool[np.ndarray, " n"], group: Shaped[np.ndarray, " n"]) -> str:
@@ -124,22 +124,21 @@ def _too_few(label: Bool[np.ndarray, " n"], group: Shaped[np.ndarray, " n"]) -> 
     )
 
 
-def _inputs(
-    fold: Fold, held: HeldOut, keep: Bool[np.ndarray, " h"]
-) -> dict[str, Float[np.ndarray, "n k"]]:
-    """What each regression is given of the kept perturbations."""
-    smiles, at = np.unique(held.smiles, return_inverse=True)
-    names = list(fold.model.block_widths)
-    blocks = featurise_blocks(smiles.tolist(), names)
+def _inputs(fold: Fold, other: Fold) -> dict[str, Float[np.ndarray, "n k"]]:
+    """What each regression is given of another fold's perturbations with a p-value, or its own.
+
+    A model of graphs alone has no features.
+    """
+    held, keep = other.held, other.known
+    found, at = fold.molecules.of(held.smiles)
     told = fold.conditions.encoded(fold.conditions)[held.condition]
     dose = np.concatenate([np.log10(held.concentration_um)[:, None], told], axis=1)
-    features = np.concatenate([blocks[name][at].astype(np.float64) for name in names], axis=1)
-    features = np.clip(features, -_LARGEST, _LARGEST)
-    return {
-        EMBEDDING: fold.embed(held)[keep].astype(np.float64),
-        FEATURES: np.concatenate([features, dose], axis=1)[keep],
-        DOSE: dose[keep],
-    }
+    given = {EMBEDDING: fold.embed(other)[keep].astype(np.float64)}
+    if found.blocks:
+        features = np.concatenate([x.astype(np.float64) for x in found.blocks.values()], axis=1)
+        features = np.clip(features, -_LARGEST, _LARGEST)[at]
+        given[FEATURES] = np.concatenate([features, dose], axis=1)[keep]
+    return given | {DOSE: dose[keep]}
 
 
 def _fitted(
@@ -155,15 +154,18 @@ def _fitted(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    steps: list[Any] = [StandardScaler(), LogisticRegression(max_iter=1000)]
+    parts = GroupKFold(_INNER_PARTS, shuffle=True, random_state=seed)
+    search = GridSearchCV(
+        LogisticRegression(max_iter=1000),
+        {"C": list(_STRENGTHS)},
+        # By the likelihood: a part without an active one has no AUROC, but it has that.
+        scoring=_log_likelihood,
+        cv=list(parts.split(x, label, groups=group)),
+    )
+    steps: list[Any] = [StandardScaler(), search]
     if min(x.shape) // 2 > _MOST_COLUMNS:
         steps.insert(1, PCA(_MOST_COLUMNS, random_state=seed))
-    model = make_pipeline(*steps)
-    parts = GroupKFold(_INNER_PARTS, shuffle=True, random_state=seed)
-    grid = {"logisticregression__C": list(_STRENGTHS)}
-    # By the likelihood: a part without an active one has no AUROC, but it has that.
-    search = GridSearchCV(model, grid, scoring=_log_likelihood, cv=parts)
-    return search.fit(x, label, groups=group)
+    return make_pipeline(*steps).fit(x, label)
 
 
 def _log_likelihood(model: Any, x: np.ndarray, label: np.ndarray) -> float:

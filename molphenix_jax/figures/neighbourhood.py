@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
+from threadpoolctl import threadpool_limits
 
 from molphenix_jax.evaluation.bootstrap import interval
 from molphenix_jax.figures.asked import Fold
@@ -45,7 +46,7 @@ def neighbourhood(folds: Sequence[Fold], *, seed: int = 0) -> Ordered | str:
     """Correlations over all folds, and the map of the first; or why there is none."""
     parts = []
     for fold in folds:
-        z, known = fold.embed(fold.held), fold.known
+        z, known = fold.embed(fold), fold.known
         strength = -np.log10(np.maximum(fold.held.p_value[known], 1e-6))
         dose = fold.held.concentration_um[known]
         parts.append((z[known], strength, dose, fold.skeleton[known]))
@@ -112,5 +113,7 @@ def _map(z: Float[np.ndarray, "n e"], seed: int) -> tuple[Float[np.ndarray, "n 2
 
         perplexity = min(30.0, (len(z) - 1) / 3)
         made = TSNE(init="pca", perplexity=perplexity, metric="cosine", random_state=seed)
-        return made.fit_transform(z.astype(np.float64)), "t-SNE"
+        # Its threads wait for each other by spinning: on a busy machine two take ten times as long.
+        with threadpool_limits(1):
+            return made.fit_transform(z.astype(np.float64)), "t-SNE"
     return UMAP(metric="cosine", random_state=seed).fit_transform(z), "UMAP"

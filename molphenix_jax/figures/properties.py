@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from molphenix_jax.evaluation.bootstrap import interval, resampled_means
 from molphenix_jax.evaluation.properties import PROPERTY_METRICS
 from molphenix_jax.figures.asked import Fold
+from molphenix_jax.molecules import featurise_blocks
 from molphenix_jax.retrieval.molecules import Featurised
 from molphenix_jax.tasks.property_pretraining.labels import Labels
 
@@ -24,6 +25,7 @@ _NEIGHBOURS = 10
 _PARTS = 5
 _FEWEST = 100  # molecules of a label
 _FEWEST_RARE = 20  # of the rarer kind of a label of two
+_OF_GRAPHS = "morgan"  # block that stands for the input of a model of graphs alone
 _CHUNK = 1024
 
 
@@ -91,7 +93,8 @@ def probe_properties(
         lost = set(needed[list(found.errors)].tolist())
         chosen = {n: _without(c, lost) for n, c in chosen.items()}
         needed = needed[found.rows]
-    seen, inputs = _representations(fold, found, doses_um)
+    smiles = table["smiles"].iloc[needed].tolist()
+    seen, inputs = _representations(fold, found, smiles, doses_um)
     scaffold = np.unique(table["scaffold"].fillna("").to_numpy(str), return_inverse=True)[1]
     rows = []
     for name, (loss, at, value) in chosen.items():
@@ -134,12 +137,14 @@ def _without(chosen: tuple, lost: set[int]) -> tuple:
 
 
 def _representations(
-    fold: Fold, found: Featurised, doses_um: Sequence[float]
+    fold: Fold, found: Featurised, smiles: Sequence[str], doses_um: Sequence[float]
 ) -> tuple[dict[str, Float[np.ndarray, "n k"]], tuple[str, ...]]:
     """Unit vectors of each molecule under every representation, and which are inputs."""
     bits: list[np.ndarray] = []
     inputs: dict[str, np.ndarray] = {}
-    for name, block in found.blocks.items():
+    # A model of graphs alone has no blocks: neighbours by Morgan's bits stand for its input.
+    blocks = found.blocks or featurise_blocks(smiles, [_OF_GRAPHS])
+    for name, block in blocks.items():
         x = block.astype(np.float32)
         if block.dtype == np.uint8:
             bits.append(x)

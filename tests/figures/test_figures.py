@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import types
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,64 +12,66 @@ from sklearn.neighbors import KNeighborsRegressor
 from molphenix_jax import cli, train
 from molphenix_jax.figures import activity, asked, neighbourhood, properties, similarity
 from molphenix_jax.phenomics import NullProfiles
+from molphenix_jax.retrieval.molecules import Featurised
 from molphenix_jax.trained.held_out import HeldOut
 from tests import tiny
 
 N, PER = 60, 2  # molecules of a fold, doses of each
 SMILES = ["C" * (k % 12 + 1) + "O" + "C" * (k // 12) for k in range(N)]
+OTHERS = [text.replace("O", "N") for text in SMILES]  # of the second fold
 
 
-def fold(seed: int, *, says: float, null: NullProfiles | None = None, width: int = 6) -> asked.Fold:
-    """A fold half of whose molecules act; `says` of z_m is that, the rest is noise."""
-    rng = np.random.default_rng(seed)
-    active = np.repeat(rng.permutation(N) < N // 2, PER)
-    held = HeldOut(
-        profile=rng.normal(size=(N * PER, width)).astype(np.float32),
-        smiles=np.repeat(SMILES, PER),
-        inchikey=np.repeat([f"{seed:03}{k:011}-X" for k in range(N)], PER),
-        concentration_um=np.tile([1.0, 10.0], N),
-        condition=np.zeros(N * PER, np.int64),
-        replicates=np.full(N * PER, 4),
-        p_value=np.where(active, 0.001, 0.95),
-        activity_p=np.full(N * PER, 0.5),
+@dataclasses.dataclass
+class Made:
+    """Stands in for a model: `says` of z_m is whether the molecule acts, the rest is noise."""
+
+    acts: np.ndarray
+    says: float
+    null: NullProfiles
+    width: int = 4
+    conditions: dict = dataclasses.field(default_factory=dict)
+    about: dict = dataclasses.field(
+        default_factory=lambda: {"screen": {"conditions": {"columns": [], "values": [[]]}}}
     )
 
-    def embed_molecules(smiles, *, concentration_um, conditions):
-        del concentration_um, conditions
-        z = np.random.default_rng(len(smiles)).normal(size=(len(smiles), 4))
-        z[:, 0] = (1 - says) * z[:, 0] + says * 6 * (signs[tuple(smiles)] - 0.5)
+    def embed_features(self, found, *, concentrations_um, conditions):
+        del conditions
+        acts = self.acts[found.blocks["number"][:, 0]]
+        z = np.random.default_rng(0).normal(size=(len(acts), len(concentrations_um), self.width))
+        z[..., 0] = (1 - self.says) * z[..., 0] + self.says * 6 * (acts[:, None] - 0.5)
         return z.astype(np.float32)
 
-    signs = {}
-    model = types.SimpleNamespace(
-        embed_molecules=embed_molecules,
-        conditions={},
-        width=4,
-        block_widths={"maccs": 167},
-        about={"screen": {"conditions": {"columns": [], "values": [[]]}}},
-        null=null or NullProfiles.none(width),
-        signs=signs,
-    )
-    made = asked.Fold(model, held)
-    signs[tuple(held.smiles.tolist())] = active
-    return made
+
+def folds(n: int, *, says: float, null: NullProfiles | None = None, width: int = 6):
+    """Folds half of whose molecules act; what a model is given tells nothing of that."""
+    helds, acts = [], {}
+    for seed, smiles in enumerate([SMILES, OTHERS][:n]):
+        rng = np.random.default_rng(seed)
+        active = np.repeat(rng.permutation(N) < N // 2, PER)
+        acts |= dict(zip(smiles, active[::PER].tolist(), strict=True))
+        held = HeldOut(
+            profile=rng.normal(size=(N * PER, width)).astype(np.float32),
+            smiles=np.repeat(smiles, PER),
+            inchikey=np.repeat([f"{seed:03}{k:011}-X" for k in range(N)], PER),
+            concentration_um=np.tile([1.0, 10.0], N),
+            condition=np.zeros(N * PER, np.int64),
+            replicates=np.full(N * PER, 4),
+            p_value=np.where(active, 0.001, 0.95),
+            activity_p=np.full(N * PER, 0.5),
+        )
+        helds.append(held)
+    each = np.array(sorted(acts))
+    number = np.random.default_rng(2).permutation(len(each))
+    found = Featurised(np.arange(len(each)), {"number": number[:, None]}, [], {})
+    by_number = np.zeros(len(each), bool)
+    by_number[number] = [acts[text] for text in each]
+    model: Any = Made(by_number, says, null or NullProfiles.none(width))
+    molecules = asked.Molecules(each, found)
+    return [asked.Fold(model, held, molecules) for held in helds]
 
 
-def two_folds(says: float) -> list[asked.Fold]:
-    folds = [fold(0, says=says), fold(1, says=says)]
-    # Either model is asked for the perturbations of the other, whose SMILES are the same.
-    for one, other in ((0, 1), (1, 0)):
-        mine, theirs = folds[one], folds[other]
-        own = mine.embed
-        object.__setattr__(mine, "embed", lambda held, own=own, t=theirs: t_embed(held, own, t))
-    return folds
-
-
-def t_embed(held, own, theirs):
-    """A perturbation's embedding, whichever of the two models makes it."""
-    if held is theirs.held:
-        return asked.Fold.embed(theirs, held)
-    return own(held)
+def fold(*, says: float, **given) -> asked.Fold:
+    return folds(1, says=says, **given)[0]
 
 
 def auroc(found: activity.Activity) -> dict[str, float]:
@@ -79,19 +81,19 @@ def auroc(found: activity.Activity) -> dict[str, float]:
 @pytest.mark.parametrize("several", [True, False])
 def test_activity_is_told_from_embeddings_that_hold_it_and_not_from_noise(several):
     for says, low, high in ((1.0, 0.95, 1.0), (0.0, 0.3, 0.7)):
-        folds = two_folds(says) if several else [fold(0, says=says)]
-        found = activity.activity(folds, n_bootstrap=50)
+        made = folds(2 if several else 1, says=says)
+        found = activity.activity(made, n_bootstrap=50)
         assert isinstance(found, activity.Activity)
         assert low <= auroc(found)["z_m"] <= high
         assert 0.3 <= auroc(found)["dose"] <= 0.7  # each molecule has every dose
-        assert len(found.active) == N * PER * len(folds)
+        assert len(found.active) == N * PER * len(made)
         assert ("cross-validated" in found.note) != several
 
 
 def test_activity_says_why_it_cannot_be_told():
-    one = fold(0, says=1.0)
+    one = fold(says=1.0)
     held = dataclasses.replace(one.held, p_value=np.full(N * PER, 0.95))
-    found = activity.activity([asked.Fold(one.model, held)])
+    found = activity.activity([dataclasses.replace(one, held=held)])
     assert found == (
         f"0 molecules with an active perturbation and {N} with another one; telling them apart "
         "needs 5 of each"
@@ -107,12 +109,12 @@ def test_noise_of_replicates_is_taken_off_distances_and_cosines():
         np.repeat(["A", "B"], 1500),
         np.zeros(3000, np.int64),
     )
-    made = fold(0, says=0.0, null=null, width=width)
+    made = fold(says=0.0, null=null, width=width)
     effect = np.repeat(rng.normal(size=(1, width)), N * PER, axis=0)
     effect *= 3 / np.linalg.norm(effect[0]) * made.active[:, None]
     profile = effect + rng.normal(size=effect.shape) * sd / 2
     held = dataclasses.replace(made.held, profile=profile.astype(np.float32))
-    found = similarity.similarities([asked.Fold(made.model, held)])
+    found = similarity.similarities([dataclasses.replace(made, held=held)])
     assert isinstance(found, similarity.Similarities)
     assert found.notes == ()
     cosine = {g: v.mean() for g, v in found.values["cosine, noise subtracted"].items()}
@@ -126,18 +128,18 @@ def test_noise_of_replicates_is_taken_off_distances_and_cosines():
 
 
 def test_without_controls_the_noise_is_not_known_and_that_is_said():
-    found = similarity.similarities([fold(0, says=0.0)])
+    found = similarity.similarities([fold(says=0.0)])
     assert isinstance(found, similarity.Similarities)
     assert list(found.values) == ["cosine", "arctan L2"]
     assert "fewer than 20 profiles of control wells" in found.notes[0]
-    held = dataclasses.replace(fold(0, says=0.0).held, p_value=np.full(N * PER, 0.5))
-    why = similarity.similarities([asked.Fold(fold(0, says=0.0).model, held)])
+    held = dataclasses.replace(fold(says=0.0).held, p_value=np.full(N * PER, 0.5))
+    why = similarity.similarities([dataclasses.replace(fold(says=0.0), held=held)])
     assert isinstance(why, str)
     assert why.startswith("0 pairs (both inactive), 0 pairs (both active)")
 
 
 def test_pairs_are_of_different_molecules():
-    made = fold(0, says=0.0)
+    made = fold(says=0.0)
     pairs = similarity._pairs(made, np.arange(N * PER), 10**6, np.random.default_rng(0))
     i, j = pairs["any two"]
     assert len(i) == (N * PER) ** 2 - N * PER * PER
@@ -149,7 +151,7 @@ def test_pairs_are_of_different_molecules():
 
 def test_neighbours_agree_in_activity_where_embeddings_hold_it():
     for says, low, high in ((1.0, 0.9, 1.0), (0.0, -0.3, 0.3)):
-        found = neighbourhood.neighbourhood([fold(0, says=says)])
+        found = neighbourhood.neighbourhood([fold(says=says)])
         assert isinstance(found, neighbourhood.Ordered)
         assert [row["what"] for row in found.rows] == ["all doses", "1 µM", "10 µM"]
         assert low <= found.rows[0]["correlation"] <= high

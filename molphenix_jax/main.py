@@ -35,6 +35,7 @@ if __name__ == "__main__":
 import contextlib
 import pathlib
 from collections.abc import Sequence
+from traceback import walk_tb
 from typing import NoReturn
 
 import jax
@@ -49,6 +50,7 @@ from molphenix_jax.runtime.config import Config, config_file, plain
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.tasks.stored import placed_config
 
+_OF_FLAGS = {"absl", "ml_collections", "molphenix_jax", "__main__"}
 _CONFIG_HELP = "Config file or name, e.g. configs/s2l.py:wells=F or s2l, or config.json of a run."
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 flags.register_validator("workdir", bool, "is empty: name the folder of the run")
@@ -169,14 +171,24 @@ def _parse_flags(argv: list[str]) -> list[str]:
     except (InputError, OSError) as error:  # of a plugin, or a run whose config cannot be used
         say(f"error: {sentence_of(error)}")
         sys.exit(1)
-    except (SyntaxError, AttributeError, flags.Error) as error:
+    except MISTAKES as error:
         message = mistake(error)
     say(f"error: {message}")
     sys.exit(2)
 
 
+# What ml_collections and absl raise of a command line.
+MISTAKES = (SyntaxError, AttributeError, LookupError, TypeError, ValueError, flags.Error)
+
+
 def mistake(error: Exception) -> str:
-    """What is wrong with a command line, of what ml_collections and absl raise."""
+    """What is wrong with a command line, of its error; that of a config file's code is raised."""
+    if isinstance(error, LookupError | TypeError | ValueError):
+        modules = (frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__))
+        if not {name.partition(".")[0] for name in modules} <= _OF_FLAGS:
+            raise error
+        reason = str(error.args[0] if isinstance(error, KeyError) else error)
+        return f"no such config field: {' '.join(reason.split())}"
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"
     if isinstance(error, AttributeError):  # a config has no such field

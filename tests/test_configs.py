@@ -150,6 +150,40 @@ def test_a_wrong_name_or_argument_is_one_sentence(config, message, more, monkeyp
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "gone=1",
+        "evl.folds=1",
+        "eval.gone=1",
+        "train.lr.deep=1",
+        "eval.psi[9]=1",
+        "eval.psi.x=1",
+        "loss.name.x=1",
+        "train.=1",
+        ".train=1",
+        "train[0]=1",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_a_field_that_is_none_is_one_sentence(override, monkeypatch, capsys):
+    argv = ["main.py", "--workdir=runs/none", "--config=s2l:size=tiny", f"--config.{override}"]
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
+        main._parse_flags(argv)
+    assert end.value.code == 2
+    assert capsys.readouterr().out.startswith("error: no such config field: ")
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_an_error_in_the_code_of_a_config_file_keeps_its_traceback(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("def get_config(arg=None):\n    return {}['gone']\n")
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+    argv = ["main.py", "--workdir=run", f"--config={tmp_path / 'mine.py'}", "--config.gone=1"]
+    with flagsaver.flagsaver(), pytest.raises(KeyError, match="gone"):
+        main._parse_flags(argv)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_is_found_by_its_name_from_any_folder(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -133,6 +133,7 @@ def _config(name: str, fields: Sequence[str]) -> Any:
     from ml_collections import config_flags
 
     from molphenix_jax import main, tasks
+    from molphenix_jax.errors import InputError
     from molphenix_jax.runtime.config import ConfigError
 
     values = flags.FlagValues()
@@ -141,7 +142,9 @@ def _config(name: str, fields: Sequence[str]) -> Any:
         config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=words)
         values(words)
         config = values["config"].value
-    except (SyntaxError, AttributeError, flags.Error) as error:
+    except InputError:
+        raise
+    except main.MISTAKES as error:
         raise ConfigError(main.mistake(error)) from error
     tasks.validate(config)
     return config

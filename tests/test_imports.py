@@ -42,6 +42,10 @@ ALLOWED = {
         *("tasks", "retrieval", "trained", "evaluation", "reporting", "molecules", "runtime"),
         *("wells", *BASE),
     },
+    "enrichment": {
+        *("tasks", "evaluate", "evaluation", "reporting", "molecules", "runtime", "screens"),
+        *("tables", "wells", *BASE),
+    },
     "evaluate": {"train", "tasks", "trained", "runtime"} | BASE,
 }
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
@@ -84,7 +88,7 @@ def test_rooms_import_only_what_the_plan_allows(path):
 @pytest.mark.parametrize("path", FILES, ids=IDS)
 def test_only_the_loop_the_commands_and_benchmarks_import_tasks(path):
     allowed = (
-        *("tasks", "train", "evaluate", "ablations", "figures"),
+        *("tasks", "train", "evaluate", "ablations", "figures", "enrichment"),
         *("main", "commands", "bench", "pods"),
     )
     if room_of(path) not in allowed:

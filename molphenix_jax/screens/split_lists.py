@@ -51,7 +51,7 @@ def read_sides(path: pathlib.Path, screen: Screen) -> tuple[Int[np.ndarray, " m"
     except WellsError as error:
         raise SplitListError(f"data.split_list: {error}") from error
     sides = _told_sides(path, table)
-    column, molecule = _molecules(path, table, screen)
+    column, molecule = named_molecules(path, table, screen, field="data.split_list")
     side = np.full(len(screen.molecules), UNLISTED)
     first = np.zeros(len(side), np.int64)  # row that said so
     for row, m, told in zip(table.index, molecule, sides, strict=True):
@@ -90,10 +90,20 @@ def _told_sides(path: pathlib.Path, table: pd.DataFrame) -> list[int]:
     return [side for side in sides if side is not None]
 
 
-def _molecules(
-    path: pathlib.Path, table: pd.DataFrame, screen: Screen
+def named_molecules(
+    path: pathlib.Path, table: pd.DataFrame, screen: Screen, *, field: str
 ) -> tuple[str, Int[np.ndarray, " r"]]:
-    """The column that names molecules, and the molecule of each row: -1 for none of the screen."""
+    """The column that names molecules, and the molecule of each row: -1 for none of the screen.
+
+    Args:
+        path: Of the table.
+        table: Its cells as text.
+        screen: Whose molecules are asked for.
+        field: What names the table, for messages.
+
+    Raises:
+        SplitListError: No column names molecules.
+    """
     by_name = {normal(name): name for name in table.columns[::-1]}
     if column := by_name.get("inchikey"):
         keys = screen.molecules["inchikey"].tolist()
@@ -119,7 +129,7 @@ def _molecules(
             names = [str(name).strip().casefold() for name in wells[own]]
             return column, _look_up([name.casefold() for name in table[column]], names, of_well)
     raise SplitListError(
-        f"data.split_list={path}: no column names molecules, among {short(list(table.columns))}: "
+        f"{field}={path}: no column names molecules, among {short(list(table.columns))}: "
         "inchikey, smiles, SAMPLE_KEY, or a compound's name or number that the wells table has too"
     )
 

@@ -77,7 +77,9 @@ def rank_run(
                 f"(model.concentration={run.encoding.kind}; log or sigmoid tell them apart)"
             )
     part = Part(jax.process_index(), jax.process_count())
-    predictions = _predictions(run, splits, features) if processes.is_first() else {}
+    baselines = [name for name in listed(run.config.eval.baselines) if name != UNTRAINED]
+    first = processes.is_first()
+    predictions = _predictions(run, splits, features, baselines) if first else {}
     names = processes.first_says(list(predictions))
     models = {"molphenix": params}
     if UNTRAINED in listed(run.config.eval.baselines):
@@ -157,14 +159,24 @@ def _compared(
     return Compared(processes.rows_of_all(query), processes.rows_of_all(gallery), *how)
 
 
-def _predictions(
-    run: AlignRun, splits: list[_Split], features: "BaselineInputs"
+def predictions_of_unseen(
+    run: AlignRun, features: "BaselineInputs", names: Sequence[str]
 ) -> dict[str, Prediction]:
-    """Each configured baseline's profiles of the candidates of all splits, in their order.
+    """What baselines predict for the perturbations of a fold's unseen molecules, in their order.
+
+    One that there is nothing to make of is missing.
+    """
+    splits = [s for s in _splits(run, {}) if s.name == "unseen_molecules"]
+    return _predictions(run, splits, features, names)
+
+
+def _predictions(
+    run: AlignRun, splits: list[_Split], features: "BaselineInputs", names: Sequence[str]
+) -> dict[str, Prediction]:
+    """Each baseline's profiles of the candidates of all splits, in their order.
 
     Baselines learn from the perturbations that training may visit, with the same profiles.
     """
-    names = [name for name in listed(run.config.eval.baselines) if name != UNTRAINED]
     if not (names and splits):
         return {}
     train, validation = run.visited, run.split.validation
@@ -257,12 +269,17 @@ class BaselineInputs:
         names = sorted(screen.block_names)
         bits = [name for name in names if isinstance(screen.blocks[name], PackedBlock)]
         molecule = screen.molecule[ids]
-        fingerprint = [self._rows(screen, name, molecule) for name in bits or ["morgan"]]
+        fingerprint = [self.rows(screen, name, molecule) for name in bits or ["morgan"]]
         log_dose = np.log10(screen.concentration_um[ids].astype(np.float64))
-        descriptors = self._rows(screen, "physchem", molecule)
+        descriptors = self.rows(screen, "physchem", molecule)
         return np.concatenate(fingerprint, axis=1), descriptors, log_dose
 
-    def _rows(self, screen: Screen, name: str, rows: Int[np.ndarray, " n"]) -> np.ndarray:
+    def rows(self, screen: Screen, name: str, rows: Int[np.ndarray, " n"]) -> np.ndarray:
+        """A feature block of molecules of a screen, which need not have it.
+
+        Raises:
+            ScreenError: Its features are of other versions than those of this program.
+        """
         if name in screen.blocks:
             return unpacked_rows(screen.blocks[name], rows)
         key = (id(screen), name)

@@ -1,0 +1,1 @@
+"""How many wells a run's ranking would have saved on its own screen (`molphenix enrichment`)."""

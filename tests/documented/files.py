@@ -37,6 +37,9 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     for name in ("wells", "screen", *public):
         (folder / f"{name}.parquet").symlink_to("my_wells.parquet")
     _table(tiny.wells(cache, seed=1)).to_parquet(folder / "other.parquet")
+    _table(wells).query("role == 'trt'").assign(
+        class_b=lambda of: 100 * of["smiles"].str.contains("N"), class_c=50
+    ).to_csv(folder / "hits.csv", index=False)
     theirs = {"smiles": "ITEM_TXT", "concentration_um": "AMT_2", "plate": "CARRIER"}
     told = _table(wells).drop(columns=["SMI", "compound"])
     told.rename(columns=theirs).to_csv(folder / "lims.csv", index=False)

@@ -114,6 +114,7 @@ _NUMBERS = (
 # Options of `molphenix` commands that make them small: of the longest beginning that fits.
 OPTIONS = {
     "prepare": "--n_null=100 --blocks=maccs",
+    "enrichment": "--trees=maccs --at-least=1 --seed=1 --out=E",
     "figures": "--smiles-column=smiles --concentrations=1 --molecules=150 --seed=1 --out=F",
     "embed ": "--layers=graph,layer_0 --smiles-column=smiles --checkpoint=1 --batch=16",
     "embed molecules.csv --encoder=minimol": "--batch=16",

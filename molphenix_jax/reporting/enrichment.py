@@ -119,14 +119,16 @@ def _macro(record: Mapping[str, Any], candidates: str) -> str:
     for row in record["macro"]:
         if row["candidates"] == candidates:
             by_model.setdefault(row["model"], {})[row["percent"]] = row
-    halves = pd.DataFrame(record["kinds"])
-    halves = halves[halves["candidates"] == candidates].groupby("model")["wells_for_half"].mean()
+    halves: dict[str, list[float]] = {}
+    for row in record["kinds"]:
+        if row["candidates"] == candidates:
+            halves.setdefault(row["model"], []).append(row["wells_for_half"])
     content = [
         [
             model,
             _with_ends(of[1.0]["factor"], of[1.0]["ci"]),
             _with_ends(of[5.0]["factor"], of[5.0]["ci"]),
-            f"{100 * float(halves[model]):.0f}",
+            f"{100 * float(np.mean(halves[model])):.0f}",
             _with_ends(of[5.0]["ratio"], of[5.0]["ratio_ci"]) if "ratio" in of[5.0] else "",
         ]
         for model, of in by_model.items()

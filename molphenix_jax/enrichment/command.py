@@ -11,7 +11,13 @@ import pandas as pd
 
 from molphenix_jax import storage, tasks
 from molphenix_jax.enrichment.hits import Hits, read_hits
-from molphenix_jax.enrichment.methods import MODEL, methods_of, scores
+from molphenix_jax.enrichment.methods import (
+    MODEL,
+    QUERIES,
+    log_places,
+    methods_of,
+    scores,
+)
 from molphenix_jax.errors import InputError
 from molphenix_jax.evaluate import load_params
 from molphenix_jax.evaluation.enrichment import PERCENTS, Screened, macro, matched, ranked
@@ -120,6 +126,7 @@ def _scores(
     request: Request, task: AlignTask, mesh: jax.sharding.Mesh, hits: Hits, features: BaselineInputs
 ) -> pd.DataFrame:
     found, screen = [], task.screen
+    places: dict[str, list[np.ndarray]] = {query: [] for query in QUERIES}
     for fold in range(task.n_folds):
         folder = fold_folder(request.run, fold, task.n_folds)
         run = task.run(fold, folder)
@@ -129,9 +136,17 @@ def _scores(
         table = scores(run, params, hits, features, trees=request.trees)
         if len(table):
             found.append(table.assign(fold=fold))
+        for query, of in log_places(run, params, hits).items():
+            places[query] += of
     if not found:
         raise InputError(f"--hits: no fold of {request.run} has a hit that it did not hold out")
     table = pd.concat(found, ignore_index=True)
+    # Of every kind and fold alike, as the folds' validation molecules have them.
+    means = {query: float(np.mean([p.mean() for p in of])) for query, of in places.items() if of}
+    best = min(means, key=lambda query: means[query], default=QUERIES[0])
+    told = ", ".join(f"{query} {mean:.3f}" for query, mean in means.items())
+    say(f"- the query is the {best} of the known hits (mean log place of validation hits: {told})")
+    table = table.rename(columns={best: MODEL}).drop(columns=[q for q in QUERIES if q != best])
     ids = table["perturbation"].to_numpy()
     molecules = screen.molecules.iloc[screen.molecule[ids]]
     table["inchikey"] = molecules["inchikey"].to_numpy(str)

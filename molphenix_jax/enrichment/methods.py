@@ -3,8 +3,8 @@
 All know the hits among the molecules that the fold has not held out, and of the candidates
 structure and dose alone:
 
-- ``molphenix``: cosine of a candidate's molecule embedding to the embedded mean profile of the
-  known hits.
+- ``molphenix``: similarity of a candidate's molecule embedding to a query, of which there are
+  three (`QUERIES`); the validation molecules of all folds choose one.
 - ``knn``, ``ridge``, ``physchem``: the baselines of the evaluation; cosine of the profile that they
   predict to the same mean profile, in the space that they chose.
 - ``neighbours``: Tanimoto similarity to the nearest known hit, the dose nearest to its where that
@@ -23,11 +23,15 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from molphenix_jax.enrichment.hits import Hits
+from molphenix_jax.evaluation.enrichment import ranked
 from molphenix_jax.molecules import tanimoto
 from molphenix_jax.tasks.align.evaluation import BaselineInputs, predictions_of_unseen
 from molphenix_jax.tasks.align.training.run import AlignRun
 
 MODEL = "molphenix"
+# What stands for the known hits: their mean profile, embedded; the mean of their embeddings; that
+# less the mean embedding of everything known, so that what all share counts for nothing.
+QUERIES = ("mean profile", "mean embedding", "mean embedding less that of all")
 _PROFILES = ("knn", "ridge", "physchem")
 RIVALS = (*_PROFILES, "neighbours", "trees", "activity", "dose", "cells")
 # Of trees: small ones, for kinds with a few dozen hits.
@@ -54,12 +58,13 @@ def scores(
         trees: Feature block that the trees take.
 
     Returns:
-        Columns kind, perturbation (of the screen), and one for each method. Kinds without a known
-        hit are missing, and what there is no number of cells for.
+        Columns kind, perturbation (of the screen), and one for each method, of the model one for
+        each of `QUERIES`. Kinds without a known hit are missing, and what there is no number of
+        cells for.
     """
     screen, test = run.screen, run.split.test
     known = np.sort(np.concatenate([run.split.train, run.split.validation]))
-    z_m = run.embed_perturbations(params, screen, test)
+    similar = _Similar(run, params, known, test)
     predictions = predictions_of_unseen(run, features, (*_PROFILES, "cell_count"))
     design = _Design(run, known, test, features, trees)
     cells = features.confounders(screen).mean_cells(known)
@@ -70,8 +75,7 @@ def scores(
         if not is_hit.any():
             continue
         profile = screen.profiles(known[is_hit]).mean(axis=0, keepdims=True)
-        z_x = run.embed_queries(params, profile, ids=known[:1], wells=None)
-        columns = {MODEL: z_m @ z_x[0]}
+        columns = similar.to(is_hit)
         for method in _PROFILES:
             of = predictions[method]
             columns[method] = _cosine(of.space.of(of.profile), of.space.of(profile)[0])
@@ -84,6 +88,48 @@ def scores(
             columns["cells"] = -np.abs(predictions["cell_count"].profile[:, 0] - wanted)
         found.append(pd.DataFrame({"kind": name, "perturbation": test, **columns}))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def log_places(run: AlignRun, params: Any, hits: Hits) -> dict[str, list[Float[np.ndarray, " h"]]]:
+    """For each of `QUERIES` the log places of the validation hits of each kind of one fold.
+
+    Hits of training molecules alone stand for a kind.
+    """
+    train, validation = run.split.train, run.split.validation
+    similar = _Similar(run, params, train, validation)
+    found: dict[str, list] = {query: [] for query in QUERIES}
+    for k in range(len(hits.names)):
+        is_hit, told = hits.hit[validation, k], hits.known[validation, k]
+        if is_hit.any() and hits.hit[train, k].any():
+            for query, score in similar.to(hits.hit[train, k]).items():
+                rank = ranked(score[told], np.zeros(int(told.sum()), int))
+                found[query].append(np.log(rank[is_hit[told]] / told.sum()))
+    return found
+
+
+class _Similar:
+    """Embeddings of known and of asked perturbations."""
+
+    def __init__(
+        self,
+        run: AlignRun,
+        params: Any,
+        known: Int[np.ndarray, " n"],
+        asked: Int[np.ndarray, " m"],
+    ):
+        self._run, self._params, self._known = run, params, known
+        self._profile = run.screen.profiles(known)
+        self._z_x = run.embed_queries(params, self._profile, ids=known, wells=None)
+        self._z_m = run.embed_perturbations(params, run.screen, asked)
+
+    def to(self, hit: Bool[np.ndarray, " n"]) -> dict[str, Float[np.ndarray, " m"]]:
+        """Scores of the asked ones by each of `QUERIES`, for some of the known ones."""
+        profile = self._profile[hit].mean(axis=0, keepdims=True)
+        ids = self._known[:1]
+        whole = self._run.embed_queries(self._params, profile, ids=ids, wells=None)[0]
+        mean = self._z_x[hit].mean(axis=0)
+        queries = (whole, mean, mean - self._z_x.mean(axis=0))
+        return {name: self._z_m @ query for name, query in zip(QUERIES, queries, strict=True)}
 
 
 class _Design:

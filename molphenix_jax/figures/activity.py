@@ -70,10 +70,9 @@ def activity(folds: Sequence[Fold], *, n_bootstrap: int = 1000, seed: int = 0) -
         seed=seed,
     )
     note = (
-        f"trained on the perturbations that the other {len(folds) - 1} folds held out, asked for "
-        "those of its own"
+        "Trained on the perturbations that other folds held out, asked for those of its own"
         if len(folds) > 1
-        else f"one fold: cross-validated in {_PARTS} parts by molecule among what it held out"
+        else f"One fold: cross-validated in {_PARTS} parts by molecule among what it held out"
     )
     return Activity(rows, comparisons, label, score, note)
 

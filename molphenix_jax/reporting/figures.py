@@ -19,6 +19,7 @@ _TITLES = {
     "activity": "Activity from molecule embeddings (paper App. E.1)",
     "properties": "Properties from molecule embeddings (paper T8, T9)",
 }
+_METRICS = {"auroc": "AUROC", "average_precision": "average precision"}
 _PANEL = (4.2, 3.2)
 # Okabe and Ito's, with dashes: told apart by any colour vision.
 _STYLES = (
@@ -36,8 +37,8 @@ def in_words(name: str, answer: Mapping[str, Any] | str) -> str:
     if name == "similarity":
         told = ", ".join(f"{measure} {value:.2f}" for measure, value in answer["apart"].items())
         return (
-            "pairs of inactive profiles and pairs of an active with an inactive one lie apart by "
-            f"(0: not at all, 1: wholly) {told}"
+            "distance of the distributions of pairs of inactive profiles and of pairs of an active "
+            f"with an inactive one (0: none, 1: they do not overlap): {told}"
         )
     if name == "neighbourhood":
         told = ", ".join(
@@ -162,13 +163,13 @@ def _activity(folder: pathlib.Path, answer: Mapping, table: pd.DataFrame) -> lis
     axes.plot([0, 1], [0, 1], color="#cccccc", linewidth=0.8)
     axes.legend(frameon=False, fontsize=8)
     rows = [
-        [row["model"], row["metric"], f"{row['n']:,}", f"{row['n_positive']:,}"]
+        [row["model"], _METRICS[row["metric"]], f"{row['n']:,}", f"{row['n_positive']:,}"]
         + [_with_ends(row["value"], row["ci"])]
         for row in answer["rows"]
     ]
     columns = ["regression on", "metric", "number", "active", "value [95%]"]
     differences = [
-        f"{row['metric']}: {row['model']} less {row['baseline']} "
+        f"{_METRICS[row['metric']]}: {row['model']} less {row['baseline']} "
         f"{_with_ends(row['difference'], row['ci'], signed=True)}"
         for row in answer["comparisons"]
     ]

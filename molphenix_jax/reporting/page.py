@@ -17,7 +17,8 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --back: #16181d; --text: #e8eaee; --soft: #a7aeb9;
   --line: #3a404a; --link: #8ab6ff; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back);
-  max-width: 66rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: break-word; }
+  max-width: 80rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: break-word; }
+p, ul, dl, figure { max-width: 66rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; } h3 { font-size: 1rem; }
 a, summary { color: var(--link); } summary { cursor: pointer; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }

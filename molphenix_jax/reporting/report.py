@@ -3,7 +3,7 @@
 import html
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pandas as pd
 
@@ -51,6 +51,7 @@ _WORDS = (
 _MRR = "mean 1/rank"
 _CONTROLS = "Controls, which know no chemistry, or no training: what could be found without"
 _FURTHER = "The same queries among candidates of one dose, of one source, and among molecules"
+_LEAD = "lead"
 _LOSS, _RECALL = "loss", "validation_top_1pct"  # fields of the metrics
 
 # In the order of the page, after what each split has.
@@ -169,22 +170,16 @@ def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: 
     parts = [
         f"<h2>{html.escape(rows.split_title(split))}</h2>",
         '<p class="note">Profile to molecule, % of queries [95% interval over molecules], '
-        "median rank in % of the gallery; ties count against the model; best in bold.</p>",
-        html_table(
-            _headline(evaluation),
-            [cells for cells, _ in found],
-            text_columns=2,
-            best=[best for _, best in found],
-        ),
+        "median rank in % of the gallery; ties count against the model; best in bold. "
+        "The lead over a row is in points of top-1%, paired by molecule; it is bold where it lies "
+        "beyond the interval.</p>",
+        _with_leads(evaluation, split, [cells for cells, _ in found], [best for _, best in found]),
     ]
     if cells := _control_rows(evaluation, split):
-        parts.append(f"<p>{_CONTROLS}:</p>")
-        parts.append(html_table(_headline(evaluation), cells, text_columns=2))
+        parts.append(f"<p>{_CONTROLS}:</p>{_with_leads(evaluation, split, cells)}")
     if cells := _further_rows(evaluation, split):
         parts.append(f"<details><summary>{_FURTHER}</summary>")
         parts.append(html_table(_headline(evaluation), cells, text_columns=2) + "</details>")
-    if verdicts := rows.verdicts(evaluation, split):
-        parts.append(f"<p>Top-1% recall, paired by molecule:</p>{sentences(verdicts)}")
     parts.append(
         picture(
             folder,
@@ -219,6 +214,26 @@ def _split_section(folder: pathlib.Path, slug: str, evaluation: Mapping, split: 
             )
         )
     return "\n".join(parts)
+
+
+def _with_leads(
+    evaluation: Mapping,
+    split: str,
+    found: Sequence[Sequence[str]],
+    best: Sequence[Collection[str]] = (),
+) -> str:
+    """A table of headline settings, with a column of the model's lead over each row."""
+    settings = {rows.in_words(setting): setting for setting in rows.headline(evaluation, split)}
+    leads: Mapping[str, tuple[str, bool]] = {}
+    content, bold = [], []
+    for number, cells in enumerate(found):
+        if cells[0]:
+            leads = rows.leads(evaluation, settings[cells[0]])
+        lead, beyond = leads.get(cells[1], ("", False))
+        content.append([*cells, lead])
+        bold.append({*(best[number] if best else ()), *([_LEAD] if beyond else [])})
+    columns = [*_headline(evaluation), _LEAD]
+    return html_table(columns, content, text_columns=2, best=bold)
 
 
 def _conditions_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.Path) -> str:

@@ -125,6 +125,20 @@ def best_models(rows: Sequence[Mapping], metric: str) -> set[str]:
     return {model for model, value in values.items() if value == best}
 
 
+def leads(evaluation: Mapping, setting: Setting) -> dict[str, tuple[str, bool]]:
+    """By how many points of top-1% the model leads each other, and whether beyond the interval."""
+    found = {}
+    for row in evaluation.get("comparisons", ()):
+        if row["metric"] == "top_1pct" and setting_of(row) == setting:
+            ends = interval_of(row["ci"])
+            told = f"[{100 * ends[0]:+.1f}, {100 * ends[1]:+.1f}]" if ends else f"[{NO_INTERVAL}]"
+            found[row["baseline"]] = (
+                f"{100 * row['difference']:+.1f} {told}",
+                bool(ends and row["better"]),
+            )
+    return found
+
+
 def verdicts(evaluation: Mapping, split: str) -> list[str]:
     """For each headline setting, whether the model beats each baseline beyond the interval.
 

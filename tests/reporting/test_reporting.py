@@ -2,6 +2,7 @@
 
 import base64
 import html.parser
+import re
 
 import numpy as np
 import pytest
@@ -236,6 +237,25 @@ def test_a_difference_without_an_interval_is_said_to_have_none(ci):
     sentence = rows.verdicts(evaluation, "unseen_molecules")[0]
     assert "molphenix cannot be told from ridge (-1.4 points; not enough molecules" in sentence
     assert "-1.4 to -1.4" not in sentence
+
+
+def test_a_lead_stands_in_the_row_that_it_is_over_and_is_bold_beyond_the_interval():
+    evaluation = make_evaluation()
+    for row in evaluation["comparisons"]:
+        if (row["subset"], row["gallery"], row["baseline"]) == ("active", "full", "physchem"):
+            row["ci"] = None
+    cells = [
+        [*(["active p ≤ 0.01, full gallery"] if model == "knn" else [""]), model, *[""] * 6]
+        for model in ("knn", "ridge", "physchem", "chance")
+    ]
+    table = report._with_leads(evaluation, "unseen_molecules", cells)
+    leads = re.findall(r'data-label="lead">(.*?)</td>', table)
+    assert leads == [
+        "<b>+2.0 [+0.5, +3.5]</b>",
+        "-1.0 [-2.5, +0.5]",
+        "+5.0 [no interval]",
+        "",
+    ]
 
 
 def test_a_recall_without_an_interval_is_shown_without():

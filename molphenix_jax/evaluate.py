@@ -70,6 +70,7 @@ def evaluate(
     mesh = meshes.make_mesh(chosen.train.devices)
     with processes.first_before_others("prepare"):
         task = tasks.make(chosen, mesh, workdir)
+    processes.begin("restore")
     loaded = []
     for fold in range(task.n_folds):
         folder = fold_folder(workdir, fold, task.n_folds)
@@ -86,6 +87,7 @@ def evaluate(
     }
     newest = max(step for _, _, step, _ in loaded)
     out = _choose_folder(workdir / EVALUATIONS, name, f"after-{newest}", request)
+    processes.begin("evaluate")
     if processes.is_first():
         _write(out, request, task, loaded, workdir)
     elif task.evaluates_in_shares:

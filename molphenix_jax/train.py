@@ -108,9 +108,11 @@ def _train_and_evaluate(config: Config, workdir: pathlib.Path) -> None:
         params = fit(run, config, mesh, folder, label=label)
         if processes.is_first():
             task.keep_model(run, params, folder)
+        processes.begin("evaluate")
         if processes.is_first() or task.evaluates_in_shares:
             results.append(task.evaluate(run, params, folder))
         processes.barrier("evaluate", alone=True)
+    processes.begin("report")
     if processes.is_first():
         task.conclude(results, workdir, workdir)
     processes.barrier("report", alone=True)
@@ -251,6 +253,7 @@ def fit(
         Stopped: A signal has come; the state is saved.
         MissingExtraError: TensorBoard's events are asked for without tensorboardX.
     """
+    processes.begin("restore")
     t = config.train
     writes = processes.is_first()
     writers = writers_of(t, workdir) if writes else ()
@@ -299,6 +302,7 @@ def fit(
         most = t.steps_per_dispatch or (1 if on_cpu else ROOM_STEPS)
         with Progress(label, total=t.steps, done=step) as progress, signals.deferred():
             processes.barrier("restore")
+            processes.begin("train")
             while True:
                 if stopping.at(step):
                     if step != start:

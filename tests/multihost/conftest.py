@@ -1,4 +1,4 @@
-"""The run that the tests of faults compare with."""
+"""The runs that the tests of faults compare with."""
 
 import pathlib
 import re
@@ -14,13 +14,16 @@ from tests.multihost import jobs
 
 @pytest.fixture(scope="session")
 def whole(cache_folder, tmp_path_factory) -> pathlib.Path:
-    """The run that nobody disturbed, in two processes as the launcher starts them."""
+    """The alignment that nobody disturbed, in two processes as the launcher starts them."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    command = tiny.command(workdir, cache_folder, **jobs.FIELDS)
-    launcher = [tiny.REPOSITORY / "launch" / "local_processes.sh", "2", *command[3:]]
-    environment = {**tiny.environment(cache_folder), "PYTHON": sys.executable}
+    launcher = [tiny.REPOSITORY / "launch" / "local_processes.sh", "2"]
     done = subprocess.run(
-        launcher, env=environment, cwd=tiny.REPOSITORY, capture_output=True, text=True, timeout=300
+        [*launcher, *jobs.alignment(workdir, cache_folder)[3:]],
+        env={**tiny.environment(cache_folder), "PYTHON": sys.executable},
+        cwd=tiny.REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=jobs.PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     told = re.findall(r"process (\d): 1 × cpu \(cpu\), host \S+, PID \d+", done.stdout)
@@ -30,4 +33,12 @@ def whole(cache_folder, tmp_path_factory) -> pathlib.Path:
     lines = list(read_metrics(workdir / METRICS_FILE))
     steps = [of["step"] for of in lines if of["kind"] == "train"]
     assert steps == list(range(5, jobs.STEPS + 1, 5))
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def straight(cache_folder, tmp_path_factory) -> pathlib.Path:
+    """The line that nobody disturbed, in two processes."""
+    workdir = tmp_path_factory.mktemp("straight") / "run"
+    jobs.finish(2, jobs.line(workdir), cache_folder)
     return workdir

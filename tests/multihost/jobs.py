@@ -1,23 +1,26 @@
-"""Jobs of several real processes of the tiny alignment, on one simulated device each."""
+"""Jobs of several real processes, on one simulated device each."""
 
+import contextlib
 import dataclasses
 import pathlib
 import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE
 from tests import tiny
 
 # A stopped process is missed so soon here; a busy machine must not be taken for a stopped one.
-TIMEOUT_S = 12
-# What a job may take to end beyond that, on a busy machine.
-SLACK_S = 60
+TIMEOUT_S = 15
+# What a job may take to end beyond that, on a busy machine, and to come to a moment.
+SLACK_S = 120
+PATIENCE_S = 600
 FIELDS = {
     "train__devices": 0,
     "train__steps": 30,
@@ -28,11 +31,32 @@ FIELDS = {
     "runtime__timeout_s": TIMEOUT_S,
 }
 STEPS = FIELDS["train__steps"]
+PARAMETERS = "model/weights.safetensors"
+LINE = pathlib.Path(__file__).with_name("line.py")
+
+
+def alignment(workdir: pathlib.Path, cache: pathlib.Path, **changes) -> list[str]:
+    """The command of the tiny alignment; `changes` are fields with `__` in place of the dots."""
+    return tiny.command(workdir, cache, **{**FIELDS, **changes})
+
+
+def line(workdir: pathlib.Path, **changes) -> list[str]:
+    """The command of a task that starts in a moment, likewise."""
+    return [
+        *(sys.executable, "-m", "molphenix_jax.main", f"--plugin={LINE}", f"--config={LINE}"),
+        f"--workdir={workdir}",
+        *(f"--config.{k.replace('__', '.')}={v}" for k, v in {**FIELDS, **changes}.items()),
+    ]
 
 
 def result(workdir: pathlib.Path) -> tuple[bytes, ...]:
-    """What two runs of the same have to the bit: metrics, parameters, the evaluation."""
-    names = (METRICS_FILE, "model/weights.safetensors", "evaluation.json")
+    """What two runs of the same have to the bit: metrics, the evaluation, parameters.
+
+    The evaluation of `line` is its parameters.
+    """
+    names = [METRICS_FILE, "evaluation.json"]
+    if (workdir / "model").exists():
+        names.append(PARAMETERS)
     return tuple((workdir / name).read_bytes() for name in names)
 
 
@@ -44,7 +68,7 @@ class Job:
     said: list[list[str]]
     readers: list[threading.Thread]
 
-    def wait(self, seconds: float = 240) -> list[int]:
+    def wait(self, seconds: float = PATIENCE_S) -> list[int]:
         """Statuses of all; fails where one has not ended by then, and kills it."""
         deadline = time.monotonic() + seconds
         try:
@@ -65,6 +89,10 @@ class Job:
         """What a process said."""
         return "".join(self.said[i])
 
+    def texts(self) -> str:
+        """What all said."""
+        return "\n".join(map(self.text, range(len(self.processes))))
+
     def send(self, number: signal.Signals, *indices: int) -> None:
         """Sends a signal to some."""
         for i in indices:
@@ -72,19 +100,19 @@ class Job:
 
     def wait_for(self, path: pathlib.Path) -> None:
         """Returns as soon as a file or folder is there."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_S
         while not path.exists():
-            assert time.monotonic() < deadline, self.text(0)
-            assert all(process.poll() is None for process in self.processes), self.text(0)
+            assert time.monotonic() < deadline, self.texts()
+            assert all(process.poll() is None for process in self.processes), self.texts()
             time.sleep(0.001)
 
     def wait_until_said(self, pattern: str, i: int = 0) -> None:
         """Returns as soon as a process has said something."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_S
         while not re.search(pattern, self.text(i)):
-            assert time.monotonic() < deadline, self.text(i)
-            assert self.processes[i].poll() is None, self.text(i)
-            time.sleep(0.001)
+            assert time.monotonic() < deadline, self.texts()
+            assert self.processes[i].poll() is None, self.texts()
+            time.sleep(0.005)
 
 
 def free_port() -> int:
@@ -94,12 +122,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(n: int, workdir: pathlib.Path, cache: pathlib.Path, **changes) -> Job:
-    """Starts n processes of a run; `changes` are fields with `__` in place of the dots."""
-    return start_all(n, tiny.command(workdir, cache, **{**FIELDS, **changes}), cache)
+@contextlib.contextmanager
+def listening() -> Iterator[int]:
+    """A port that is taken."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
+        yield taken.getsockname()[1]
 
 
-def start_all(
+def start(
     n: int,
     command: list[str],
     cache: pathlib.Path,
@@ -127,8 +157,14 @@ def start_all(
     return Job(processes, said, readers)
 
 
-def finish(n: int, workdir: pathlib.Path, cache: pathlib.Path, **changes) -> Job:
+def finish(
+    n: int,
+    command: list[str],
+    cache: pathlib.Path,
+    *,
+    environments: Mapping[int, Mapping[str, str]] = types.MappingProxyType({}),
+) -> Job:
     """Runs them to their end, which has to be good."""
-    job = start(n, workdir, cache, **changes)
-    assert job.wait() == [0] * n, "\n".join(job.text(i) for i in range(n))
+    job = start(n, command, cache, environments=environments)
+    assert job.wait() == [0] * n, job.texts()
     return job

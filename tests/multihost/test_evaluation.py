@@ -45,7 +45,7 @@ def command(workdir: pathlib.Path, name: str, **changes) -> list[str]:
 @pytest.mark.parametrize("n", [2, pytest.param(5, marks=pytest.mark.soak)])
 def test_the_ranks_of_several_processes_are_those_of_one(n, trained, cache):
     for name, of in (("one", 1), (str(n), n)):
-        job = jobs.start_all(of, command(trained, name), cache)
+        job = jobs.start(of, command(trained, name), cache)
         assert job.wait() == [0] * of, job.text(0)
     one, several = (trained / "evaluations" / name for name in ("one", str(n)))
     ranks = pd.read_parquet(one / "ranks.parquet")
@@ -60,12 +60,13 @@ def test_the_ranks_of_several_processes_are_those_of_one(n, trained, cache):
 def test_one_that_is_killed_while_they_evaluate_is_named_and_the_others_end(index, trained, cache):
     name = f"killed-{index}"
     # The first is still at its baselines.
-    job = jobs.start_all(2, command(trained, name, **{"eval.n_bootstrap": 50_000}), cache)
+    job = jobs.start(2, command(trained, name, **{"eval.n_bootstrap": 50_000}), cache)
     job.wait_for(trained / "evaluations" / name / "request.json")
     job.send(signal.SIGKILL, index)
     statuses = job.wait(jobs.TIMEOUT_S + jobs.SLACK_S)
     assert statuses[1 - index] == LOST_STATUS, job.text(1 - index)
     assert f"process {index} of 2 (PID {job.processes[index].pid}" in job.text(1 - index)
+    assert "in the phase 'evaluate'" in job.text(1 - index)
     assert not (trained / "evaluations" / name / "evaluation.json").exists()
-    again = jobs.start_all(2, command(trained, name), cache)
+    again = jobs.start(2, command(trained, name), cache)
     assert again.wait() == [0, 0], again.text(0)

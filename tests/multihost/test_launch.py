@@ -12,7 +12,6 @@ import time
 import pytest
 import yaml
 
-from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from tests import tiny
 from tests.multihost import jobs
 
@@ -64,7 +63,7 @@ def free_job() -> str:
     raise AssertionError("no port is free")
 
 
-def slurm(tmp_path: pathlib.Path, cache: pathlib.Path, **changes) -> subprocess.Popen:
+def slurm(tmp_path: pathlib.Path, command: list[str], cache: pathlib.Path) -> subprocess.Popen:
     """The batch script as Slurm starts it, with two tasks; `requeued` gets what is queued again."""
     bin_ = tmp_path / "bin"
     stand_in(bin_, "scontrol", f'echo "$@" >> {tmp_path}/requeued')
@@ -76,9 +75,8 @@ def slurm(tmp_path: pathlib.Path, cache: pathlib.Path, **changes) -> subprocess.
         "SLURM_JOB_ID": free_job(),
         "SLURM_NTASKS": "2",
     }
-    arguments = tiny.command(tmp_path / "run", cache, **{**jobs.FIELDS, **changes})[3:]
     return subprocess.Popen(
-        [LAUNCH / "slurm.sh", *arguments],
+        [LAUNCH / "slurm.sh", *command[3:]],
         env=environment,
         cwd=tiny.REPOSITORY,
         stdout=subprocess.PIPE,
@@ -87,31 +85,61 @@ def slurm(tmp_path: pathlib.Path, cache: pathlib.Path, **changes) -> subprocess.
     )
 
 
+def started_by(pid: int) -> list[int]:
+    return [int(of) for of in subprocess.check_output(["pgrep", "-P", str(pid)]).split()]
+
+
 @pytest.mark.long
-def test_slurm_starts_one_process_for_each_task(cache, tmp_path):
-    few = {"train__steps": 2, "train__log_every": 1, "train__validate_every": 1}
-    done = tiny.finish(slurm(tmp_path, cache, **few))
-    assert done.returncode == 0, done.stdout
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        ("the tasks are told to end", 143),
+        *(
+            pytest.param(fault, status, marks=pytest.mark.soak)
+            for fault, status in (("the shell is told too", 143), ("a task is killed", 142))
+        ),
+    ],
+)
+def test_what_slurm_queues_again_continues_to_the_same_bits(
+    fault, status, straight, cache, tmp_path
+):
+    """One process for each task; what `scontrol requeue` would start again is the same command."""
+    run = tmp_path / "run"
+    process = slurm(tmp_path, jobs.line(run), cache)
+    deadline = time.monotonic() + jobs.PATIENCE_S
+    while not (run / "checkpoints" / "step_5").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, tiny.finish(process).stdout
+        time.sleep(0.001)
+    (srun,) = started_by(process.pid)
+    if fault == "a task is killed":
+        os.kill(started_by(srun)[1], signal.SIGKILL)
+    else:
+        # As Slurm does: the step's tasks get it, and the batch shell where the job is preempted.
+        os.kill(srun, signal.SIGTERM)
+        if fault == "the shell is told too":
+            process.send_signal(signal.SIGTERM)
+    done = tiny.finish(process)
+    assert done.returncode == status, done.stdout
     assert "2 processes, 2 devices:" in done.stdout
-    lines = read_metrics(tmp_path / "run" / METRICS_FILE)
-    assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2]
+    assert (tmp_path / "requeued").read_text().startswith("requeue ")
+    (tmp_path / "requeued").unlink()
+    again = tiny.finish(slurm(tmp_path, jobs.line(run), cache))
+    assert again.returncode == 0, again.stdout
+    assert "continuing after update" in again.stdout
     assert not (tmp_path / "requeued").exists()
+    assert jobs.result(run) == jobs.result(straight)
 
 
 @pytest.mark.soak
-def test_slurm_queues_again_what_was_told_to_end(cache, tmp_path):
-    process = slurm(tmp_path, cache, train__steps=100_000)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "checkpoints" / "step_5").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    # As Slurm does: the step's tasks get it, and the batch shell where the job is preempted.
-    children = subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()
-    for child in children:
-        os.kill(int(child), signal.SIGTERM)
-    done = tiny.finish(process)
-    assert done.returncode == 143, done.stdout
-    assert (tmp_path / "requeued").read_text().startswith("requeue ")
+@pytest.mark.parametrize(
+    ("changes", "status"), [({"data__wells": "none.csv"}, 1), ({"train__stepz": 3}, 2)]
+)
+def test_slurm_does_not_queue_again_what_has_to_be_mended(changes, status, cache, tmp_path):
+    command = jobs.alignment(tmp_path / "run", cache, **changes)
+    done = tiny.finish(slurm(tmp_path, command, cache))
+    assert done.returncode == status, done.stdout
+    assert not (tmp_path / "requeued").exists()
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 130, 134, 137, 142, 143])

@@ -12,6 +12,7 @@ from molphenix_jax.runtime.processes.arrays import of_first, rows_of_all
 from molphenix_jax.runtime.processes.job import (
     LOST_STATUS,
     barrier,
+    begin,
     everyone_says,
     first_before_others,
     first_says,
@@ -26,6 +27,7 @@ __all__ = [
     "LOST_STATUS",
     "Stopping",
     "barrier",
+    "begin",
     "everyone_says",
     "first_before_others",
     "first_says",

@@ -32,6 +32,8 @@ def of_first(tree: Any) -> Any:
             f"{job.name(job.index)} reads other data than the first one: arrays of {shapes}, "
             f"and there {theirs}. All have to read the same files"
         )
+    if not leaves:
+        return tree
     given = _sent(_bytes(leaves), sum(leaf.nbytes for leaf in leaves), sender=0)
     ends = np.cumsum([leaf.nbytes for leaf in leaves])[:-1]
     return structure.unflatten(

@@ -29,6 +29,7 @@ from molphenix_jax.errors import InputError
 LOST_STATUS = 142
 _FOLDER = "molphenix"
 _LONGEST_BEAT_S, _LONGEST_PAUSE_S = 2.0, 0.5
+_SUSPECTED_BEATS = 4  # without one a process is lost, where something has failed
 # The first process serves the records, so it stays so long for the others to read its last one.
 FAREWELL_S = 5.0
 
@@ -79,7 +80,7 @@ class Job:
         self._lock = threading.RLock()
         self._answered, self._moved, self._told = now, now, 0
         self._done = threading.Event()
-        self.suspicious = False
+        self._suspicious = False
         self.ending: tuple[int, str] | None = None  # status and reason, once it ends
         # Called in each beat with the records of all, once a process has been asked to end.
         self.on_asked: Callable[[dict[int, dict[str, Any]]], None] | None = None
@@ -166,8 +167,8 @@ class Job:
     def _miss(self, now: float) -> None:
         """Ends this process where another has ended, is lost, or stands still."""
         limit = self.timeout_s
-        if self.suspicious:  # a collective has failed: somebody is gone
-            limit = min(limit, 4 * self._beat_s)
+        if self._suspicious:
+            limit = min(limit, _SUSPECTED_BEATS * self._beat_s)
         for i, seen in self._seen.items():
             status = seen.record.get("ended")
             if status and not seen.record.get("asked"):
@@ -194,6 +195,19 @@ class Job:
                     f"{self.name(i)} stands still: it has been at update {int(there):,} for "
                     f"{behind:.0f} s, and this one is at {int(here):,}; the same command continues",
                 )
+
+    def suspect(self) -> None:
+        """Something has failed in this process: returns once all others were heard of since.
+
+        Where one has gone the watching thread ends this process before, with the name of that one.
+        """
+        self._suspicious = True
+        began = time.monotonic()
+        # What is heard at once may have been told before.
+        while any(seen.heard < began + 2 * self._beat_s for seen in self._seen.values()):
+            if time.monotonic() > began + self.timeout_s:
+                return
+            time.sleep(0.1)
 
     def end(self, status: int, sentence: str) -> NoReturn:
         """Ends this process, and lets the others end with the same sentence."""
@@ -252,7 +266,7 @@ class Job:
                 record = self._seen[left[0]].record
                 raise LostError(
                     f"{self.name(left[0])} has not come to the end of {name!r} within "
-                    f"{waited:.0f} s: its last was {record.get('phase', 'start')!r}"
+                    f"{waited:.0f} s: it is in the phase {record.get('phase', 'start')!r}"
                 )
             time.sleep(pause)
             pause = min(1.3 * pause, _LONGEST_PAUSE_S)
@@ -328,9 +342,17 @@ def barrier(name: str, *, alone: bool = False) -> None:
         _State.since = time.monotonic()
 
 
+def begin(phase: str) -> None:
+    """The phase that this process is in from here on, as the others name it should it be lost."""
+    job = current()
+    if job is not None:
+        job.tell(phase=phase)
+
+
 @contextlib.contextmanager
 def first_before_others(name: str) -> Iterator[None]:
     """The first process runs the block, then all others do: what it made they find."""
+    begin(name)
     if not is_first():
         barrier(name, alone=True)
     yield

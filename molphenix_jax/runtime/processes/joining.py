@@ -7,6 +7,7 @@ of these, or a job of one process, is alone.
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ import ml_collections
 from jax._src import clusters, distributed
 
 from molphenix_jax import signals
-from molphenix_jax.errors import first_line, sentence_of
+from molphenix_jax.errors import InputError, first_line, sentence_of
 from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.runtime.processes import job as jobs
 from molphenix_jax.runtime.processes.job import LOST_STATUS, Job, LostError
@@ -65,19 +66,19 @@ def joined(
         coordinator: HOST:PORT of the first process; empty asks the environment.
         num_processes: How many there are; 0 asks the environment.
         process_id: Which this is, from 0; -1 asks the environment.
-        timeout_s: A process of which nothing is heard for so long is lost, and ends the job.
+        timeout_s: A process of which nothing is heard for so long is lost, and ends the job; one
+            that does not find the others within it ends with `LOST_STATUS`.
         same: What has to be the same in each process, as JSON types: their config.
         say: Tells of the devices.
 
     Raises:
         ConfigError: The places contradict themselves, or processes were started differently.
-        LostError: Not all processes came within the limit.
     """
     place = _place(coordinator, num_processes, process_id)
     if place is None:
         yield
         return
-    with _at_abort(lambda: signals.end(LOST_STATUS, f"error: {_not_found(place, timeout_s)}\n")):
+    with _at_abort(lambda: _end_unfound(place, timeout_s)):
         _initialise(place, timeout_s)
     client = distributed.global_state.client
     assert client is not None, "initialize has made it"
@@ -151,6 +152,8 @@ def _initialise(place: _Place, timeout_s: float) -> None:
     jax.config.update("jax_enable_preemption_service", False)
     told: dict[str, Any] = {}
     if place.coordinator is not None:
+        if place.index == 0:
+            _wait_for_port(place, timeout_s)
         told = {
             "coordinator_address": place.coordinator,
             "num_processes": place.count,
@@ -164,15 +167,50 @@ def _initialise(place: _Place, timeout_s: float) -> None:
             heartbeat_timeout_seconds=int(4 * timeout_s) + 60,
             shutdown_timeout_seconds=int(timeout_s),
         )
+    except jax.errors.JaxRuntimeError as error:
+        # Somebody did not come.
+        _end_unfound(place, timeout_s, f": {first_line(error)}")
     except (RuntimeError, ValueError) as error:
-        raise LostError(_not_found(place, timeout_s, f": {first_line(error)}")) from error
+        # What the scheduler says is not enough: so it would be another time.
+        raise ConfigError(
+            f"process {place.index} of {place.count} cannot join the others: {first_line(error)}. "
+            "--num_processes=1 trains alone"
+        ) from error
 
 
-def _not_found(place: _Place, timeout_s: float, why: str = "") -> str:
-    return (
-        f"process {place.index} of {place.count} did not find the others within "
+def _wait_for_port(place: _Place, timeout_s: float) -> None:
+    """Returns once the port is free: the process of before may have it still.
+
+    XLA would end in a segmentation fault.
+    """
+    port = int((place.coordinator or "").rpartition(":")[2])
+    deadline = time.monotonic() + timeout_s
+    while _is_taken(port):
+        if time.monotonic() > deadline:
+            _end_unfound(place, timeout_s, f": port {port} of this host is taken")
+        signals.stop_if_asked()
+        time.sleep(0.2)
+
+
+def _is_taken(port: int) -> bool:
+    for family, everywhere in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):
+        with contextlib.suppress(OSError), socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((everywhere, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return True
+    return False
+
+
+def _end_unfound(place: _Place, timeout_s: float, why: str = "") -> NoReturn:
+    """Ends this process with the status after which a scheduler starts the job again."""
+    signals.end(
+        LOST_STATUS,
+        f"error: process {place.index} of {place.count} did not find the others within "
         f"{timeout_s:.0f} s (first process: {place.coordinator or 'as the scheduler says'}){why}. "
-        "--num_processes=1 trains alone"
+        "The same command may be tried again; --num_processes=1 trains alone\n",
     )
 
 
@@ -204,12 +242,12 @@ def _fail(job: Job, error: Exception) -> NoReturn:
     """
     if isinstance(error, LostError):
         job.end(LOST_STATUS, f"{error}; the same command continues")
+    if not isinstance(error, InputError):
+        # Another may have gone in the middle of a collective, which shows as an error of any type,
+        # of JAX, orbax or TensorStore.
+        job.suspect()
     sentence = sentence_of(error)
     if sentence is None:
-        if isinstance(error, jax.errors.JaxRuntimeError):
-            # Another has gone in the middle of a collective: the watching thread will name it.
-            job.suspicious = True
-            time.sleep(job.timeout_s)
         traceback.print_exception(error)
         sentence = f"{type(error).__name__}: {first_line(error)}"
     job.end(1, sentence)

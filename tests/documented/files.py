@@ -34,12 +34,14 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     wells = tiny.wells(cache)
     _table(wells).to_parquet(folder / "my_wells.parquet")
     public = ("profiles_dahlin_u2os", "profiles_comas_u2os", "mito5_lincs_a549")
+    public += ("comas_cluster_similarity13",)
     for name in ("wells", "screen", *public):
         (folder / f"{name}.parquet").symlink_to("my_wells.parquet")
     _table(tiny.wells(cache, seed=1)).to_parquet(folder / "other.parquet")
-    _table(wells).query("role == 'trt'").assign(
-        class_b=lambda of: 100 * of["smiles"].str.contains("N"), class_c=50
-    ).to_csv(folder / "hits.csv", index=False)
+    hits = wells.loc[~wells["is_control"], ["smiles", "concentration_um"]]
+    hits = hits.assign(class_b=100 * hits["smiles"].str.contains("N"))
+    for name in ("hits.csv", "comas_hits.csv"):
+        hits.to_csv(folder / name, index=False)
     theirs = {"smiles": "ITEM_TXT", "concentration_um": "AMT_2", "plate": "CARRIER"}
     told = _table(wells).drop(columns=["SMI", "compound"])
     told.rename(columns=theirs).to_csv(folder / "lims.csv", index=False)

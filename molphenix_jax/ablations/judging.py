@@ -1,24 +1,26 @@
 """From the runs of an ablation to its table: means over seeds, paired differences, verdicts."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Shaped
 
-from molphenix_jax.ablations.grid import Ablation, Claim, Tier, why_skipped
+from molphenix_jax.ablations.grid import GRADED, Ablation, Claim, Tier, why_skipped
 from molphenix_jax.ablations.running import Planned
 from molphenix_jax.errors import InputError
 from molphenix_jax.evaluation import METRICS, Ranks, RankTable, pool
 from molphenix_jax.evaluation.contrasts import Contrast, contrasts
+from molphenix_jax.evaluation.graded import CHANCE, QUERY
 from molphenix_jax.evaluation.kept import QUERY_COLUMNS, PairingError, paired_ranks
 from molphenix_jax.evaluation.protocol import FURTHER_GALLERIES, HELDOUT
 from molphenix_jax.runtime.config import plain
-from molphenix_jax.runtime.workdir.folder import RANKS_FILE, fold_folder
+from molphenix_jax.runtime.workdir.folder import GRADED_FILE, RANKS_FILE, fold_folder
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 
-JUDGED = "top_1pct"
 MODEL = "molphenix"  # in tables of ranks
 _UNSEEN, _DIRECTION = "unseen_molecules", "profile_to_molecule"
 
@@ -90,6 +92,7 @@ def judge(
         ranks, _ = paired_ranks(frames, model=MODEL)
     except PairingError as error:
         raise InputError(f"ablation {ablation.name}: {error}") from error
+    graded = _graded(ablation, by_row, ready)
     found: dict[tuple, dict[tuple[str, str], Contrast]] = {}
     for ranked in _settings(ranks, heldout=ablation.heldout):
         s = ranked.setting
@@ -97,6 +100,12 @@ def judge(
             lines, told = _compare(ablation, ranked, metric, n_seeds)
             table["results"] += lines
             found[s.subset, s.psi, s.gallery, metric] = told
+        if graded is not None and s.gallery == "full" and s.subset in ("all", "active"):
+            size = round(float(ranked.n_gallery.mean()))
+            setting = {**dataclasses.asdict(s), "n_gallery": size}
+            lines, told = _compare_graded(ablation, graded, setting, n_seeds)
+            table["results"] += lines
+            found[s.subset, s.psi, s.gallery, GRADED] = told
     table["claims"] = [_claim(claim, found, rows) for claim in ablation.claims]
     return table
 
@@ -154,9 +163,14 @@ def _frames(
 def _asked(ablation: Ablation, run: Planned) -> pd.DataFrame:
     """What the ablation is about: unseen molecules, or the dose that was held out."""
     frame = pd.read_parquet(run.folder / RANKS_FILE)
-    split = _UNSEEN if run.cell.dose is None else f"{HELDOUT}{run.cell.dose:g}"
     further = frame["gallery"].isin(FURTHER_GALLERIES)
-    return frame.loc[(frame["split"] == split) & (frame["direction"] == _DIRECTION) & ~further]
+    return frame.loc[
+        (frame["split"] == _split(run)) & (frame["direction"] == _DIRECTION) & ~further
+    ]
+
+
+def _split(run: Planned) -> str:
+    return _UNSEEN if run.cell.dose is None else f"{HELDOUT}{run.cell.dose:g}"
 
 
 def _key(name: str, seed: int) -> str:
@@ -174,15 +188,41 @@ def _compare(
     ablation: Ablation, ranked: RankTable, metric: str, n_seeds: int
 ) -> tuple[list[dict], dict[tuple[str, str], Contrast]]:
     """A line for each row and baseline of one setting, and all differences that were asked for."""
-    spec, s = METRICS[metric], ranked.setting
-    values: dict[str, np.ndarray] = {}
-    for key, rank in ranked.rank.items():
+    spec = METRICS[metric]
+    found = {key: spec(rank, ranked.n_gallery) for key, rank in ranked.rank.items()}
+    return _contrasted(
+        ablation,
+        dataclasses.asdict(ranked.setting),
+        metric,
+        _by_row(found, n_seeds),
+        ranked.molecule,
+        chance=float(spec.at_random(ranked.n_gallery).mean()),
+        n_gallery=round(float(ranked.n_gallery.mean())),
+    )
+
+
+def _by_row(
+    found: Mapping[str, Float[np.ndarray, " q"]], n_seeds: int
+) -> dict[str, Float[np.ndarray, "s q"]]:
+    """Values by `_key`, under each row or baseline those of its seeds; a baseline has none."""
+    values: dict[str, list[np.ndarray]] = {}
+    for key, value in found.items():
         name, _, seed = key.rpartition("/")
-        hit = spec(rank, ranked.n_gallery)
-        if int(seed) < 0:  # a baseline, which has no seed
-            values[name] = np.tile(hit, (n_seeds, 1))
-        else:
-            values[name] = np.concatenate([values.get(name, hit[:0].reshape(0, len(hit))), [hit]])
+        values.setdefault(name, []).extend([value] * (n_seeds if int(seed) < 0 else 1))
+    return {name: np.stack(of) for name, of in values.items()}
+
+
+def _contrasted(
+    ablation: Ablation,
+    setting: Mapping[str, Any],
+    metric: str,
+    values: Mapping[str, Float[np.ndarray, "s q"]],
+    molecule: Shaped[np.ndarray, " q"],
+    *,
+    chance: float,
+    n_gallery: int,
+) -> tuple[list[dict], dict[tuple[str, str], Contrast]]:
+    """As `_compare`, of the values of all queries of one setting."""
     own = {row.name for row in ablation.rows}
     pairs = [(name, ablation.reference) for name in values if name != ablation.reference]
     asked = (pair for claim in ablation.claims for pair in claim.contrasts)
@@ -190,28 +230,26 @@ def _compare(
         pair for pair in dict.fromkeys(asked) if pair not in pairs and pair[::-1] not in pairs
     ]
     pairs = [pair for pair in pairs if {*pair} <= {*values}]
-    found = {(c.first, c.second): c for c in contrasts(values, ranked.molecule, pairs)}
+    found = {(c.first, c.second): c for c in contrasts(values, molecule, pairs)}
     lines = []
-    for name, hit in values.items():
-        by_seed = hit.mean(axis=1)
+    for name, value in values.items():
+        by_seed = value.mean(axis=1)
         contrast = found.get((name, ablation.reference))
         low, high = (contrast and contrast.interval) or (None, None)
         alone = "reference" if name == ablation.reference else "not compared"
         lines.append(
             {
-                "subset": s.subset,
-                "psi": s.psi,
-                "gallery": s.gallery,
+                **{key: setting[key] for key in ("subset", "psi", "gallery")},
                 "metric": metric,
                 "row": name,
                 "baseline": name not in own,
                 "mean": float(by_seed.mean()),
                 "sd": float(by_seed.std(ddof=1)) if len(by_seed) > 1 and name in own else None,
                 "seeds": by_seed.tolist() if name in own else by_seed[:1].tolist(),
-                "chance": float(spec.at_random(ranked.n_gallery).mean()),
-                "n_queries": len(ranked.molecule),
-                "n_molecules": len(np.unique(ranked.molecule)),
-                "n_gallery": round(float(ranked.n_gallery.mean())),
+                "chance": chance,
+                "n_queries": len(molecule),
+                "n_molecules": len(np.unique(molecule)),
+                "n_gallery": n_gallery,
                 "difference": contrast and contrast.difference,
                 "low": low,
                 "high": high,
@@ -221,13 +259,59 @@ def _compare(
     return lines, found
 
 
+def _graded(
+    ablation: Ablation, by_row: Mapping[str, Sequence[Planned]], ready: Sequence[str]
+) -> pd.DataFrame | None:
+    """NDCG of each row and seed, and of the baselines, under `_key`, a line for each query.
+
+    None where a run has none: relevance cannot be told, or an earlier version evaluated it.
+    """
+    columns: dict[str, pd.Series] = {}
+    for name in ready:
+        for seed in sorted({p.cell.seed for p in by_row[name]}):
+            runs = [p for p in by_row[name] if p.cell.seed == seed]
+            if not all((p.folder / GRADED_FILE).exists() for p in runs):
+                return None
+            parts = [(p, pd.read_parquet(p.folder / GRADED_FILE)) for p in runs]
+            frame = pd.concat([of.loc[of["split"] == _split(p)] for p, of in parts])
+            frame = frame.set_index(list(QUERY))
+            columns[_key(name, seed)] = frame[MODEL]
+            for other in frame.columns.difference([MODEL, "graded_by"]):
+                columns[_key(other, -1)] = frame[other]
+    return pd.concat(columns, axis=1, join="inner").dropna().reset_index()
+
+
+def _compare_graded(
+    ablation: Ablation, found: pd.DataFrame, setting: Mapping[str, Any], n_seeds: int
+) -> tuple[list[dict], dict[tuple[str, str], Contrast]]:
+    """As `_compare` by nDCG, of the queries of a setting with a full gallery."""
+    psi = setting["psi"]
+    part = found if psi is None else found.loc[found["p_value"] <= psi]
+    told = {str(key): part[key].to_numpy(np.float64) for key in found.columns.difference(QUERY)}
+    chance = told.pop(_key(CHANCE, -1), np.zeros(len(part)))
+    rows = [row.name for row in ablation.rows]
+    order = sorted(
+        told,
+        key=lambda key: rows.index(of) if (of := key.rpartition("/")[0]) in rows else len(rows),
+    )
+    return _contrasted(
+        ablation,
+        setting,
+        GRADED,
+        _by_row({key: told[key] for key in order}, n_seeds),
+        part["molecule"].to_numpy(str),
+        chance=float(chance.mean()),
+        n_gallery=setting["n_gallery"],
+    )
+
+
 def _claim(claim: Claim, found: Mapping[tuple, Mapping], rows: Sequence[Mapping]) -> dict[str, Any]:
     """A claim with its differences, in the full gallery.
 
     The active one of a small screen is so small that its best 1% are fewer candidates than a
     molecule has doses: a row that is told no dose, whose doses tie, could not hit in it.
     """
-    keys = [key for key in found if key[0] == claim.subset and key[2:] == ("full", JUDGED)]
+    keys = [key for key in found if key[0] == claim.subset and key[2:] == ("full", claim.metric)]
     told = found[min(keys, key=lambda key: key[1] or 0)] if keys else {}
     lines, missing = [], []
     for first, second in claim.contrasts:
@@ -256,6 +340,7 @@ def _claim(claim: Claim, found: Mapping[tuple, Mapping], rows: Sequence[Mapping]
         "text": claim.text,
         "paper": claim.paper,
         "subset": claim.subset,
+        "metric": claim.metric,
         "psi": min(keys, key=lambda key: key[1] or 0)[1] if keys else None,
         "reading": claim.reading,
         "contrasts": lines,

@@ -277,7 +277,7 @@ def torch_updates(
         },
         clip_sd=CLIP_SD,
         loss={
-            "null_constant": float(run.assets.null_constant),
+            "null_constant": run.similar.null_constant,
             **{k: v for k, v in loss_options(config).items() if k != "form"},
         },
         dropout={

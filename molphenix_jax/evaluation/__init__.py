@@ -18,6 +18,7 @@ from molphenix_jax.evaluation.baselines import (
     predict,
     ridge,
 )
+from molphenix_jax.evaluation.graded import Graded, Relevance, graded_frame
 from molphenix_jax.evaluation.pooling import pool, put_together
 from molphenix_jax.evaluation.properties import (
     PROPERTY_METRICS,
@@ -58,6 +59,7 @@ __all__ = [
     "BaselineData",
     "Candidates",
     "Compared",
+    "Graded",
     "LeftOut",
     "MetricSpec",
     "Observed",
@@ -66,6 +68,7 @@ __all__ = [
     "Prediction",
     "RankTable",
     "Ranks",
+    "Relevance",
     "auroc",
     "average_precision",
     "by_concentration",
@@ -73,6 +76,7 @@ __all__ = [
     "chance_field",
     "evaluate",
     "evaluation_record",
+    "graded_frame",
     "knn",
     "paired_difference",
     "physchem",

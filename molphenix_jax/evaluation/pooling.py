@@ -5,8 +5,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Shaped
 
+from molphenix_jax.evaluation.graded import Graded, asked, together
 from molphenix_jax.evaluation.protocol import (
     HELDOUT,
     Ranks,
@@ -18,13 +19,13 @@ from molphenix_jax.evaluation.protocol import (
 
 def put_together(
     mine: Ranks,
-    from_all: Callable[[Int[np.ndarray, "k 2"]], Int[np.ndarray, "q 2"]],
+    from_all: Callable[[Shaped[np.ndarray, "k 2"]], Shaped[np.ndarray, "q 2"]],
 ) -> Ranks:
     """The ranks of all queries, from those of parts that were ranked elsewhere at the same time.
 
     Args:
         mine: what ``evaluate`` gave one part.
-        from_all: from rows (place, rank) of one part to those of all parts.
+        from_all: from rows (place, rank or value) of one part to those of all parts.
 
     Raises:
         ValueError: if the parts did not rank the same queries, each once.
@@ -44,7 +45,8 @@ def put_together(
         dataclasses.replace(table, rank={model: next(rest) for model in table.rank})
         for table in mine.tables
     ]
-    return Ranks(tuple(tables), mine.not_computed)
+    graded = tuple(asked(together(of, from_all)) for of in mine.graded)
+    return Ranks(tuple(tables), mine.not_computed, graded)
 
 
 def pool(folds: Sequence[Ranks], *, min_molecules: int = 10) -> Ranks:
@@ -82,7 +84,16 @@ def pool(folds: Sequence[Ranks], *, min_molecules: int = 10) -> Ranks:
         missing = missing_setting(setting.split, setting.subset, setting.psi, reason)
         if missing not in not_computed:
             not_computed.append(missing)
-    return Ranks(tuple(tables), tuple(not_computed))
+    return Ranks(tuple(tables), tuple(not_computed), _pool_graded(folds))
+
+
+def _pool_graded(folds: Sequence[Ranks]) -> tuple[Graded, ...]:
+    """Graded relevance of the queries of all folds, each split's below each other."""
+    by_split: dict[str, list[Graded]] = collections.defaultdict(list)
+    for fold in folds:
+        for graded in fold.graded:
+            by_split[graded.split].append(graded)
+    return tuple(parts[0].joined(parts[1:]) for parts in by_split.values())
 
 
 def _concatenate(setting: Setting, parts: Sequence[RankTable]) -> RankTable:

@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from molphenix_jax.evaluation import ranks
+from molphenix_jax.evaluation.graded import Graded, Relevance, ndcg
 
 Direction = Literal["profile_to_molecule", "molecule_to_profile"]
 Subset = Literal["all", "active", "active_not_toxic"]
@@ -84,6 +85,7 @@ class Candidates:
         source: where the wells of each perturbation were measured (campaigns, batches), any label;
             None where that is one or unknown.
         not_toxic: whether enough cells were left; False where unknown, None where nothing is known.
+        relevance: what candidates are worth beside the true one; None where that cannot be told.
     """
 
     split: str
@@ -94,6 +96,7 @@ class Candidates:
     profile: Float[np.ndarray, "m d"]
     source: Shaped[np.ndarray, "m"] | None = None
     not_toxic: Bool[np.ndarray, "m"] | None = None
+    relevance: Relevance | None = None
 
     def __post_init__(self):
         m = len(self.molecule)
@@ -146,10 +149,12 @@ class Ranks:
     Attributes:
         tables: one table for each setting.
         not_computed: ``{"split", "subset", "psi", "reason"}`` of each setting without ranks.
+        graded: graded relevance of each split where it can be told.
     """
 
     tables: tuple[RankTable, ...]
     not_computed: tuple[dict, ...]
+    graded: tuple[Graded, ...] = ()
 
 
 def evaluate(
@@ -234,7 +239,38 @@ def evaluate(
         tables += _tables(candidates, subset, psi, "full", alive, m, chosen)
         among = _rank_within(embeddings, alive, luck, part)
         tables += _tables(candidates, subset, psi, subset, alive, len(alive), among)
-    return Ranks(tuple(tables), tuple(not_computed))
+    return Ranks(tuple(tables), tuple(not_computed), _graded(candidates, embeddings, luck, part))
+
+
+def _graded(
+    candidates: Candidates,
+    embeddings: Mapping[str, QueriesAndGallery],
+    luck: Float[np.ndarray, "m"],
+    part: ranks.Part,
+) -> tuple[Graded, ...]:
+    """Graded relevance under every model, of all perturbations; none where it cannot be told."""
+    relevance = candidates.relevance
+    if relevance is None or not relevance.known(len(luck)).any():
+        return ()
+    compared = {
+        model: entry if isinstance(entry, Compared) else Compared(*entry)
+        for model, entry in embeddings.items()
+    }
+    told = {
+        model: (np.asarray(of.profiles), np.asarray(of.molecules), of.metric, of.ties == "random")
+        for model, of in compared.items()
+    }
+    return (
+        Graded(
+            candidates.split,
+            relevance.told,
+            np.asarray(candidates.molecule),
+            np.asarray(candidates.concentration_um, np.float64),
+            np.asarray(candidates.condition),
+            np.asarray(candidates.p_value, np.float64),
+            ndcg(relevance, told, luck, part=part),
+        ),
+    )
 
 
 _BOTH: tuple[Direction, ...] = ("profile_to_molecule", "molecule_to_profile")

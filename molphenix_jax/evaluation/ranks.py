@@ -89,14 +89,11 @@ def rank_of_positive(
     Raises:
         ValueError: for shapes that do not fit, non-finite values or an unknown metric.
     """
-    if metric not in get_args(Distance):
-        raise ValueError(f"unknown metric {metric!r}; choose one of {get_args(Distance)}")
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
-    query, gallery = _checked("query", query), _checked("gallery", gallery)
+    scores = scores_of(query, gallery, metric, tie_tolerance=tie_tolerance)
+    query, gallery, tolerance = scores.query, scores.gallery, scores.tolerance
     positive = np.asarray(positive)
-    if query.shape[1] != gallery.shape[1]:
-        raise ValueError(f"query is {query.shape[1]} wide, gallery {gallery.shape[1]}")
     if positive.shape != (len(query),) or not np.issubdtype(positive.dtype, np.integer):
         raise ValueError(
             f"positive must be {len(query)} integers, one for each query; "
@@ -104,18 +101,6 @@ def rank_of_positive(
         )
     if len(query) and not (positive.min() >= 0 and positive.max() < len(gallery)):
         raise ValueError(f"positive must lie in 0..{len(gallery) - 1}, the rows of the gallery")
-
-    if metric == "cosine":
-        query, gallery = _unit_rows(query), _unit_rows(gallery)
-        penalty, tolerance = np.zeros(len(gallery)), np.full(len(query), tie_tolerance)
-    else:
-        # -|q - g|² = 2 q·g - |g|² - |q|², where |q|² is the same for all candidates. Distances do
-        # not change with the origin, rounding does: the centre is where it is smallest.
-        centre = gallery.mean(axis=0, keepdims=True)
-        query, gallery = query - centre, gallery - centre
-        penalty = 0.5 * np.square(gallery).sum(axis=1)
-        length = np.square(query).sum(axis=1) + 2 * penalty.mean()
-        tolerance = 0.5 * tie_tolerance * length
 
     if group is not None:
         order = np.argsort(group, kind="stable")
@@ -125,7 +110,7 @@ def rank_of_positive(
     pessimistic = np.zeros(len(query), np.int64)
     for start in range(part.number * chunk_size, len(query), part.n * chunk_size):
         rows = slice(start, start + chunk_size)
-        score = query[rows] @ gallery.T - penalty[None, :]
+        score = scores(rows)
         if group is not None:
             score = np.maximum.reduceat(score[:, order], first, axis=1)
         own = np.take_along_axis(score, positive[rows, None], axis=1)
@@ -133,6 +118,56 @@ def rank_of_positive(
         strict[rows] = 1 + np.count_nonzero(score > own + margin, axis=1)
         pessimistic[rows] = np.count_nonzero(score >= own - margin, axis=1)
     return PositiveRanks(strict, pessimistic)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Scores of candidates, more being better, to be computed for some queries at a time.
+
+    Attributes:
+        query: Rows that search, in float64.
+        gallery: Rows of the candidates.
+        penalty: What is subtracted of each candidate.
+        tolerance: Scores of a query that differ by no more are the same.
+    """
+
+    query: Float[np.ndarray, "n d"]
+    gallery: Float[np.ndarray, "m d"]
+    penalty: Float[np.ndarray, "m"]
+    tolerance: Float[np.ndarray, "n"]
+
+    def __call__(self, rows: slice | Int[np.ndarray, "k"]) -> Float[np.ndarray, "k m"]:
+        """Score of every candidate for some queries."""
+        return self.query[rows] @ self.gallery.T - self.penalty[None, :]
+
+
+def scores_of(
+    query: Float[np.ndarray, "n d"],
+    gallery: Float[np.ndarray, "m d"],
+    metric: Distance,
+    *,
+    tie_tolerance: float = TIE_TOLERANCE,
+) -> Scores:
+    """The scores that `rank_of_positive` ranks by; arguments as there.
+
+    Raises:
+        ValueError: for widths that do not fit, non-finite values or an unknown metric.
+    """
+    if metric not in get_args(Distance):
+        raise ValueError(f"unknown metric {metric!r}; choose one of {get_args(Distance)}")
+    query, gallery = _checked("query", query), _checked("gallery", gallery)
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(f"query is {query.shape[1]} wide, gallery {gallery.shape[1]}")
+    if metric == "cosine":
+        tolerance = np.full(len(query), tie_tolerance)
+        return Scores(_unit_rows(query), _unit_rows(gallery), np.zeros(len(gallery)), tolerance)
+    # -|q - g|² = 2 q·g - |g|² - |q|², where |q|² is the same for all candidates. Distances do
+    # not change with the origin, rounding does: the centre is where it is smallest.
+    centre = gallery.mean(axis=0, keepdims=True)
+    query, gallery = query - centre, gallery - centre
+    penalty = 0.5 * np.square(gallery).sum(axis=1)
+    length = np.square(query).sum(axis=1) + 2 * penalty.mean()
+    return Scores(query, gallery, penalty, 0.5 * tie_tolerance * length)
 
 
 def cutoff(n_gallery: int, percent: float) -> int:

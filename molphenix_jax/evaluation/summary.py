@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from molphenix_jax.evaluation import bootstrap, ranks
+from molphenix_jax.evaluation.graded import graded_rows
 from molphenix_jax.evaluation.protocol import CHANCE, FURTHER_GALLERIES, Ranks, RankTable
 from molphenix_jax.parts import PartError, Parts, define, of_type, register
 
@@ -97,16 +98,20 @@ def evaluation_record(
 
     Returns:
         ``results`` (see ``summarise``), ``comparisons`` (``paired_difference``),
-        ``by_concentration``, ``by_condition`` where there are several, ``rank_curves`` and
-        ``not_computed``; plain lists, numbers and strings, no NaN.
+        ``by_concentration``, ``by_condition`` where there are several, ``graded``
+        (``graded_rows``) where relevance can be told, ``rank_curves`` and ``not_computed``; plain
+        lists, numbers and strings, no NaN.
     """
     by_dose, few = by_concentration(pooled, n_bootstrap=n_bootstrap, seed=seed)
     several = by_condition(pooled, n_bootstrap=n_bootstrap, seed=seed)
+    psis = sorted({table.setting.psi for table in pooled.tables if table.setting.psi is not None})
+    graded = graded_rows(pooled.graded, psis=psis, model=model, n_bootstrap=n_bootstrap, seed=seed)
     return {
         "results": summarise(pooled, n_bootstrap=n_bootstrap, seed=seed),
         "comparisons": paired_difference(pooled, model=model, n_bootstrap=n_bootstrap, seed=seed),
         "by_concentration": by_dose,
         **({"by_condition": several} if several else {}),
+        **({"graded": graded} if graded else {}),
         "rank_curves": rank_curves(pooled),
         "not_computed": [*pooled.not_computed, *few],
     }

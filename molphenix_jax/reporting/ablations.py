@@ -100,6 +100,8 @@ def claim_lines(tables: Sequence[Mapping]) -> list[str]:
             )
             told = "; ".join(filter(None, [told, *claim["missing"]])) or "no run"
             which = "all queries" if claim["subset"] == "all" else f"active, p ≤ {claim['psi']}"
+            metric = claim.get("metric", _FIRST)
+            which += "" if metric == _FIRST else f", {_metric(metric)}"
             told += f" ({which})" if claim["contrasts"] else ""
             why = f" {claim['reading']}" if claim["verdict"] not in ("holds",) else ""
             lines.append(
@@ -177,8 +179,9 @@ def _title(table: Mapping, setting: tuple) -> str:
 
 def _lines(table: Mapping, setting: tuple) -> list[str]:
     labels = {row["name"]: row["label"] for row in table["rows"]}
-    metrics = dict.fromkeys(line["metric"] for line in table["results"])
-    titles = [METRICS[name].title if name in METRICS else name for name in metrics]
+    found = dict.fromkeys(line["metric"] for line in table["results"])
+    metrics = [name for name in found if lines_of(table, setting, name)]
+    titles = [_metric(name) for name in metrics]
     lines = [
         f"| row | {' '.join(f'{title} | Δ | |' for title in titles)}",
         f"|---|{'---:|---:|---|' * len(titles)}",
@@ -194,6 +197,10 @@ def _lines(table: Mapping, setting: tuple) -> list[str]:
         lines.append(f"| {' | '.join(cells)} |")
     chance = " | ".join(f"{100 * of[0]['chance']:.1f} | | " for of in by_metric)
     return [*lines, f"| chance | {chance}|"]
+
+
+def _metric(name: str) -> str:
+    return METRICS[name].title if name in METRICS else {"ndcg": "nDCG"}.get(name, name)
 
 
 def _points(line: Mapping) -> str:

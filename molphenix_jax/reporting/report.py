@@ -31,6 +31,7 @@ _WORDS = (
     ("query, gallery", "a profile that looks for its own perturbation; those it chooses among"),
     ("top-1%, top-5%", "share of queries whose own is among the best 1% or 5% of the gallery"),
     ("gallery (1%: n)", "number of candidates, and how many of them are its best 1%"),
+    ("nDCG", "how alike the best 1% are to the own perturbation, by true effects or mechanism"),
     ("mean 1/rank", "of the own perturbation (MRR); 1 where it always comes first"),
     ("molecules", "each stands where the best of its doses does"),
     ("not toxic", "at least half (eval.toxic_below) of the controls' cells are left"),
@@ -52,6 +53,7 @@ _MRR = "mean 1/rank"
 _CONTROLS = "Controls, which know no chemistry, or no training: what could be found without"
 _FURTHER = "The same queries among candidates of one dose, of one source, and among molecules"
 _LEAD = "lead"
+_GRADED = "Graded relevance: is what stands first like the own perturbation?"
 _LOSS, _RECALL = "loss", "validation_top_1pct"  # fields of the metrics
 
 # In the order of the page, after what each split has.
@@ -156,6 +158,10 @@ def results_markdown(evaluation: Mapping, *, title: str) -> str:
                 lines += ["", f"{told}:", "", f"| {' | '.join(headline)} |"]
                 lines.append(f"|{'---|' * 2}{'---:|' * (len(headline) - 2)}")
                 lines += [f"| {' | '.join(map(_markdown, row))} |" for row in cells]
+    if graded := rows.graded(evaluation):
+        lines += ["", f"## {_GRADED}", "", f"| {' | '.join(rows.GRADED_COLUMNS)} |"]
+        lines.append(f"|{'---|' * 3}{'---:|' * 3}")
+        lines += [f"| {' | '.join(map(_markdown, row))} |" for row in graded]
     left_out = [f"- {_markdown(line)}" for line in _left_out(evaluation)]
     if left_out:
         lines += ["", "## Controls that are left out", "", *left_out]
@@ -274,6 +280,19 @@ def _conditions_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.P
     return "\n".join(parts)
 
 
+def _graded_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.Path) -> str:
+    """NDCG of each model, of unseen molecules; nothing where relevance cannot be told."""
+    del metrics, folder
+    if not (found := rows.graded(evaluation)):
+        return ""
+    note = (
+        "Unseen molecules, profile to molecule, full gallery. A candidate counts by how alike its "
+        "true effect is to that of the query, or by having its mechanism; 100 is the best order."
+    )
+    table = html_table(rows.GRADED_COLUMNS, found, text_columns=3)
+    return f'<h2>{_GRADED}</h2><p class="note">{note}</p>{table}'
+
+
 def _training_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.Path) -> str:
     del evaluation
     parts = ["<h2>Training</h2>"]
@@ -302,6 +321,7 @@ def _left_out(evaluation: Mapping) -> list[str]:
 
 
 register("section", "conditions", _conditions_section)
+register("section", "graded", _graded_section)
 register("section", "training", _training_section)
 register("section", "not_computed", _missing_section)
 

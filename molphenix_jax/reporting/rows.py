@@ -14,6 +14,7 @@ MODEL = "molphenix"
 CHANCE = "chance"
 ORACLE = "oracle"
 HEADLINE_PSI = 0.01
+GRADED_COLUMNS = ("queries", "by", "model", "number", "nDCG of the best 1%", "model above it")
 NO_INTERVAL = "no interval"
 _SPLITS = ("unseen_molecules", "unseen_images", "unseen_screen", "heldout_concentration")
 _LAST = ("ridge", "knn", "physchem", CHANCE, ORACLE)
@@ -189,6 +190,20 @@ def with_interval(row: Mapping, metric: str) -> str:
     if ends is None:
         return f"{share(row[metric])} [{NO_INTERVAL}]"
     return f"{share(row[metric])} [{share(ends[0])}, {share(ends[1])}]"
+
+
+def graded(evaluation: Mapping) -> list[list[str]]:
+    """Cells of the graded relevance of unseen molecules; see `GRADED_COLUMNS`."""
+    found = [row for row in evaluation.get("graded", ()) if row["split"] == "unseen_molecules"]
+    cells = []
+    for row in sorted(found, key=lambda row: (row["psi"] or 2, model_place(row["model"]))):
+        queries = "all" if row["psi"] is None else f"active, p ≤ {row['psi']:g}"
+        told = [
+            "" if row.get(name) is None else with_interval({**row, "ndcg_ci": ends}, name)
+            for name, ends in (("ndcg", row["ndcg_ci"]), ("difference", row.get("difference_ci")))
+        ]
+        cells.append([queries, row["graded_by"], row["model"], str(row["n_queries"]), *told])
+    return cells
 
 
 def interval_of(ends: Sequence[float] | None) -> tuple[float, float] | None:

@@ -22,6 +22,20 @@ from molphenix_jax.wells.description import counts_cells
 # Of `Archived.wells`: the median count of the negative controls that a well is corrected with.
 CONTROL_CELLS = "control_cells"
 _SOURCES = ("source", "campaign", "dataset", "batch")
+# Columns that name the mechanism of a molecule, first the plainest; and what says that none is.
+_MECHANISMS = ("moa", "mechanism", "mechanismofaction", "pertmoa", "moaclass", "mechanismclass")
+_MECHANISMS += ("compoundclass", "drugclass", "class", "targetclass", "target", "targets")
+_NO_MECHANISM = (
+    "",
+    "nan",
+    "none",
+    "na",
+    "unknown",
+    "other",
+    "misc",
+    "miscellaneous",
+    "unspecified",
+)
 # More would be hardly searched within, and hardly recognised.
 _MOST_SOURCES = 256
 _RELATIVE = re.compile(r"(^|_)(rel|relative|norm|normali[sz]ed|pct|percent|fraction)(_|$)")
@@ -109,6 +123,32 @@ def confounders_of(screen: Screen) -> Confounders:
     if source is not None:
         told.append(f"{len(sources)} sources: {', '.join(sources[:5])}")
     return Confounders(screen.offsets, cells, share, source, sources, tuple(told))
+
+
+def mechanisms_of(screen: Screen) -> tuple[str, np.ndarray | None]:
+    """The column of the wells that names mechanisms, and the name for each perturbation.
+
+    Returns:
+        The name of most wells of a perturbation, "" where none or as many have another one; None
+        without such a column, or where all of its names are one or as many as there are molecules.
+    """
+    wells = screen.archive.wells
+    by_name = {normal(str(name)): name for name in reversed(wells.columns)}
+    column = next((by_name[name] for name in _MECHANISMS if name in by_name), None)
+    if column is None:
+        return "", None
+    text = wells[column].astype(object).where(wells[column].notna(), "").astype(str).str.strip()
+    text = text.where(~text.str.lower().isin(_NO_MECHANISM), "")
+    code, names = pd.factorize(text.to_numpy(object), sort=True)
+    count = np.zeros((screen.n_perturbations, len(names)), np.int64)
+    rows, of_id = replicate_rows(screen.offsets, np.arange(screen.n_perturbations))
+    np.add.at(count, (of_id, code[rows]), 1)
+    best = np.sort(count, axis=1)
+    label = names.astype(str)[count.argmax(axis=1)]
+    if len(names) > 1:
+        label = np.where(best[:, -1] > best[:, -2], label, "")
+    told = len(np.unique(label[label != ""]))
+    return str(column), label if 1 < told < len(screen.molecules) else None
 
 
 def cell_column(names: list[str]) -> str:

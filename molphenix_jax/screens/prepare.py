@@ -227,7 +227,10 @@ def prepare_simulated(
     # Format 1 wrote the two files one after the other, and a kill left one of them, or half of it.
     # Which of the shipped molecules are usable, and their form, depends on the featuriser.
     versions = {"format": 2, "featuriser": FEATURISER_VERSION}
-    key = digest_json({**versions, **dataclasses.asdict(simulation)})[:16]
+    told = dataclasses.asdict(simulation)
+    if file := told.pop("molecules"):
+        told["molecules"] = _sha256(pathlib.Path(file))
+    key = digest_json({**versions, **told})[:16]
     simulated = cache / f"simulated-wells-{key}"
 
     def simulate(private: pathlib.Path) -> None:

@@ -62,6 +62,7 @@ import pyarrow.parquet as pq
 from molphenix_jax import molecules
 from molphenix_jax.errors import InputError
 from molphenix_jax.memory import need_memory
+from molphenix_jax.molecules.files import read_molecules
 from molphenix_jax.simulated.effects import BiologyConfig, draw_biology, effects, stream
 from molphenix_jax.simulated.targets import BASIC_AMINE
 
@@ -125,10 +126,14 @@ class SimulationConfig(BiologyConfig):
     # The embedding of untreated cells: its mean per feature, and sd of the log scale over features.
     sd_mean: float = 2.5
     sd_scale: float = 0.5
+    # File to draw molecules from (SMILES, CSV, Parquet, SDF); empty takes the shipped ones.
+    molecules: str = ""
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
+            if name == "molecules":
+                continue
             low, high = _RANGE.get(name, _RANGE.get(name.split("_")[0], (-_MOST, _MOST)))
             for number in value if isinstance(value, tuple) else (value,):
                 if not isinstance(number, int | float) or not low <= number <= high:
@@ -203,7 +208,8 @@ def simulate_wells(
         expectation given its treatment and its experiment (equation 7).
 
     Raises:
-        InputError: more molecules are asked for than the package has.
+        InputError: more molecules are asked for than there are.
+        WellsError: the file of molecules cannot be read.
     """
     config.need_memory()
     folder = pathlib.Path(folder)
@@ -218,12 +224,18 @@ def simulate_wells(
 
 
 def _choose_molecules(config: SimulationConfig) -> pd.DataFrame:
-    """The first usable molecules of a random order of the shipped ones: rows of `standardise`."""
-    shipped = list(dict.fromkeys(molecules.shipped_smiles()))
+    """The first usable molecules of a random order of those there are: rows of `standardise`."""
+    if config.molecules:
+        told = f"molecules of {pathlib.Path(config.molecules).name}"
+        shipped = read_molecules(pathlib.Path(config.molecules))[1].smiles
+        shipped = list(dict.fromkeys(smiles for smiles in shipped if smiles))
+    else:
+        told = "built-in ones"
+        shipped = list(dict.fromkeys(molecules.shipped_smiles()))
     if len(shipped) < config.n_molecules:
         raise InputError(
-            f"n_molecules={config.n_molecules}: there are {len(shipped)} built-in ones, some of "
-            "them salts of one molecule; ask for fewer"
+            f"n_molecules={config.n_molecules}: there are {len(shipped)} {told}, some of "
+            "them salts of one molecule; ask for fewer, or give a file of more (molecules=FILE)"
         )
     order = stream(config.seed, "molecules").permutation(len(shipped))
     found = molecules.standardise([])
@@ -238,7 +250,7 @@ def _choose_molecules(config: SimulationConfig) -> pd.DataFrame:
         start, block = start + block, max(config.n_molecules // 4, 50)
     if len(found) < config.n_molecules:
         raise InputError(
-            f"n_molecules={config.n_molecules}: only {len(found)} of the built-in ones have "
+            f"n_molecules={config.n_molecules}: only {len(found)} of the {told} have "
             f"{config.min_heavy_atoms} to {config.max_heavy_atoms} heavy atoms; ask for fewer, or "
             "widen min_heavy_atoms and max_heavy_atoms"
         )

@@ -13,6 +13,7 @@ from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir.folder import (
     CONFIG_FILE,
     EVALUATION_FILE,
+    GRADED_FILE,
     RANKS_FILE,
     read_config,
     read_header,
@@ -222,7 +223,7 @@ def _tell_of_more(
         aside = _free_folder(workdir / "evaluations", f"after-{before}")
         # The table last: the run counts as finished as long as it is there.
         for folder in (*workdir.glob(f"{SCREENS_FOLDER}/*"), workdir):
-            for name in ("report", RANKS_FILE, EVALUATION_FILE):
+            for name in ("report", RANKS_FILE, GRADED_FILE, EVALUATION_FILE):
                 if (folder / name).exists():
                     set_aside(folder / name, aside / folder.relative_to(workdir) / name)
         say(f"its table after {before:,} updates is now in {aside}")

@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molphenix_jax.screens.confounders import CONTROL_CELLS, cell_column, confounders_of
+from molphenix_jax.screens.confounders import (
+    CONTROL_CELLS,
+    cell_column,
+    confounders_of,
+    mechanisms_of,
+)
 from molphenix_jax.screens.prepare import prepare
 from tests import tiny
 
@@ -17,6 +22,13 @@ def found(**columns):
     columns = {"group": list("aaabbb"), **columns}
     archive = types.SimpleNamespace(wells=pd.DataFrame(columns))
     return confounders_of(types.SimpleNamespace(archive=archive, offsets=OFFSETS))
+
+
+def screen(**columns):
+    archive = types.SimpleNamespace(wells=pd.DataFrame(columns))
+    return types.SimpleNamespace(
+        archive=archive, offsets=OFFSETS, n_perturbations=3, molecules=[0, 1, 2]
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,6 +90,24 @@ def test_sources_are_all_combinations_that_vary():
     assert told.sources == ("x / 1", "y / 1", "y / 2")
     expected = [[1, 0, 0], [0, 0, 1], [0, 1 / 3, 2 / 3]]
     np.testing.assert_allclose(told.sources_of(np.arange(3)), expected)
+
+
+@pytest.mark.parametrize("name", ["moa", "Metadata_MOA", "mechanism of action", "class"])
+def test_mechanisms_are_those_of_most_wells(name):
+    named = screen(**{name: ["HDAC", "HDAC", None, "kinase", "kinase", "HDAC"]})
+    column, label = mechanisms_of(named)
+    assert column == name
+    assert label.tolist() == ["HDAC", "", "kinase"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["a"] * 6, ["Unknown", "other", "", None, "nan", "Miscellaneous"], list("aabccc")],
+    ids=["one for all", "none known", "one for each molecule"],
+)
+def test_names_that_tell_nothing_apart_are_no_mechanisms(values):
+    assert mechanisms_of(screen(moa=values))[1] is None
+    assert mechanisms_of(screen(plate=values)) == ("", None)
 
 
 def test_a_screen_that_says_nothing_has_none():

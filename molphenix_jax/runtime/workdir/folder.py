@@ -10,6 +10,7 @@ from molphenix_jax.storage import digest_json, is_intact, signed, write_json
 CONFIG_FILE, HEADER_FILE = "config.json", "run.json"
 EVALUATION_FILE = "evaluation.json"  # the last file of a run: its presence says that it is finished
 RANKS_FILE = "ranks.parquet"  # beside it: the ranks of every query that it counts
+GRADED_FILE = "graded.parquet"  # and its nDCG, where graded relevance can be told
 # Bump it when a run of before cannot be read as those of today; folders without a header have 1.
 RUN_FORMAT = 1
 _ANEW = "restore it from a copy, or train anew in another --workdir"

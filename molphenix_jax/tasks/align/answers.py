@@ -14,6 +14,7 @@ from molphenix_jax.runtime.config import Config
 from molphenix_jax.screens.screen import Screen, unpacked_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.tasks.align.config import split_rule
+from molphenix_jax.tasks.align.training.similar import SOFT_POSITIVES
 
 UNSEEN = "unseen_molecules"
 # Below these, in molecules, nothing general is learned, and a single split tells little.
@@ -147,11 +148,25 @@ def screen_facts(screen: Screen, config: Config, *, rejected: int) -> list[tuple
             f"{t.batch_size:,} (seed {config.seed})",
         ),
     ]
-    if config.loss.soft_share:
-        facts.append(("soft positives", f"{config.loss.soft_share:.2%} of the pairs of a batch"))
     if len(screen.conditions) > 1:
         facts.insert(5, ("conditions", "; ".join(screen.conditions.labels)))
     return facts
+
+
+def soft_positives_fact(
+    config: Config, metrics: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[tuple[str, str]]:
+    """How many soft positives S2L had in a row of a batch, by the lines of `metrics.jsonl`."""
+    if config.loss.name != "s2l":
+        return []
+    found = [
+        line[SOFT_POSITIVES] for of in metrics.values() for line in of if SOFT_POSITIVES in line
+    ]
+    if not found:
+        return []
+    mean, rows = float(np.mean(found)), config.train.batch_size
+    told = f"{mean:.2g} in a row of {rows:,} ({mean / max(rows - 1, 1):.2%}), in the mean"
+    return [("soft positives", told if mean else f"{told}: S2L trained as SigLIP does")]
 
 
 def next_steps(

@@ -43,6 +43,7 @@ PATHS = {
     "eval.unseen_screens": "paths",
     "data.split_list": "path",
     "data.refit_of": "path",
+    "data.simulated.molecules": "path",
 }
 
 # What turns a wells file into a screen; a screen that is prepared already has it behind it.

@@ -12,6 +12,7 @@ from molphenix_jax.evaluation import (
     BaselineData,
     Candidates,
     Compared,
+    Graded,
     LeftOut,
     Observed,
     Part,
@@ -19,6 +20,7 @@ from molphenix_jax.evaluation import (
     QueriesAndGallery,
     Ranks,
     RankTable,
+    Relevance,
     evaluate,
     predict,
     put_together,
@@ -28,7 +30,7 @@ from molphenix_jax.runtime import processes
 from molphenix_jax.runtime.config import listed
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.step import initial_params
-from molphenix_jax.screens.confounders import Confounders, confounders_of
+from molphenix_jax.screens.confounders import Confounders, confounders_of, mechanisms_of
 from molphenix_jax.screens.screen import PackedBlock, Screen, ScreenError, unpacked_rows
 from molphenix_jax.screens.versions import need_current
 from molphenix_jax.tasks.align.training.run import AlignRun
@@ -86,6 +88,7 @@ def rank_run(
         members, seed = run.config.train.members, run.config.seed
         models[UNTRAINED] = initial_params(run, members=members, seed=seed)
     tables: list[RankTable] = []
+    graded: list[Graded] = []
     start = 0
     for s in splits:
         end = start + len(s.ids)
@@ -111,12 +114,23 @@ def rank_run(
             source=features.confounders(s.screen).source_labels(s.ids),
             # A number that is unknown is below nothing and above nothing.
             not_toxic=None if share is None or not below else share >= below,
+            relevance=_relevance(s),
         )
         ranked = evaluate(candidates, embeddings, psis=tuple(run.config.eval.psi), part=part)
         tables += ranked.tables
         missing += ranked.not_computed
+        graded += ranked.graded
         start = end
-    return put_together(Ranks(tuple(tables), tuple(missing)), processes.rows_of_all)
+    found = Ranks(tuple(tables), tuple(missing), tuple(graded))
+    return put_together(found, processes.rows_of_all)
+
+
+def _relevance(s: _Split) -> Relevance | None:
+    """By true effects on a simulated screen, else by a column that names mechanisms, if any."""
+    if s.screen.truth is not None:
+        return Relevance("true effects", effects=s.screen.truth[s.ids])
+    column, label = mechanisms_of(s.screen)
+    return None if label is None else Relevance(f"column {column}", label=label[s.ids])
 
 
 def _embedded(run: AlignRun, params: Any, s: _Split) -> QueriesAndGallery:

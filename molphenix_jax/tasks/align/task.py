@@ -15,14 +15,19 @@ import pandas as pd
 from jaxtyping import Int
 
 from molphenix_jax import storage
-from molphenix_jax.evaluation import Ranks, by_fold, evaluation_record, pool
+from molphenix_jax.evaluation import Ranks, by_fold, evaluation_record, graded_frame, pool
 from molphenix_jax.evaluation.kept import ranks_frame
 from molphenix_jax.molecules import encoder_versions
 from molphenix_jax.molecules.drawing import draw
 from molphenix_jax.runtime.config import Config, plain
 from molphenix_jax.runtime.progress import console, say
 from molphenix_jax.runtime.workdir.checkpointing import saved_steps
-from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, RANKS_FILE, fold_folder
+from molphenix_jax.runtime.workdir.folder import (
+    EVALUATION_FILE,
+    GRADED_FILE,
+    RANKS_FILE,
+    fold_folder,
+)
 from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
 from molphenix_jax.screens.screen import Screen
 from molphenix_jax.screens.splits import (
@@ -38,6 +43,7 @@ from molphenix_jax.tasks.align.answers import (
     molecule_table,
     next_steps,
     screen_facts,
+    soft_positives_fact,
     with_neighbours,
 )
 from molphenix_jax.tasks.align.evaluation import (
@@ -303,7 +309,11 @@ class AlignTask:
             metrics,
             title=f"{self.config.loss.name} on {self.screen.name}",
             notes=self.screen.notes,
-            about=[*facts, ("trained again by", anew_command(trained_by))],
+            about=[
+                *facts,
+                *soft_positives_fact(self.config, metrics),
+                ("trained again by", anew_command(trained_by)),
+            ],
             advice=next_steps(self.screen, self.config, record, rejected=rejected),
             molecules=self._molecules(results, out),
         )
@@ -311,6 +321,9 @@ class AlignTask:
             storage.write_csv(out / "report" / "folds.csv", pd.DataFrame(by_fold(results)))
         with storage.new_file(out / RANKS_FILE) as private:
             ranks_frame(results).to_parquet(private, index=False)
+        if len(graded := graded_frame([ranks.graded for ranks in results])):
+            with storage.new_file(out / GRADED_FILE) as private:
+                graded.to_parquet(private, index=False)
         # Last: its presence says that the run is finished.
         storage.write_json(out / EVALUATION_FILE, record)
         if self.config.data.refit_of:

@@ -15,7 +15,7 @@ from molphenix_jax.runtime.config import Config, ConfigError
 from molphenix_jax.screens.sampling import uniform
 from molphenix_jax.screens.screen import Screen
 from molphenix_jax.screens.splits import Split
-from molphenix_jax.tasks.align.training.assets import MoleculeInputs
+from molphenix_jax.tasks.align.training.assets import MoleculeInputs, SimilarAssets
 from molphenix_jax.tasks.align.training.run import AlignRun
 from molphenix_jax.tasks.align.training.tables import GIB, TABLE_SHARE, gather
 from molphenix_jax.tasks.align_images.wells import ReplicateImages
@@ -36,7 +36,7 @@ class ImageAssets(NamedTuple):
     molecule: InputScaling
     dose_grid_log10: np.ndarray
     dose_mean_std: np.ndarray
-    null_constant: np.ndarray
+    null_constant: np.ndarray | SimilarAssets
     image_mean: np.ndarray
     image_std: np.ndarray
 

@@ -18,14 +18,32 @@ from molphenix_jax.trained.scaling import InputScaling, fit_scaling
 FIT_PAIRS = 50_000
 
 
+class SimilarAssets(NamedTuple):
+    """What w is computed with, where more than c was fitted; float32.
+
+    Attributes:
+        constant: c.
+        axes: Directions that w is taken along [d, d], columns of zeros behind them; [0, 0] without.
+        soft: k, and share and mean of w beside the diagonal (`losses.SoftPositives`); [0] without.
+    """
+
+    constant: np.ndarray
+    axes: np.ndarray
+    soft: np.ndarray
+
+
 class AlignAssets(NamedTuple):
-    """What the model needs to be used without its screen; saved in every checkpoint."""
+    """What the model needs to be used without its screen; saved in every checkpoint.
+
+    `null_constant` is c, or what stands with it: checkpoints of runs that fit c alone keep their
+    form.
+    """
 
     profile: InputScaling
     molecule: InputScaling
     dose_grid_log10: np.ndarray
     dose_mean_std: np.ndarray
-    null_constant: np.ndarray
+    null_constant: np.ndarray | SimilarAssets
 
 
 class Start(NamedTuple):

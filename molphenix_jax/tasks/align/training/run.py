@@ -33,7 +33,7 @@ from molphenix_jax.tasks.align.training.assets import (
     own_encoder,
     scaled_blocks,
 )
-from molphenix_jax.tasks.align.training.similar import first_bias, fit_similar
+from molphenix_jax.tasks.align.training.similar import SOFT_POSITIVES, first_bias, fit_similar
 from molphenix_jax.tasks.align.training.start import started
 from molphenix_jax.tasks.align.training.tables import Pairs, Tables, gather, make_feed
 from molphenix_jax.tasks.align.training.visits import describe_visits, make_visits
@@ -85,7 +85,6 @@ class AlignRun(Run):
         inputs = molecules or fit_inputs([(screen, self.visited)], config)
         self.encoding, self.assets = inputs.encoding, self._fit_assets(inputs, profile)
         self.begins_at = inputs.start
-        self.model = self._make_model()
         h = config.model
         outside = {
             "phenomic_head": h.phenomics.head != "residual",
@@ -93,14 +92,7 @@ class AlignRun(Run):
             "encoder": bool(self.raw),
         }
         self.decay_rules = tuple((f"/{name}/", False) for name, it_is in outside.items() if it_is)
-        self._use(self.assets)
-        self._loss = losses.make_loss(
-            config.loss.name,
-            execution=config.loss.execution,
-            chunk_size=config.loss.chunk_size,
-            mesh=mesh,
-            **self.similar.options,
-        )
+        self._take(self.assets)
 
     def _make_model(self) -> MolPhenix:
         if not self.raw:
@@ -125,6 +117,19 @@ class AlignRun(Run):
             dtype=jnp.dtype(self.config.train.compute_dtype),
             **more,
         )
+
+    def _take(self, assets: AlignAssets) -> None:
+        """Makes model, loss and the two sides from what was fitted on the training data."""
+        self.similar = self.similar.taken(assets.null_constant)
+        self.model = self._make_model()
+        self._loss = losses.make_loss(
+            self.config.loss.name,
+            execution=self.config.loss.execution,
+            chunk_size=self.config.loss.chunk_size,
+            mesh=self.mesh,
+            **self.similar.options,
+        )
+        self._use(assets)
 
     def _use(self, assets: AlignAssets) -> None:
         """Makes the two sides from what was fitted on the training data."""
@@ -152,7 +157,7 @@ class AlignRun(Run):
             fit_scaling([profile], components=tower.components, whiten=tower.whiten),
             inputs.scaling,
             *dose_constants(inputs.encoding),
-            np.asarray(self.similar.null_constant, np.float32),
+            self.similar.stored(profile.shape[1]),
         )
 
     # What the training loop asks for.
@@ -178,14 +183,14 @@ class AlignRun(Run):
         for ours, theirs in (
             (self.assets.profile.mean, assets.profile.mean),
             (self.assets.molecule.mean, assets.molecule.mean),
-            (self.assets.null_constant, assets.null_constant),
+            (self.similar.null_constant, self.similar.taken(assets.null_constant).null_constant),
         ):
             if not np.allclose(ours, theirs, rtol=1e-3, atol=1e-5):
                 raise ConfigError(
                     f"the data of screen {self.screen.name} changed since this run began; put the "
                     "old wells file back, or train in a new --workdir"
                 )
-        self._use(assets)
+        self._take(assets)
 
     def batch(self, step: int, rows: Int[np.ndarray, " k"] | None = None) -> Batch | Pairs:
         """The batch of one step, or some of its rows: indices, or the data where it streams."""
@@ -235,14 +240,18 @@ class AlignRun(Run):
         if frozen is None:
             frozen = jnp.einsum("br,brd->bd", pairs.weight, pairs.replicates)
         dtype = jnp.dtype(self.config.train.compute_dtype)
+        frozen = jax.lax.stop_gradient(self.similar.coordinates(frozen))
         value, metrics = self._loss(
             z_x.astype(dtype),
             z_m.astype(dtype),
             scale=scale,
             bias=bias,
-            profile=jax.lax.stop_gradient(self.similar.coordinates(frozen)),
-            null_constant=jnp.asarray(self.assets.null_constant),
+            profile=frozen,
+            null_constant=jnp.float32(self.similar.null_constant),
         )
+        # In a ring no device has rows of all.
+        if self.config.loss.name == "s2l" and self.config.loss.execution != "ring":
+            metrics = {**metrics, SOFT_POSITIVES: self.similar.soft_in_row(frozen)}
         return value, {**metrics, "scale": scale, "bias": bias}
 
     def bounded(self, params: Any) -> Any:

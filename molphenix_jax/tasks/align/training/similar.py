@@ -10,11 +10,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from molphenix_jax import losses
+from molphenix_jax.losses import blocks, similarity
 from molphenix_jax.phenomics.replicable import ReplicableError, replicable_axes
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.screens.screen import Screen, ScreenError, replicate_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.tasks.align.config import loss_options
+from molphenix_jax.tasks.align.training.assets import SimilarAssets
+
+SOFT_POSITIVES = "soft_positives"  # metric: in a row of a batch
+# Rows and columns of a batch whose soft positives are counted for the metrics.
+_LOOKED_AT = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Similar:
         null_constant: c.
         options: Of the loss, k as it was chosen.
         soft: How many pairs are soft positives; of S2L alone.
+        chosen: Whether k was chosen so that a share of the pairs passes it.
         notes: What is said of it when a run begins, in sentences.
     """
 
@@ -34,6 +41,7 @@ class Similar:
     null_constant: float
     options: Mapping[str, Any]
     soft: losses.SoftPositives | None
+    chosen: bool
     notes: tuple[str, ...]
 
     def coordinates(self, profile: Float[Array, "k d"]) -> Float[Array, "k r"]:
@@ -41,6 +49,49 @@ class Similar:
         if self.axes is None:
             return profile
         return jnp.matmul(profile, self.axes, precision=jax.lax.Precision.HIGHEST)
+
+    def soft_in_row(self, coordinates: Float[Array, "k r"]) -> Float[Array, ""]:
+        """Soft positives in a row of a batch, in the mean of its first rows and columns; jitted.
+
+        Args:
+            coordinates: Of the batch, from `coordinates`; of S2L.
+        """
+        n = len(coordinates)
+        few = coordinates[:_LOOKED_AT]
+        side = blocks.Side(few, few, jnp.arange(len(few)), jnp.ones(len(few), bool))
+        zero = jnp.zeros(())
+        shared = blocks.Shared(zero, zero, jnp.float32(self.null_constant), few.mean(axis=0))
+        w = similarity.ArctanL2(self.options["threshold"], self.options["null"])(side, side, shared)
+        beside = jnp.sum(w > 0.0) - len(few)
+        return beside * (n - 1) / (len(few) * max(len(few) - 1, 1))
+
+    def stored(self, width: int) -> np.ndarray | SimilarAssets:
+        """As a checkpoint keeps it; `width` is that of a profile."""
+        constant = np.asarray(self.null_constant, np.float32)
+        share = self.soft is not None and self.chosen
+        if self.axes is None and not share:
+            return constant
+        axes = np.zeros((0, 0), np.float32)
+        if self.axes is not None:
+            # Of one shape, however many there are: a checkpoint is read by shapes.
+            axes = np.zeros((width, width), np.float32)
+            axes[:, : self.axes.shape[1]] = self.axes
+        return SimilarAssets(constant, axes, np.asarray(self.soft if share else (), np.float32))
+
+    def taken(self, stored: np.ndarray | SimilarAssets) -> "Similar":
+        """With what a checkpoint, or the first process, has of it."""
+        if not isinstance(stored, SimilarAssets):
+            return dataclasses.replace(self, null_constant=float(stored))
+        axes, soft, options = None, self.soft, self.options
+        if stored.axes.size:
+            axes = stored.axes[:, np.any(stored.axes != 0.0, axis=0)]
+        if stored.soft.size:
+            soft = losses.SoftPositives(*map(float, stored.soft))
+            options = {**options, "threshold": soft.threshold}
+        constant = float(stored.constant)
+        return dataclasses.replace(
+            self, axes=axes, null_constant=constant, soft=soft, options=options
+        )
 
 
 def fit_similar(
@@ -84,7 +135,7 @@ def fit_similar(
         literal=loss.null_constant == "literal",
     )
     if loss.name != "s2l":  # a loss from outside may mean something else by its options
-        return Similar(axes, c, options, None, tuple(notes))
+        return Similar(axes, c, options, None, False, tuple(notes))
     try:
         soft = losses.soft_positives(
             profile,
@@ -104,7 +155,8 @@ def fit_similar(
         f"{batch_rows:,}; the mean target is {mean_target(soft.mean, batch_rows):.4f}, "
         f"{1 / batch_rows:.4f} without them"
     )
-    return Similar(axes, c, {**options, "threshold": soft.threshold}, soft, tuple(notes))
+    options = {**options, "threshold": soft.threshold}
+    return Similar(axes, c, options, soft, bool(loss.soft_share), tuple(notes))
 
 
 def mean_target(mean: float, rows: int) -> float:

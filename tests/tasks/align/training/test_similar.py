@@ -11,6 +11,7 @@ from molphenix_jax.losses.blocks import Shared, Side
 from molphenix_jax.losses.similarity import ArctanL2
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.screens.screen import ScreenError
+from molphenix_jax.tasks.align.training.assets import SimilarAssets
 from molphenix_jax.tasks.align.training.tables import gather
 from tests import tiny
 
@@ -88,3 +89,41 @@ def test_gamma_and_zeta_move_the_first_bias(cache, tmp_path):
 def test_where_no_direction_repeats_the_field_is_named(cache, tmp_path):
     with pytest.raises(ScreenError, match="loss.replicate_correlation=0.999: along no direction"):
         make_run(cache, tmp_path, loss__replicate_correlation=0.999)
+
+
+def test_axes_and_threshold_are_those_of_the_checkpoint(cache, tmp_path):
+    fields = {"loss__soft_share": 0.05, "loss__replicate_correlation": 0.2}
+    run = make_run(cache, tmp_path / "a", **fields)
+    stored = run.assets.null_constant
+    assert isinstance(stored, SimilarAssets)
+    assert stored.axes.shape == (run.screen.width,) * 2  # a checkpoint is read by shapes
+    # Another processor: other last bits, and one direction more than here.
+    turned = stored.axes.copy()
+    turned[:, run.similar.axes.shape[1]] = turned[:, 0]
+    theirs = stored._replace(axes=turned, soft=np.float32([0.4, 0.06, 0.05]))
+    run.adopt(run.assets._replace(null_constant=theirs))
+    assert run.similar.axes.shape[1] == np.any(stored.axes, axis=0).sum() + 1
+    assert run.similar.options["threshold"] == pytest.approx(0.4)
+    target = (1 + (run.batch_rows - 1) * 0.05) / run.batch_rows
+    bias = float(run.init(jax.random.key(0))["params"]["bias"])
+    assert bias == pytest.approx(math.log(target / (1 - target)), rel=1e-5)
+    assert w_of_batch(run, 0)[w_of_batch(run, 0) > 0].min() >= 0.4
+
+
+def test_without_a_share_and_axes_a_checkpoint_holds_c_alone(cache, tmp_path):
+    run = make_run(cache, tmp_path)
+    assert np.shape(run.assets.null_constant) == ()
+    run.adopt(run.assets)
+    assert run.similar.axes is None
+
+
+def test_soft_positives_of_a_row_are_counted(cache, tmp_path):
+    run = make_run(cache, tmp_path, loss__soft_share=0.1)
+    batch, tables = jax.tree.map(jnp.asarray, (run.batch(0), run.tables))
+    profile = run.similar.coordinates(gather(batch, tables, run.mesh).profile)
+    w = w_of_batch(run, 0)
+    expected = np.sum(w > 0, axis=1).mean() - 1
+    assert expected > 0
+    assert float(run.similar.soft_in_row(profile)) == pytest.approx(expected)
+    _, metrics = run.loss(run.init(jax.random.key(0)), batch, tables, jax.random.key(1))
+    assert float(metrics["soft_positives"]) == pytest.approx(expected)

@@ -51,7 +51,7 @@ soak: install
 	MOLPHENIX_FUZZ=$${MOLPHENIX_FUZZ:-1000} $(PYTEST) -n 2 tests/fuzz
 
 demo: install
-	$(BIN)/python -m molphenix_jax.main --config=configs/s2l.py --workdir=runs/demo
+	$(BIN)/python -m molphenix_jax.main --config=configs/siglip.py --workdir=runs/demo
 
 # docs/reproduction.md and docs/evidence/ anew: every ablation at its small tier; takes hours.
 evidence: install

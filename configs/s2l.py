@@ -20,8 +20,11 @@ Arguments, after a colon and separated by commas:
                  minimol (MiniMol's 8M, from its weights: docs/molecules.md), or one of your own
                  (docs/contributing.md); none, the default, has the blocks alone
     pretrained=RUN  the encoder of a run of configs/molgps.py, to be trained on; implies the above
-    preset=NAME  γ, ζ and k: the paper's "fingerprint" (the default with size=paper) or "molgps",
-                 "cellclip", "soft_bce", or "small_screen" (the default otherwise)
+    preset=NAME  γ, ζ, k and what is similar: the paper's "fingerprint" (the default of size=paper)
+                 or "molgps", "cellclip", "soft_bce"; "replicable" (of size=small): 2% of the pairs,
+                 along the directions that replicates agree on, each pair with a null of its own
+                 (docs/method.md §12.8); "small_screen" (of size=tiny): at its k = .98 no pair of a
+                 noisy screen is similar, and S2L trains as SigLIP
 
 Any field of `molphenix_jax/tasks/align/config.py` follows as `--config.data.folds=5`, lists by
 commas (`--config.eval.psi=0.05,0.1`). Expect on the built-in screen what docs/results.md has. From

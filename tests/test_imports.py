@@ -40,7 +40,7 @@ ALLOWED = {
     "ablations": {"train", "tasks", "evaluation", "reporting", "runtime"} | BASE,
     "figures": {
         *("tasks", "retrieval", "trained", "evaluation", "reporting", "molecules", "runtime"),
-        *("wells", *BASE),
+        *("wells", "losses", *BASE),
     },
     "enrichment": {
         *("tasks", "evaluate", "evaluation", "reporting", "molecules", "runtime", "screens"),

@@ -16,7 +16,7 @@ def get_ablation(tier: str) -> Ablation:
     del tier
     return Ablation(
         title="Activity cut-off of training pairs",
-        paper="T17",
+        paper="T17, Fig. 5",
         rows=varied("data.psi", {psi: f"p ≤ {psi:g}" for psi in CUTOFFS}),
         reference="1",
         claims=[

@@ -19,7 +19,7 @@ def get_ablation(tier: str) -> Ablation:
     }
     return Ablation(
         title="Averaging of replicates in training",
-        paper="T19",
+        paper="T19, Fig. 5",
         rows=varied("data.averaging", labels),
         reference="single",
         claims=[

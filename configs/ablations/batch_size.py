@@ -30,7 +30,7 @@ def get_ablation(tier: str) -> Ablation:
     names = [row.name for row in rows]
     return Ablation(
         title="Batch size at matched samples seen",
-        paper="T15",
+        paper="T15, Fig. 5",
         rows=rows,
         reference=names[0],
         claims=[

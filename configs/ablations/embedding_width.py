@@ -16,7 +16,7 @@ def get_ablation(tier: str) -> Ablation:
     largest = str(widths[-1])
     return Ablation(
         title="Width of the joint space",
-        paper="T16",
+        paper="T16, Fig. 5",
         rows=varied("model.dim", {width: f"{width} numbers" for width in widths}),
         reference=largest,
         claims=[

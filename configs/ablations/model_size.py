@@ -35,7 +35,7 @@ def get_ablation(tier: str) -> Ablation:
     ]
     return Ablation(
         title="Parameters",
-        paper="T14",
+        paper="T14, Fig. 5",
         rows=rows,
         reference=names[0],
         claims=[

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from molphenix_jax.figures.asked import Fold
+from molphenix_jax.losses.similarity import arctan_on_host
 
 GROUPS = ("any two", "both inactive", "both active", "active and inactive")
 MEASURES = ("cosine", "arctan L2", "cosine, noise subtracted", "arctan L2, noise subtracted")
@@ -143,4 +144,4 @@ def _in_units(
     if not measure.startswith("arctan"):
         return dict(of)
     c = max(float(np.median(of["any two"])), 1e-12)
-    return {g: 1 - 4 / np.pi * np.arctan(np.maximum(d, 0.0) / c) for g, d in of.items()}
+    return {g: arctan_on_host(np.maximum(d, 0.0) / c) for g, d in of.items()}

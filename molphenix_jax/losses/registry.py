@@ -27,14 +27,19 @@ Kernel = streaming.SummedKernel
 # γ, ζ and k of S2L. "molgps" and "fingerprint" are the paper's two versions (Table 7 caption: "for
 # non-MolGPS version gamma 2.75, zeta is 1.0"), "cellclip" is the public code of CellCLIP, and with
 # "soft_bce" the optimum of each pair is σ(l) = w. "small_screen" is that with a higher threshold,
-# so that few pairs of a screen of some hundred molecules count as similar; chosen on such screens.
-S2L_PRESETS: Mapping[str, Mapping[str, float]] = types.MappingProxyType(
+# so that few pairs of a screen of some hundred molecules count as similar: on noisy ones none, and
+# S2L is SigLIP then. "replicable" has the null of each pair, and is meant for profiles along the
+# directions that replicates agree on, with k such that a share of the pairs passes.
+S2L_PRESETS: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
     {
         "molgps": types.MappingProxyType({"gamma": 1.75, "zeta": 0.75, "threshold": 0.75}),
         "fingerprint": types.MappingProxyType({"gamma": 2.75, "zeta": 1.0, "threshold": 0.75}),
         "cellclip": types.MappingProxyType({"gamma": 1.7, "zeta": 0.75, "threshold": 0.75}),
         "small_screen": types.MappingProxyType({"gamma": 1.0, "zeta": 1.0, "threshold": 0.98}),
         "soft_bce": types.MappingProxyType({"gamma": 1.0, "zeta": 1.0, "threshold": 0.75}),
+        "replicable": types.MappingProxyType(
+            {"gamma": 1.0, "zeta": 1.0, "threshold": 0.75, "null": "pair"}
+        ),
     }
 )
 HOPFIELD_BETA = 14.3  # CLOOME's scale_hopfield

@@ -64,6 +64,7 @@ class Cosine:
 
 
 Null = Literal["screen", "pair"]
+_LEAST_W = 1e-6  # of a soft positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +131,11 @@ def arctan_similarity(t: Float[Array, "n m"]) -> Float[Array, "n m"]:
     p = ((8.05374449538e-2 * s - 1.38776856032e-1) * s + 1.99777106478e-1) * s - 3.33329491539e-1
     part = (4.0 / jnp.pi) * (p * s * u + u)
     return jnp.where(high, part, 1.0 - part)
+
+
+def arctan_on_host(t: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """`arctan_similarity` in NumPy, of any t from 0 on: below 0 beyond the null distance."""
+    return 1.0 - 4.0 / np.pi * np.arctan(t)
 
 
 def _frozen(side: blocks.Side) -> Float[Array, "n p"]:
@@ -215,7 +221,8 @@ def soft_positives(
     Args:
         profile: As in `null_constant`.
         perturbation: As in `null_constant`.
-        share: Of the pairs, in (0, 1): k is the quantile of w above which they lie. 0: k is given.
+        share: Of the pairs, in (0, 1): k is the quantile of w above which they lie; where fewer
+            are nearer than the null distance, all of those are soft. 0: k is given.
         threshold: k, with share=0.
         null: As in `ArctanL2`.
         null_constant: c, for null="screen".
@@ -223,20 +230,14 @@ def soft_positives(
         seed: Of the draw.
 
     Raises:
-        ValueError: As in `null_constant`; share is out of range, or fewer pairs than that have any
-            similarity: w > 0.
+        ValueError: As in `null_constant`; share is out of range.
     """
     if not 0.0 <= share < 1.0:
         raise ValueError(f"soft_positives: share must be in [0, 1), got {share}")
     squared, lengths = _null_distances("soft_positives", profile, perturbation, n_pairs, seed)
     c = null_constant if null == "screen" else np.maximum(lengths, np.finfo(np.float32).tiny)
-    w = np.clip(1.0 - 4.0 / np.pi * np.arctan(squared / c), 0.0, 1.0)
-    k = float(np.quantile(w, 1.0 - share)) if share else threshold
-    if share and k <= 0.0:
-        raise ValueError(
-            f"soft_positives: {np.mean(w > 0.0):.2%} of the pairs of perturbations are nearer than "
-            f"the null distance, and cannot give a share of {share:.2%}"
-        )
+    w = np.clip(arctan_on_host(squared / c), 0.0, 1.0)
+    k = max(float(np.quantile(w, 1.0 - share)), _LEAST_W) if share else threshold
     above = (w >= k) & (w > 0.0)
     return SoftPositives(k, float(above.mean()), float(np.where(above, w, 0.0).mean()))
 

@@ -92,22 +92,27 @@ def claim_lines(tables: Sequence[Mapping]) -> list[str]:
     """The claims of ablations as lines of one Markdown table."""
     lines = ["| claim | paper | here | verdict |", "|---|---|---|---|"]
     for table in tables:
-        labels = {row["name"]: row["label"] for row in table["rows"]}
-        for claim in table["claims"]:
-            told = "; ".join(
-                f"{labels[c['first']]} − {labels[c['second']]} {_points(c)}"
-                for c in claim["contrasts"]
-            )
-            told = "; ".join(filter(None, [told, *claim["missing"]])) or "no run"
-            which = "all queries" if claim["subset"] == "all" else f"active, p ≤ {claim['psi']}"
-            metric = claim.get("metric", _FIRST)
-            which += "" if metric == _FIRST else f", {_metric(metric)}"
-            told += f" ({which})" if claim["contrasts"] else ""
-            why = f" {claim['reading']}" if claim["verdict"] not in ("holds",) else ""
-            lines.append(
-                f"| {claim['text']} | {claim['paper']} | {told} | **{claim['verdict']}**{why} |"
-            )
+        for text, paper, told, verdict, why in claim_cells(table):
+            told, why = told or "no run", f" {why}" if why else ""
+            lines.append(f"| {text} | {paper} | {told} | **{verdict}**{why} |")
     return lines
+
+
+def claim_cells(table: Mapping) -> list[tuple[str, str, str, str, str]]:
+    """Of each claim its text, the paper's number, ours ("" without one), the verdict, and why."""
+    labels, found = {row["name"]: row["label"] for row in table["rows"]}, []
+    for claim in table["claims"]:
+        told = "; ".join(
+            f"{labels[c['first']]} − {labels[c['second']]} {_points(c)}" for c in claim["contrasts"]
+        )
+        told = "; ".join(filter(None, [told, *claim["missing"]]))
+        which = "all queries" if claim["subset"] == "all" else f"active, p ≤ {claim['psi']}"
+        metric = claim.get("metric", _FIRST)
+        which += "" if metric == _FIRST else f", {_metric(metric)}"
+        told += f" ({which})" if claim["contrasts"] else ""
+        why = claim["reading"] if claim["verdict"] != "holds" else ""
+        found.append((claim["text"], claim["paper"], told, claim["verdict"], why))
+    return found
 
 
 def ablation_figure(table: Mapping) -> Figure:

@@ -127,6 +127,17 @@ def _parse_bool(text: str) -> bool:
     return text.lower() in ("true", "1")
 
 
+def section_of(config: Any, field: str) -> tuple[Any, str]:
+    """The section that has a field by its dotted name, and the field's name there.
+
+    Of a config that an earlier version wrote, which lacks the section, an empty one.
+    """
+    *sections, name = field.split(".")
+    for section in sections:
+        config = config.get(section, {})
+    return config, name
+
+
 def plain(value: Any) -> Any:
     """A config or a part of it as JSON types: tuples become lists, numpy scalars numbers."""
     if isinstance(value, ml_collections.ConfigDict):

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -30,6 +30,9 @@ LEAKAGE_MOLECULES = 2_000
 LEAKAGE_CHUNK = 50_000
 
 SPLITS_FILE = "splits.csv"  # of a run, see `split_table`
+
+
+Method = Literal["scaffold", "butina", "plate", "batch"]
 
 
 class SplitError(InputError):
@@ -76,20 +79,42 @@ def molecule_groups(
     else:
         scaffold = molecules["scaffold"].fillna("").to_numpy()
         first = np.where(scaffold == "", skeleton, scaffold)
-    # Molecules and their two labels form a graph; its components are the groups.
-    labels = [np.unique(values, return_inverse=True)[1] for values in (first, skeleton)]
-    n_first = labels[0].max() + 1 if n else 0
-    rows = np.concatenate([np.arange(n), np.arange(n)])
-    columns = np.concatenate([n + labels[0], n + n_first + labels[1]])
-    size = n + n_first + (labels[1].max() + 1 if n else 0)
-    graph = coo_array((np.ones(2 * n), (rows, columns)), shape=(size, size))
+    everyone = np.arange(n)
+    return _joined(n, [(everyone, first), (everyone, skeleton)])
+
+
+def _joined(
+    n: int, shared: Sequence[tuple[Int[np.ndarray, " _"], Shaped[np.ndarray, " _"]]]
+) -> Int[np.ndarray, " n"]:
+    """Group of each of n molecules: those that have a label in common, of any kind, are in one.
+
+    Args:
+        n: Number of molecules.
+        shared: Molecules, and a label of each, of one kind after the other.
+    """
+    # Molecules and labels form a graph; its components are the groups.
+    rows, columns, size = [], [], n
+    for molecule, label in shared:
+        code = np.unique(label, return_inverse=True)[1]
+        rows.append(molecule)
+        columns.append(size + code)
+        size += int(code.max(initial=-1)) + 1
+    links = (np.concatenate(rows), np.concatenate(columns))
+    graph = coo_array((np.ones(len(links[0])), links), shape=(size, size))
     return connected_components(graph, directed=False)[1][:n]
 
 
 def groups_across(
-    screens: Sequence[Screen], *, method: Literal["scaffold", "butina"], butina_cutoff: float
+    screens: Sequence[Screen], *, method: Method, butina_cutoff: float
 ) -> list[Int[np.ndarray, " _"]]:
-    """`molecule_groups` of several screens together: group of each molecule of each screen."""
+    """`molecule_groups` of several screens together: group of each molecule of each screen.
+
+    By plate or batch, molecules that were measured together on one are in one group, whatever their
+    structure: unseen molecules then come from plates that training has not seen.
+
+    Raises:
+        SplitError: The wells of a screen name no plate or batch, or all molecules are linked.
+    """
     table = pd.concat([screen.molecules for screen in screens], ignore_index=True)
     _, first, row = np.unique(
         table["inchikey"].to_numpy(str), return_index=True, return_inverse=True
@@ -97,8 +122,51 @@ def groups_across(
     # In their order, so that one screen has the groups that it has alone.
     place = np.argsort(np.argsort(first))
     distinct = table.iloc[np.sort(first)].reset_index(drop=True)
-    groups = molecule_groups(distinct, method=method, butina_cutoff=butina_cutoff)[place[row]]
+    if method in ("plate", "batch"):
+        groups = _measured_together(screens, method, distinct, place[row])[place[row]]
+    else:
+        groups = molecule_groups(distinct, method=method, butina_cutoff=butina_cutoff)[place[row]]
     return np.split(groups, np.cumsum([len(screen.molecules) for screen in screens])[:-1])
+
+
+def _measured_together(
+    screens: Sequence[Screen], column: str, distinct: pd.DataFrame, rows: Int[np.ndarray, " k"]
+) -> Int[np.ndarray, " m"]:
+    """Groups of the distinct molecules that share a plate or batch, or all but stereochemistry.
+
+    Args:
+        screens: Whose wells tell.
+        column: plate or batch.
+        distinct: Molecules.
+        rows: Of each molecule of each screen in these.
+    """
+    molecules, labels, start = [], [], 0
+    for screen in screens:
+        wells = screen.archive.wells
+        known = wells[column].notna() & (wells[column].astype(str) != "") if column in wells else []
+        if not np.any(known):
+            raise SplitError(
+                f"data.split={column}: the wells of screen {screen.name} name no {column}; name "
+                f"its column (data.columns.{column}), or take scaffold or butina"
+            )
+        own = rows[start + screen.molecule[screen.perturbation_of_replicate]]
+        molecules.append(own[np.asarray(known)])
+        labels.append((f"{screen.name}/" + wells.loc[known, column].astype(str)).to_numpy(object))
+        start += len(screen.molecules)
+    skeleton = distinct["inchikey"].str[:14].to_numpy()
+    groups = _joined(
+        len(distinct),
+        [
+            (np.concatenate(molecules), np.concatenate(labels)),
+            (np.arange(len(distinct)), skeleton),
+        ],
+    )
+    if len(distinct) > 1 and groups.max() == 0:
+        raise SplitError(
+            f"data.split={column}: every molecule is linked to all others by what shares a "
+            f"{column}, and none can be held back; take scaffold or butina"
+        )
+    return groups
 
 
 def fold_of(groups: Int[np.ndarray, " p"], n_folds: int, rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from molphenix_jax import plugins, tasks
-from molphenix_jax.runtime.config import Config, ConfigError, complete, differences, plain
+from molphenix_jax.runtime.config import (
+    Config,
+    ConfigError,
+    complete,
+    differences,
+    plain,
+    section_of,
+)
 from molphenix_jax.runtime.optimizer import learning_rate
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir.folder import (
@@ -86,9 +93,9 @@ def _place(config: Config, began: str) -> Config:
     """The config with absolute paths; `began` is the folder that relative ones are from."""
     config = copy.deepcopy(config)
     for field, kind in tasks.spec_of(config.task).paths.items():
-        section, name = field.split(".")
-        if config[section][name]:
-            config[section][name] = _placed(config[section][name], kind, pathlib.Path(began))
+        section, name = section_of(config, field)
+        if name in section and section[name]:
+            section[name] = _placed(section[name], kind, pathlib.Path(began))
     return config
 
 
@@ -122,8 +129,8 @@ def need_own_folder(workdir: pathlib.Path, config: Config) -> None:
                 "folder of its own"
             )
     for field, kind in tasks.spec_of(config.task).paths.items():
-        section, name = field.split(".")
-        entries = [config[section][name]] if kind == "path" else config[section][name].split(",")
+        section, name = section_of(config, field)
+        entries = [section[name]] if kind == "path" else section[name].split(",")
         for entry in filter(None, entries):
             path = named_entry(entry.strip())[1] if kind != "path" else entry.strip()
             if path and pathlib.Path(path).resolve() == place:

@@ -2,13 +2,17 @@
 
 import pathlib
 
+import pandas as pd
 import pytest
 
 from molphenix_jax import cli
 from molphenix_jax.ablations import Ablation, Claim, Row, grid
 from molphenix_jax.ablations.grid import TIERS, AblationError
+from molphenix_jax.errors import InputError
 from molphenix_jax.runtime.config import ConfigError, plain
 from molphenix_jax.runtime.progress import console
+from molphenix_jax.simulated.screen import simulate_wells
+from molphenix_jax.tasks.align.config import simulation_config
 from molphenix_jax.tasks.stored import changes
 
 NAMES = grid.names()
@@ -20,6 +24,23 @@ def built(name: str, tier: str):
     ablation, size = grid.load(name, tier), TIERS[tier]
     cells = [c for c in grid.cells(ablation, size) if not grid.why_skipped(c.row, size, INPUTS)]
     return ablation, {c.row.name: grid.config_of(c, size, INPUTS, {}) for c in cells[::-1]}
+
+
+def test_decide_draws_molecules_of_a_file_most_of_them_inactive(tmp_path):
+    file = tmp_path / "mine.smi"
+    file.write_text("".join(f"CCCCCC{'C' * i}C(=O)N\n" for i in range(40)))
+    cell = grid.cells(grid.load("losses", "decide"), TIERS["decide"])[0]
+    config = grid.config_of(cell, TIERS["decide"], {}, {"data.simulated.molecules": str(file)})
+    simulation = simulation_config(config)
+    assert simulation.n_molecules == 30_000
+    with pytest.raises(InputError, match=r"there are 40 molecules of mine.smi"):
+        simulate_wells(simulation, tmp_path)
+    small = {"data.simulated.molecules": str(file), "data.simulated.n_molecules": "30"}
+    config = grid.config_of(cell, TIERS["decide"], {}, small)
+    wells = pd.read_parquet(simulate_wells(simulation_config(config), tmp_path)[0])
+    wells = wells[~wells["is_control"]]
+    assert len(wells) / (30 * 4) == pytest.approx(1.6, abs=0.15)
+    assert wells["batch"].nunique() == 2
 
 
 def test_they_are_found_by_name():

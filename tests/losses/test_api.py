@@ -90,7 +90,7 @@ def test_every_loss_has_defaults_and_a_summary():
 @pytest.mark.parametrize("preset", S2L_PRESETS)
 def test_presets_are_options_of_s2l(preset):
     loss = make_loss("s2l", **S2L_PRESETS[preset])
-    assert loss.options == {"form": "weighted", **S2L_PRESETS[preset], "null": "screen"}
+    assert loss.options == {"form": "weighted", "null": "screen", **S2L_PRESETS[preset]}
 
 
 def test_the_paper_s_two_versions():

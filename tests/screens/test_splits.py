@@ -97,6 +97,40 @@ def test_groups_are_scaffolds_and_stereoisomers(screen, groups):
     assert len(set(groups[n:])) == 4
 
 
+def measured_on(screen: Screen, column: str, label) -> Screen:
+    """The screen with a plate or batch for each molecule's wells."""
+    of_well = screen.molecule[screen.perturbation_of_replicate]
+    wells = screen.archive.wells.assign(**{column: np.asarray(label, object)[of_well]})
+    return dataclasses.replace(screen, archive=dataclasses.replace(screen.archive, wells=wells))
+
+
+@pytest.mark.parametrize("column", ["plate", "batch"])
+def test_molecules_of_one_plate_or_batch_stay_together(screen, column):
+    m, n = len(screen.molecules), len(DECORATED)
+    label = [f"p{i % 11}" for i in range(m)]
+    label[n], label[n + 1] = "left", "right"  # stereoisomers
+    label[0] = None  # of a molecule that no well names one for
+    screen = measured_on(screen, column, label)
+    (groups,) = groups_across([screen], method=column, butina_cutoff=0.4)
+    for i in range(1, m):
+        same = [j for j in range(1, m) if label[j] == label[i]]
+        assert len({groups[j] for j in same}) == 1
+    assert groups[n] == groups[n + 1]
+    assert (groups == groups[0]).sum() == 1
+    s = split(screen, groups)
+    plates = [{label[i] for i in screen.molecule[side]} for side in (s.train, s.test)]
+    assert not set.intersection(*plates)
+    assert len(s.test)
+
+
+def test_a_plate_that_all_share_or_none_is_no_split(screen):
+    with pytest.raises(SplitError, match="the wells of screen made name no plate"):
+        groups_across([screen], method="plate", butina_cutoff=0.4)
+    screen = measured_on(screen, "batch", ["one"] * len(screen.molecules))
+    with pytest.raises(SplitError, match="data.split=batch: every molecule is linked"):
+        groups_across([screen], method="batch", butina_cutoff=0.4)
+
+
 def test_butina_joins_what_is_alike_and_keeps_stereoisomers(screen):
     loose = molecule_groups(screen.molecules, method="butina", butina_cutoff=0.05)
     strict = molecule_groups(screen.molecules, method="butina", butina_cutoff=1.0)

@@ -242,6 +242,19 @@ def test_too_many_molecules_says_how_many_there_are(tmp_path, monkeypatch):
         simulate_wells(dataclasses.replace(TINY, n_molecules=71), tmp_path)
 
 
+def test_molecules_of_a_file_take_the_place_of_the_shipped_ones(tmp_path):
+    given = [f"CCCCC{'C' * i}c1cc{'(N)' * (i % 2)}ccc1C(=O)N" for i in range(8)]
+    file = tmp_path / "mine.csv"
+    file.write_text("name,smiles\n" + "".join(f"m{i},{s}\n" for i, s in enumerate(given)))
+    config = dataclasses.replace(TINY, n_molecules=6, salt_rate=0.0, molecules=str(file))
+    wells = pd.read_parquet(simulate_wells(config, tmp_path / "screen")[0])
+    found = set(wells["smiles"].dropna())
+    assert len(found) == 6
+    assert found < set(simulated.molecules.standardise(given)["smiles"])
+    with pytest.raises(InputError, match=r"there are 8 molecules of mine.csv.*molecules=FILE"):
+        simulate_wells(dataclasses.replace(config, n_molecules=9), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -30,7 +30,8 @@ def add_parser(commands) -> None:
         choices=_TIERS,
         default="small",
         help="how large: smoke (every field reaches the model), small (default; 1,000 built-in "
-        "molecules), decide (30,000 of a file of yours, ten times the updates), full (the paper's size, on wells)",
+        "molecules), decide (30,000 of a file of yours, ten times the updates), full (the paper's "
+        "size, on wells)",
     )
     parser.add_argument("--workdir", type=pathlib.Path, help="folder of all runs and tables")
     parser.add_argument(

@@ -114,14 +114,17 @@ def _compact(model, work: pathlib.Path):
 def _without_folders(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the names of files alone: their folders are nobody else's business."""
     from molphenix_jax import tasks
+    from molphenix_jax.runtime.config import section_of
     from molphenix_jax.tasks.named_screens import named_entry
 
     for field, kind in tasks.spec_of(config["task"]).paths.items():
-        section, name = field.split(".")
-        text = str(config[section][name] or "")
+        section, name = section_of(config, field)
+        if name not in section:  # a field that the version that trained it did not know
+            continue
+        text = str(section[name] or "")
         parts = [text] if kind == "path" else text.split(",")
         split = [named_entry(part) if kind != "path" else ("", part) for part in parts]
-        config[section][name] = ",".join(
+        section[name] = ",".join(
             f"{key}{'=' if key else ''}{pathlib.PurePath(path).name}" for key, path in split
         )
     return config

@@ -148,6 +148,8 @@ def screen_facts(screen: Screen, config: Config, *, rejected: int) -> list[tuple
             f"{t.batch_size:,} (seed {config.seed})",
         ),
     ]
+    if d.shuffle_pairs:
+        facts.append(("control", "training pairs are shuffled: recall has to be chance"))
     if len(screen.conditions) > 1:
         facts.insert(5, ("conditions", "; ".join(screen.conditions.labels)))
     return facts

@@ -33,7 +33,7 @@ def _data(checks: Checks) -> None:
     checks.choice("data.correction", ("none", "centerscale", "pca_cs", "tvn"))
     checks.choice("data.group_by", ("auto", "plate", "batch"))
     checks.choice("data.undefined_p", ("active", "inactive"))
-    checks.choice("data.split", ("scaffold", "butina"))
+    checks.choice("data.split", ("scaffold", "butina", "plate", "batch"))
     checks.choice("data.averaging", AVERAGING)
     checks.choice("data.placement", PLACEMENTS)
     checks.within("data.psi", 0, 1, above=True)

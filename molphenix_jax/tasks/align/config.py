@@ -58,6 +58,11 @@ def encoders() -> tuple[str, ...]:
     return ("none", "mpnn", *trained_encoders())
 
 
+# The preset of S2L whose soft positives exist on noisy screens of some thousand molecules, and the
+# fields that it sets beside the loss's options (docs/method.md §12.8).
+REPLICABLE = "replicable"
+SOFT_POSITIVES = {"soft_share": 0.02, "replicate_correlation": 0.5}
+
 # Heads as (width, residual blocks, principal components of the input; 0 takes the input as it is).
 # "paper" has 38.7M parameters at 1,024 features of profiles and 4,263 bits (docs/method.md §4).
 # "small" was chosen on screens of 100 to 2,000 molecules: docs/results.md, "What helped".
@@ -137,7 +142,11 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
     d.psi = 0.1  # training pairs are active at p ≤ ψ
     d.undefined_p = "active"  # how training treats pairs without a p-value: active | inactive
     d.keep_inactive = 0.0  # share of the inactive pairs that each epoch still visits
-    d.split = "scaffold"  # scaffold | butina
+    # Control: training perturbations have each other's molecules and doses, and nothing can be
+    # learned of unseen ones.
+    d.shuffle_pairs = False
+    # What unseen molecules may not share with training ones: scaffold | butina | plate | batch.
+    d.split = "scaffold"
     # Table of the molecules that are unseen, or of the side of each (`screens/split_lists.py`);
     # empty draws them by data.split. Validation molecules are drawn so where it names none.
     d.split_list = ""
@@ -192,7 +201,8 @@ def default_config(*, wells: str = "", size: str = "small", encoder: str = "none
         "profile"  # w from the mean training profile, or from the "sample" of a step
     )
     # w from the directions alone in which two wells of a perturbation correlate by so much, in
-    # units of the noise (phenomics/replicable.py); 0: from profiles as they are.
+    # units of the noise (phenomics/replicable.py); 0, or where there are none: from profiles as
+    # they are.
     s.replicate_correlation = 0.0
     # Share of the pairs of different perturbations that S2L takes for similar: k is the quantile of
     # w that leaves so many, and the bias starts at the mean target with them; 0: k as the options
@@ -270,10 +280,19 @@ def config_from_arg(
     _take_molecules(config, args.molecules)
     if pretrained:
         config.molecules.pretrained = start_encoder(config, pretrained, prefix="/encoder")
-    if args.get("preset"):
-        preset = S2L_PRESETS[chosen("preset", args.preset, S2L_PRESETS)]
-        config.loss.options.s2l.update(preset)
+    preset = args.get("preset", "")
+    if loss == "s2l" and not preset and args.size == "small":
+        preset = REPLICABLE
+    if preset:
+        _take_preset(config, chosen("preset", preset, S2L_PRESETS))
     return config
+
+
+def _take_preset(config: Config, name: str) -> None:
+    """Sets what S2L takes for similar."""
+    found = SOFT_POSITIVES if name == REPLICABLE else dict.fromkeys(SOFT_POSITIVES, 0.0)
+    config.loss.update(found)
+    config.loss.options.s2l.update({"null": "screen", **S2L_PRESETS[name]})
 
 
 def _take_molecules(config: Config, names: Sequence[str]) -> None:

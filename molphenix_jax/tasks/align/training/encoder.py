@@ -126,7 +126,7 @@ class EncoderAlignRun(AlignRun):
         if rows is not None:
             raise ValueError("graphs are packed for whole batches")
         drawn = self.sampler.batch(step)
-        molecule = self.screen.molecule[drawn.perturbation]
+        molecule = self.screen.molecule[self.feed.partner[drawn.perturbation]]
         own = self.graphs(self.screen)
         parts, places = [], []
         for share in np.split(molecule, self._n_devices):

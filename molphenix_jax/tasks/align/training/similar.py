@@ -13,7 +13,7 @@ from molphenix_jax import losses
 from molphenix_jax.losses import blocks, similarity
 from molphenix_jax.phenomics.replicable import ReplicableError, replicable_axes
 from molphenix_jax.runtime.config import Config
-from molphenix_jax.screens.screen import Screen, ScreenError, replicate_rows
+from molphenix_jax.screens.screen import Screen, replicate_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.tasks.align.config import loss_options
 from molphenix_jax.tasks.align.training.assets import SimilarAssets
@@ -113,19 +113,13 @@ def fit_similar(
         profile: Their training profiles.
         batch_rows: Of a batch.
 
-    Raises:
-        ScreenError: The wells cannot tell what replicates agree on, or no pairs are similar.
     """
     loss, options, notes = config.loss, loss_options(config), []
     compares = losses.LOSSES[loss.name].compares_w
     axes = None
     if compares and loss.replicate_correlation > 0.0:
-        axes, found = _axes(screen, ~split.withheld, pairs, loss.replicate_correlation)
-        notes.append(
-            f"similarity of profiles is taken along the {len(found)} of {screen.width} directions "
-            f"in which two wells of a perturbation correlate by {found[-1]:.2f} to {found[0]:.2f} "
-            f"(loss.replicate_correlation={loss.replicate_correlation:g})"
-        )
+        axes, told = _axes(screen, ~split.withheld, pairs, loss.replicate_correlation)
+        notes.append(told)
     profile = profile if axes is None else profile @ axes
     c = losses.null_constant(
         profile,
@@ -136,19 +130,16 @@ def fit_similar(
     )
     if loss.name != "s2l":  # a loss from outside may mean something else by its options
         return Similar(axes, c, options, None, False, tuple(notes))
-    try:
-        soft = losses.soft_positives(
-            profile,
-            pairs,
-            share=loss.soft_share,
-            threshold=options["threshold"],
-            null=options["null"],
-            null_constant=c,
-            n_pairs=400_000 if loss.soft_share else 100_000,
-            seed=config.seed,
-        )
-    except ValueError as error:
-        raise ScreenError(f"loss.soft_share={loss.soft_share:g}: {error}") from error
+    soft = losses.soft_positives(
+        profile,
+        pairs,
+        share=loss.soft_share,
+        threshold=options["threshold"],
+        null=options["null"],
+        null_constant=c,
+        n_pairs=400_000 if loss.soft_share else 100_000,
+        seed=config.seed,
+    )
     notes.append(
         f"{loss.name}: at k = {soft.threshold:.3f}, {soft.share:.2%} of the pairs of different "
         f"perturbations are soft positives, {soft.share * (batch_rows - 1):.2g} in a row of "
@@ -187,19 +178,17 @@ def first_bias(config: Config, similar: Similar, *, batch_rows: int) -> float:
 
 def _axes(
     screen: Screen, seen: np.ndarray, pairs: Int[np.ndarray, " k"], correlation: float
-) -> tuple[Float[np.ndarray, "d r"], Float[np.ndarray, " r"]]:
-    """The directions that wells of the pairs agree on.
-
-    Raises:
-        ScreenError: There are none.
-    """
+) -> tuple[Float[np.ndarray, "d r"] | None, str]:
+    """The directions that wells of the pairs agree on, None where there are none; in words."""
     wells, of_pair = replicate_rows(screen.offsets, pairs)
     wells, of_pair = wells[seen[wells]], of_pair[seen[wells]]
+    field = f"loss.replicate_correlation={correlation:g}"
     try:
         axes, found = replicable_axes(screen.replicates[wells], of_pair, correlation=correlation)
     except ReplicableError as error:
-        raise ScreenError(
-            f"screen {screen.name}, loss.replicate_correlation={correlation:g}: {error}; lower it, "
-            "or set it to 0 for similarity of profiles as they are"
-        ) from error
-    return axes.astype(np.float32), found
+        return None, f"similarity is that of profiles as they are: {error} ({field})"
+    return axes.astype(np.float32), (
+        f"similarity of profiles is taken along the {len(found)} of {screen.width} directions in "
+        f"which two wells of a perturbation correlate by {found[-1]:.2f} to {found[0]:.2f} "
+        f"({field})"
+    )

@@ -68,6 +68,8 @@ class Feed:
         blocks: Molecule feature blocks, bits packed.
         with_profile: Whether the loss compares mean profiles.
         placement: "device" or "stream".
+        partner: Perturbation whose molecule, dose and condition each one is paired with [p]:
+            itself, unless pairs are shuffled.
     """
 
     screen: Screen
@@ -76,6 +78,7 @@ class Feed:
     blocks: dict[str, FeatureBlock]
     with_profile: bool
     placement: str
+    partner: Int[np.ndarray, " p"]
 
     def batch(self, drawn: Batch) -> Batch | Pairs:
         """What the host gives to a step: the indices that were drawn, or their data."""
@@ -93,14 +96,15 @@ class Feed:
         wells, position = needed
         data = self.screen.replicates[wells]
         profile = aggregate(data[position], of_pair, len(ids)) if self.with_profile else None
-        molecule = self.screen.molecule[ids]
+        told = self.partner[ids]
+        molecule = self.screen.molecule[told]
         return Pairs(
             replicates=data[np.searchsorted(wells, batch.replicate)],
             weight=batch.weight,
             profile=profile,
             blocks={name: stored_array(block)[molecule] for name, block in self.blocks.items()},
-            concentration_um=self.screen.concentration_um[ids].astype(np.float32),
-            condition=self.screen.condition[ids].astype(np.int32),
+            concentration_um=self.screen.concentration_um[told].astype(np.float32),
+            condition=self.screen.condition[told].astype(np.int32),
         )
 
     def stored_blocks(self) -> dict[str, np.ndarray]:
@@ -114,17 +118,18 @@ class Feed:
             replicates=self.screen.replicates[np.arange(self.screen.n_wells)],
             profile=self._profiles(0, p) if self.with_profile else None,
             blocks=self.stored_blocks(),
-            molecule=self.screen.molecule.astype(np.int32),
-            concentration_um=self.screen.concentration_um.astype(np.float32),
-            condition=self.screen.condition.astype(np.int32),
+            molecule=self.screen.molecule[self.partner].astype(np.int32),
+            concentration_um=self.screen.concentration_um[self.partner].astype(np.float32),
+            condition=self.screen.condition[self.partner].astype(np.int32),
         )
 
     def place(self, mesh: Mesh) -> Tables | tuple[()]:
         """The tables on the devices; nothing where the run streams."""
         if self.placement == "stream":
             return ()
-        screen, float32 = self.screen, np.dtype(np.float32)
+        screen, partner, float32 = self.screen, self.partner, np.dtype(np.float32)
         everywhere = meshes.replicated(mesh)
+        dose = screen.concentration_um[partner].astype(np.float32)
         blocks = {}
         for name, block in self.blocks.items():
             table = stored_array(block)
@@ -144,9 +149,9 @@ class Feed:
             if self.with_profile
             else None,
             blocks=blocks,
-            molecule=jax.device_put(screen.molecule.astype(np.int32), everywhere),
-            concentration_um=jax.device_put(screen.concentration_um.astype(np.float32), everywhere),
-            condition=jax.device_put(screen.condition.astype(np.int32), everywhere),
+            molecule=jax.device_put(screen.molecule[partner].astype(np.int32), everywhere),
+            concentration_um=jax.device_put(dose, everywhere),
+            condition=jax.device_put(screen.condition[partner].astype(np.int32), everywhere),
         )
 
     def shapes(self, mesh: Mesh) -> Tables | tuple[()]:
@@ -202,7 +207,12 @@ def make_feed(
         mesh,
         device_memory_gib=of.device_memory_gib,
     )
-    return Feed(screen, ~split.withheld, sampler, blocks, compares, placement), where
+    partner = np.arange(screen.n_perturbations)
+    if of.shuffle_pairs:
+        rng = np.random.default_rng([config.seed, of.split_seed])
+        visited = split.train if sampler.keep_inactive > 0 else sampler.active
+        partner[visited] = rng.permutation(visited)
+    return Feed(screen, ~split.withheld, sampler, blocks, compares, placement, partner), where
 
 
 def gather(batch: Batch | Pairs, tables: Tables, mesh: Mesh) -> Pairs:

@@ -73,6 +73,11 @@ def describe_visits(
         f"({n_molecules(split.validation):,}), {len(split.test):,} of unseen molecules "
         f"({n_molecules(split.test):,})"
     ]
+    if d.shuffle_pairs:
+        notes.append(
+            "control: training perturbations have each other's molecules and doses "
+            "(data.shuffle_pairs); recall of unseen molecules has to be chance"
+        )
     undefined = int(np.isnan(screen.p_value[split.train]).sum())
     for name, levels in screen.conditions.levels.items():
         notes.append(

@@ -10,7 +10,6 @@ import pytest
 from molphenix_jax.losses.blocks import Shared, Side
 from molphenix_jax.losses.similarity import ArctanL2
 from molphenix_jax.runtime.progress import console
-from molphenix_jax.screens.screen import ScreenError
 from molphenix_jax.tasks.align.training.assets import SimilarAssets
 from molphenix_jax.tasks.align.training.tables import gather
 from tests import tiny
@@ -86,9 +85,12 @@ def test_gamma_and_zeta_move_the_first_bias(cache, tmp_path):
     assert loss(bias) < min(loss(bias - 0.01), loss(bias + 0.01))
 
 
-def test_where_no_direction_repeats_the_field_is_named(cache, tmp_path):
-    with pytest.raises(ScreenError, match="loss.replicate_correlation=0.999: along no direction"):
-        make_run(cache, tmp_path, loss__replicate_correlation=0.999)
+def test_where_no_direction_repeats_profiles_stay_as_they_are(cache, tmp_path):
+    run = make_run(cache, tmp_path, loss__replicate_correlation=0.999)
+    assert run.similar.axes is None
+    told = next(note for note in run.notes if "as they are" in note)
+    assert "along no direction do two wells" in told
+    assert "(loss.replicate_correlation=0.999)" in told
 
 
 def test_axes_and_threshold_are_those_of_the_checkpoint(cache, tmp_path):

@@ -51,6 +51,24 @@ def device_run(cache, tmp_path_factory):
     return run, fit(run, config, folder)
 
 
+def test_shuffled_pairs_have_each_others_molecules_and_doses(cache, tmp_path):
+    run, _, said = make_run(cache, tmp_path / "a", data__shuffle_pairs=True)
+    assert "control: training perturbations have each other's molecules" in said
+    screen, visited, tables = run.screen, run.visited, run.tables
+    true = np.stack([screen.molecule, screen.concentration_um])
+    told = np.stack([tables.molecule, tables.concentration_um])
+    others = np.setdiff1d(np.arange(screen.n_perturbations), visited)
+    np.testing.assert_array_equal(told[:, others], true[:, others])
+    np.testing.assert_array_equal(
+        np.unique(told[:, visited], axis=1), np.unique(true[:, visited], axis=1)
+    )
+    assert np.mean((told[:, visited] == true[:, visited]).all(axis=0)) < 0.2
+    other, _, _ = make_run(
+        cache, tmp_path / "b", data__shuffle_pairs=True, data__placement="stream"
+    )
+    assert_same_pairs(run, other)
+
+
 def assert_same_pairs(run, other) -> None:
     """The loss sees the same bits, from wherever they come; moving data rounds nothing."""
     for step in (0, 3):

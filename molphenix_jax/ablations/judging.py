@@ -266,7 +266,7 @@ def _graded(
 
     None where a run has none: relevance cannot be told, or an earlier version evaluated it.
     """
-    columns: dict[str, pd.Series] = {}
+    columns: dict[str, Any] = {}
     for name in ready:
         for seed in sorted({p.cell.seed for p in by_row[name]}):
             runs = [p for p in by_row[name] if p.cell.seed == seed]

@@ -256,7 +256,7 @@ def _graded(
         model: entry if isinstance(entry, Compared) else Compared(*entry)
         for model, entry in embeddings.items()
     }
-    told = {
+    told: dict[str, tuple[np.ndarray, np.ndarray, ranks.Distance, bool]] = {
         model: (np.asarray(of.profiles), np.asarray(of.molecules), of.metric, of.ties == "random")
         for model, of in compared.items()
     }

@@ -162,8 +162,7 @@ def results_markdown(evaluation: Mapping, *, title: str) -> str:
         lines += ["", f"## {_GRADED}", "", f"| {' | '.join(rows.GRADED_COLUMNS)} |"]
         lines.append(f"|{'---|' * 3}{'---:|' * 3}")
         lines += [f"| {' | '.join(map(_markdown, row))} |" for row in graded]
-    left_out = [f"- {_markdown(line)}" for line in _left_out(evaluation)]
-    if left_out:
+    if left_out := [f"- {_markdown(line)}" for line in _left_out(evaluation)]:
         lines += ["", "## Controls that are left out", "", *left_out]
     missing = [f"- {_markdown(rows.missing_line(m))}" for m in evaluation.get("not_computed", ())]
     if missing:
@@ -283,14 +282,8 @@ def _conditions_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.P
 def _graded_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.Path) -> str:
     """NDCG of each model, of unseen molecules; nothing where relevance cannot be told."""
     del metrics, folder
-    if not (found := rows.graded(evaluation)):
-        return ""
-    note = (
-        "Unseen molecules, profile to molecule, full gallery. A candidate counts by how alike its "
-        "true effect is to that of the query, or by having its mechanism; 100 is the best order."
-    )
-    table = html_table(rows.GRADED_COLUMNS, found, text_columns=3)
-    return f'<h2>{_GRADED}</h2><p class="note">{note}</p>{table}'
+    table = html_table(rows.GRADED_COLUMNS, found := rows.graded(evaluation), text_columns=3)
+    return f'<h2>{_GRADED}</h2><p class="note">{rows.GRADED_NOTE}</p>{table}' if found else ""
 
 
 def _training_section(evaluation: Mapping, metrics: Metrics, folder: pathlib.Path) -> str:

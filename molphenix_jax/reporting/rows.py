@@ -14,6 +14,10 @@ MODEL = "molphenix"
 CHANCE = "chance"
 ORACLE = "oracle"
 HEADLINE_PSI = 0.01
+GRADED_NOTE = (
+    "Unseen molecules, profile to molecule, full gallery. A candidate counts by how alike its true "
+    "effect is to that of the query, or by having its mechanism; 100 is the best order."
+)
 GRADED_COLUMNS = ("queries", "by", "model", "number", "nDCG of the best 1%", "model above it")
 NO_INTERVAL = "no interval"
 _SPLITS = ("unseen_molecules", "unseen_images", "unseen_screen", "heldout_concentration")

@@ -54,21 +54,21 @@ UNBUILT = (
         "unseen dataset",
         ".969, .773, .586",
         "Training data, Phenom1 and MolGPS are closed: numbers cannot be compared, methods can, by "
-        "`molphenix ablate headline --tier=full --input=wells=FILE --workdir=DIR`.",
+        "molphenix ablate headline --tier=full --input=wells=FILE --workdir=DIR.",
     ),
     Unbuilt(
         "Fig. 4",
         "Recall of all pairs stagnates with training while that of active ones goes on to rise",
         "a picture",
-        "Needs a long training: `molphenix ablate headline --tier=decide --workdir=DIR --set "
-        "data.simulated.molecules=FILE` draws recall against samples seen.",
+        "Needs a long training: molphenix ablate headline --tier=decide --workdir=DIR --set "
+        "data.simulated.molecules=FILE draws recall against samples seen.",
     ),
     Unbuilt(
         "Fig. 6, D.3",
         "The arctan of L2 distances sets pairs of inactive profiles apart from those of an active "
         "with an inactive one, the cosine does not",
         "a picture",
-        "Too few inactive pairs of 24 h (20) there; `molphenix figures RUN`, docs/results.md.",
+        "Too few inactive pairs of 24 h (20) there; molphenix figures RUN, docs/results.md.",
         data="Dahlin, five folds",
     ),
     Unbuilt(
@@ -76,7 +76,7 @@ UNBUILT = (
         "UMAP of molecule embeddings orders p-values",
         "a picture",
         "The order is mostly that of doses: .16 [.00, .34] between neighbours at most within one "
-        "dose; `molphenix figures RUN`, docs/results.md.",
+        "dose; molphenix figures RUN, docs/results.md.",
         here="neighbours agree in activity by .34 [.24, .45] over all doses",
         data="Dahlin, five folds",
         verdict="weakly",
@@ -85,7 +85,7 @@ UNBUILT = (
         "E.1, Fig. 8",
         "Activity is predicted from molecule embeddings",
         "ROC-AUC ≈ .90",
-        "Its inputs alone reach .81 [.75, .87], dose alone .61; `molphenix figures RUN`, "
+        "Its inputs alone reach .81 [.75, .87], dose alone .61; molphenix figures RUN, "
         "docs/results.md.",
         here="AUROC .79 [.74, .83]",
         data="Dahlin, five folds",
@@ -96,7 +96,7 @@ UNBUILT = (
         "Neighbours in molecule embeddings predict 35 property tasks better than in the input "
         "fingerprints, the more so the higher the implied dose",
         "lost",
-        "Needs tables of properties beside a run: `molphenix figures RUN --properties=FILE`, "
+        "Needs tables of properties beside a run: molphenix figures RUN --properties=FILE, "
         "tried on small files alone.",
     ),
     Unbuilt(
@@ -104,15 +104,15 @@ UNBUILT = (
         "A phenomic encoder trained with labels (AdaBN) is slightly lower than Phenom1, with the "
         "same trends",
         "lost",
-        "Needs its embeddings of the images of a screen: `molphenix ablate losses --tier=full "
-        "--input=wells=FILE --workdir=DIR` on each encoder's wells. No labelled images of this "
+        "Needs its embeddings of the images of a screen: molphenix ablate losses --tier=full "
+        "--input=wells=FILE --workdir=DIR on each encoder's wells. No labelled images of this "
         "kind are public.",
     ),
     Unbuilt(
         "E.2, Fig. 9",
         "Known molecule–gene pairs are enriched between molecule and knock-out embeddings",
         "lost",
-        "Needs a screen with knock-outs: `molphenix published rxrx3_core RUN` asks RxRx3-core's.",
+        "Needs a screen with knock-outs: molphenix published rxrx3_core RUN asks RxRx3-core's.",
     ),
     Unbuilt(
         "T6, T7",

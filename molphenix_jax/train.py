@@ -282,7 +282,6 @@ def fit(
         workdir / METRICS_FILE,
         restored_step=start,
         n_lines=restored.n_lines if restored else 0,
-        validates=start is None or _validates(start, t),
         writes=writes,
         writers=writers,
     )

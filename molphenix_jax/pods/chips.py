@@ -17,6 +17,8 @@ class Chip:
         links: To neighbours in the torus.
         link_rate: Bytes a second through one link, in one direction.
         source: Where the figures stand.
+        config: Name of libtpu's configuration in which a device is a chip, where its default has
+            one for each of a chip's two cores.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Chip:
     links: int
     link_rate: float
     source: str
+    config: str = ""
 
     @property
     def interconnect_rate(self) -> float:
@@ -34,19 +37,25 @@ class Chip:
 
 
 def _chip(
-    name: str, tflops: float, memory_gb: float, rate_gb: float, links: int, gbit: float
+    name: str,
+    tflops: float,
+    memory_gb: float,
+    rate_gb: float,
+    links: int,
+    gbit: float,
+    config: str = "",
 ) -> Chip:
     """Of the published figures: interconnect in Gbit/s of all links together."""
     rate = gbit / 8 * _GB / links
     source = f"cloud.google.com/tpu/docs/{name}"
-    return Chip(name, tflops, memory_gb * 2**30, rate_gb * _GB, links, rate, source)
+    return Chip(name, tflops, memory_gb * 2**30, rate_gb * _GB, links, rate, source, config)
 
 
 # Interconnect as first published, in one direction: later pages give both directions together.
 CHIPS = {
     chip.name: chip
     for chip in (
-        _chip("v4", 275, 32, 1228, 6, 2400),
+        _chip("v4", 275, 32, 1228, 6, 2400, "megacore"),
         _chip("v5e", 197, 16, 819, 4, 1600),
         _chip("v5p", 459, 95, 2765, 6, 4800),
         _chip("v6e", 918, 32, 1640, 4, 3584),

@@ -42,8 +42,9 @@ def pod_mesh(topology: str) -> tuple[Mesh, Chip]:
     # A process that has looked for a backend has one by now.
     jax.config.update("jax_platforms", "cpu")
     extras.load("libtpu", extra="tpu-compile", what="compiling for TPUs")
+    options = {"chip_config_name": CHIPS[name].config} if CHIPS[name].config else {}
     try:
-        found = topologies.get_topology_desc(topology, platform="tpu")
+        found = topologies.get_topology_desc(topology, platform="tpu", **options)
     except (jax.errors.JaxRuntimeError, NotImplementedError, ValueError) as error:
         raise InputError(
             f"--topology={topology} is none that libtpu knows: {first_line(error)}"

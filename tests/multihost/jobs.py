@@ -31,6 +31,7 @@ FIELDS = {
     "runtime__timeout_s": TIMEOUT_S,
 }
 STEPS = FIELDS["train__steps"]
+LINE_STEPS = 80  # a busy machine must not let it end before a test has done its next thing
 PARAMETERS = "model/weights.safetensors"
 LINE = pathlib.Path(__file__).with_name("line.py")
 
@@ -45,7 +46,10 @@ def line(workdir: pathlib.Path, **changes) -> list[str]:
     return [
         *(sys.executable, "-m", "molphenix_jax.main", f"--plugin={LINE}", f"--config={LINE}"),
         f"--workdir={workdir}",
-        *(f"--config.{k.replace('__', '.')}={v}" for k, v in {**FIELDS, **changes}.items()),
+        *(
+            f"--config.{name.replace('__', '.')}={value}"
+            for name, value in {**FIELDS, "train__steps": LINE_STEPS, **changes}.items()
+        ),
     ]
 
 

@@ -19,7 +19,7 @@ from tests.multihost import jobs
 
 pytestmark = pytest.mark.long
 SIGTERM_STATUS, KILLED = 143, -signal.SIGKILL
-STEPS = jobs.STEPS
+STEPS = jobs.LINE_STEPS
 
 
 def kill_at(
@@ -243,8 +243,8 @@ class Halting(threading.Thread):
 @pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("stopped_s", [(0.1, 0.4), (4.0, 8.0)], ids=["often", "long"])
 def test_a_slow_host_is_waited_for(stopped_s, index, straight, cache, tmp_path):
-    """For up to half of the limit at once, in every phase."""
-    job = jobs.start(2, jobs.line(tmp_path / "run"), cache)
+    """A quarter of its time or less is left to it, in every phase."""
+    job = jobs.start(2, jobs.line(tmp_path / "run", runtime__timeout_s=60), cache)
     job.wait_until_said("processes, ")
     slow = Halting(job, index, stopped_s, going_s=stopped_s[0] / 2)
     slow.start()

@@ -138,6 +138,15 @@ def test_a_step_is_compiled_for_a_pod(tmp_path, capsys):
 
 
 @needs_libtpu
+@pytest.mark.parametrize(
+    ("topology", "chips"), [("v4:2x2x1", 4), ("v4:4x4x4", 64), ("v5p:2x2x1", 4), ("v6e:2x4", 8)]
+)
+def test_a_device_is_a_chip(topology, chips):
+    """Not one of the two cores of a v4, which have half of its memory each."""
+    assert pod_mesh(topology)[0].devices.size == chips
+
+
+@needs_libtpu
 def test_the_step_of_the_bench_gathers_nothing_for_a_pod():
     """As `bench step` built it first: the batch whole on each chip, no placement of arguments."""
     mesh, chip = pod_mesh("v5e:2x2")
@@ -152,9 +161,9 @@ def test_the_step_of_the_bench_gathers_nothing_for_a_pod():
     )
     step = jax.jit(make_step(run, tx, members=1, seed=config.seed), donate_argnums=0)
     compiled = step.lower(state, batch, run.table_shapes(mesh)).compile()
-    sent = {each.kind for each in collectives(compiled.as_text())}
-    assert sent == {"all-reduce", "collective-permute"}
-    assert "all-gather" not in compiled.as_text()
+    text = compiled.as_text() or ""
+    assert {each.kind for each in collectives(text)} == {"all-reduce", "collective-permute"}
+    assert "all-gather" not in text
 
 
 @needs_libtpu
@@ -205,5 +214,7 @@ def test_the_loss_of_a_pod_gathers_nothing_and_is_small():
         return loss(z_x, z_m, scale=10.0, bias=-5.0, profile=profile, null_constant=2048.0)[0]
 
     compiled = jax.jit(jax.grad(value, argnums=(0, 1))).lower(z, z, profile).compile()
-    assert "all-gather" not in compiled.as_text()
-    assert compiled.memory_analysis().temp_size_in_bytes <= 64 * 2**20
+    assert "all-gather" not in (compiled.as_text() or "all-gather")
+    memory = compiled.memory_analysis()
+    assert memory is not None
+    assert memory.temp_size_in_bytes <= 64 * 2**20

@@ -33,7 +33,6 @@ class MetricsFile:
         *,
         restored_step: int | None,
         n_lines: int = 0,
-        validates: bool = True,
         writes: bool = True,
         writers: Sequence[Writer] = (),
     ):
@@ -42,10 +41,9 @@ class MetricsFile:
         Args:
             path: The `.jsonl` file.
             restored_step: Updates done by the restored state; None starts an empty file. Lines of
-                later steps go, and the validation line of this step if it comes again.
+                later steps go. The validation line of this step stays, and is not written again: a
+                kill in between would leave fewer lines than the checkpoint tells of.
             n_lines: How many lines the restored checkpoint tells of.
-            validates: Whether the loop validates the restored state; it does not where a run that
-                ended at an odd step is trained on.
             writes: False in all but one of the processes that share a workdir: nothing is opened.
             writers: Get every line too, those that are kept first.
 
@@ -53,21 +51,24 @@ class MetricsFile:
             MetricsError: It is damaged, or lacks lines of before the restored checkpoint.
         """
         self._file, self.n_lines, self._writers = None, 0, writers
+        self._validated: int | None = None
         if not writes:
             return
         kept = []
         if restored_step is not None and path.exists():
             need_lines(path, restored_step, n_lines)
-            kept = [
-                line for line in read_metrics(path) if _is_final(line, restored_step, validates)
-            ]
+            kept = [line for line in read_metrics(path) if line["step"] <= restored_step]
         write_text(path, "".join(_dump(line) for line in kept))
         self._path, self._file, self.n_lines = path, path.open("a"), len(kept)
         for line in kept:
             self._tell(line["kind"], line["step"], line)
+            if (line["kind"], line["step"]) == ("validation", restored_step):
+                self._validated = restored_step
 
     def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         """Appends one line: kind (`train` or `validation`), step, then the values."""
+        if (kind, step) == ("validation", self._validated):
+            return
         if self._file is not None:
             with writing(self._path):
                 self._file.write(_dump({"kind": kind, "step": step, **values}))
@@ -92,12 +93,6 @@ class MetricsFile:
             self._file.close()
             for writer in self._writers:
                 writer.close()
-
-
-def _is_final(line: Mapping[str, Any], step: int, validates: bool) -> bool:
-    if line["step"] == step:
-        return line["kind"] == "train" or not validates
-    return line["step"] < step
 
 
 def _dump(line: Mapping[str, Any]) -> str:

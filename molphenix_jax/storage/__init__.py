@@ -5,6 +5,7 @@
     locks    one job at a time; a dead owner's lock is taken over
     owners   who a lock or a private name belongs to, and whether that process still lives
     digests  the hashes that caches are named by
+    kept     what is slow to compute of a molecule, kept from one screen to the next
 
 Every other room writes through this one. What lies in a private folder needs no such care.
 """
@@ -35,6 +36,7 @@ from molphenix_jax.storage.files import (
     write_text,
     writing,
 )
+from molphenix_jax.storage.kept import kept_rows
 from molphenix_jax.storage.locks import VOID_AFTER_S, claim, waiting_lock
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "digest_json",
     "digest_texts",
     "is_intact",
+    "kept_rows",
     "make_file_once",
     "make_folder_once",
     "new_file",

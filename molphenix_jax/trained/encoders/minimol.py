@@ -20,7 +20,13 @@ from molphenix_jax.molecules.graphs import (
     featurise_graphs,
     graphs_version,
 )
-from molphenix_jax.storage import cache_folder, digest_file, temporary_folder
+from molphenix_jax.storage import (
+    cache_folder,
+    digest_file,
+    digest_texts,
+    kept_rows,
+    temporary_folder,
+)
 from molphenix_jax.trained.encoders.graph_embedder import GraphEmbedder
 from molphenix_jax.trained.encoders.molecule_encoder import (
     LoadedMoleculeEncoder,
@@ -98,7 +104,23 @@ def minimol_there() -> pathlib.Path:
 
 
 def _encode(smiles: Sequence[str]) -> Float32[np.ndarray, "n k"]:
-    """Fingerprints of standardised SMILES, by the MiniMol of the cache."""
+    """Fingerprints of standardised SMILES: of a molecule once, in whatever screens it is.
+
+    They are kept by the SMILES and not by the InChIKey, which tautomers share: a molecule has one
+    standard SMILES, and its fingerprint does not depend on what was asked for before.
+    """
+    if not len(smiles):
+        return np.zeros((0, WIDTH), np.float32)
+    folder = cache_folder("") / f"{NAME}-rows-{digest_texts([_version()])[:16]}"
+    return kept_rows(folder, smiles, _fingerprints)
+
+
+def _fingerprints(smiles: Sequence[str]) -> Float32[np.ndarray, "n k"]:
+    """By the MiniMol of the cache.
+
+    Raises:
+        ModelError: A molecule has none.
+    """
     loaded = _loaded(minimol_there(), _version())
     graphs, rejected = featurise_graphs(smiles, max_atoms=loaded.max_atoms, convention=NAME)
     if len(rejected):
@@ -108,8 +130,6 @@ def _encode(smiles: Sequence[str]) -> Float32[np.ndarray, "n k"]:
             f"{first['value']!r}: {first['reason']}; leave them out, or the block minimol"
         )
     present = [graph for graph in graphs if graph is not None]
-    if not present:
-        return np.zeros((0, WIDTH), np.float32)
     members = jax.tree.map(lambda leaf: leaf[None], loaded.params)
     embedder = GraphEmbedder(loaded.config, present, batch_size=_BATCH, few_shapes=True)
     return embedder(members, ("graph",))[0]

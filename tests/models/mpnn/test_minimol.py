@@ -132,6 +132,12 @@ def test_the_command_makes_a_folder_that_embeds(shallow, tmp_path, monkeypatch):
         featurise(["C", "[U+6]"], "minimol")
     loaded = load_molecule_encoder(folder)
     assert loaded.config.network == "minimol"
+    chains = ["C" * n for n in range(1, 25)]
+    block = featurise(chains, "minimol")
+    monkeypatch.setattr(
+        "molphenix_jax.trained.encoders.minimol.featurise_graphs", None
+    )  # molecules of another screen are found, not computed
+    np.testing.assert_array_equal(featurise(chains[7:20], "minimol"), block[7:20])
     assert "beyond this encoder" in out.with_suffix(".rejected.csv").read_text()
 
 

@@ -29,6 +29,9 @@ SAME_DOSE = 0.05
 LEAKAGE_MOLECULES = 2_000
 LEAKAGE_CHUNK = 50_000
 
+# The first part validates unless it holds so many times its share.
+MOST_VALIDATION = 2.5
+
 SPLITS_FILE = "splits.csv"  # of a run, see `split_table`
 
 
@@ -270,10 +273,10 @@ def make_splits(
 
     names = [screen.name if len(screens) > 1 else "" for screen in screens]
 
-    def parted(ids: list[np.ndarray], parts: int, which: int) -> list[np.ndarray]:
-        """True for those of one of some parts."""
+    def parted(ids: list[np.ndarray], parts: int) -> list[np.ndarray]:
+        """Which of some parts each is in."""
         of_ids = [of[s.molecule[i]] for of, s, i in zip(groups, screens, ids, strict=True)]
-        return [folds == which for folds in folds_of(of_ids, parts, rng, names)]
+        return folds_of(of_ids, parts, rng, names)
 
     def listed(ids: list[np.ndarray], side: int) -> list[np.ndarray]:
         """True for those on a side of the list."""
@@ -281,14 +284,18 @@ def make_splits(
         return [of[s.molecule[i]] == side for of, s, i in zip(sides, screens, ids, strict=True)]
 
     if sides is None:
-        is_test = parted(ids, n_folds if n_folds > 1 else round(1 / test_fraction), fold)
+        parts = parted(ids, n_folds if n_folds > 1 else round(1 / test_fraction))
+        is_test = [of == fold for of in parts]
     else:
         is_test = listed(ids, TEST)
     rest = [i[~test] for i, test in zip(ids, is_test, strict=True)]
     if sides is not None and any((of == VALIDATION).any() for of in sides):
         is_validation = listed(rest, VALIDATION)
     else:
-        is_validation = parted(rest, round(1 / validation_fraction), 0)
+        n_parts = round(1 / validation_fraction)
+        parts = parted(rest, n_parts)
+        validation = _validation_part(parts, n_parts)
+        is_validation = [of == validation for of in parts]
     splits = []
     for s, screen in enumerate(screens):
         train = rest[s][~is_validation[s]]
@@ -310,6 +317,21 @@ def make_splits(
             )
         )
     return splits
+
+
+def _validation_part(parts: Sequence[Int[np.ndarray, " _"]], n_parts: int) -> int:
+    """Which part validates: the first, or the one nearest to its share where that is far too large.
+
+    The largest group is in the first part. On a screen one cluster of which has a third of all
+    pairs, and nearly all of the doses, nothing would be left to learn from.
+
+    Args:
+        parts: Of each row of each screen.
+        n_parts: How many there are.
+    """
+    shares = np.array([np.bincount(of, minlength=n_parts) / max(len(of), 1) for of in parts])
+    worst = np.abs(np.log(np.maximum(shares * n_parts, 1e-9))).max(axis=0)
+    return 0 if shares[:, 0].max() * n_parts <= MOST_VALIDATION else int(np.argmin(worst))
 
 
 def _heldout(screen: Screen, concentrations_um: Sequence[float]) -> dict[float, np.ndarray]:

@@ -165,6 +165,16 @@ def test_fractions_of_a_single_split(screen, groups):
     assert len(s.validation) == pytest.approx((n - len(s.test)) / 5, abs=6)
 
 
+def test_validation_takes_no_cluster_that_is_most_of_the_screen(screen):
+    """Half of the molecules are analogues of each other, the others of none."""
+    number = np.arange(len(screen.molecules))
+    group = np.where(number % 2 == 0, 0, number)
+    s = split(screen, group, fold=1)
+    assert 0 in group[screen.molecule[s.train]]
+    assert 0 not in group[screen.molecule[s.validation]]
+    assert 0.05 < len(s.validation) / (len(s.train) + len(s.validation)) < 0.15
+
+
 def test_the_seed_decides_everything(screen, groups):
     a, b, c = (split(screen, groups, seed=seed) for seed in (0, 0, 1))
     for name in ("train", "validation", "test", "unseen_images", "withheld"):

@@ -12,10 +12,12 @@ Arguments, after a colon and separated by commas:
     molecules=A+B  feature blocks of molecules: morgan, maccs, rdkit, physchem (these four are the
                  default), morgan_chiral, minimol (MiniMol's fingerprints, after `molphenix
                  pretrained minimol`), or NAME=FILE of embeddings
-    size=NAME    small (the default) serves screens of a hundred to some thousand molecules; paper
-                 has heads of the paper's size (38.7M parameters); tiny makes six updates of a model
-                 that learns nothing, without wells on 60 built-in molecules, to see within seconds
-                 that everything goes through
+    size=NAME    small (the default) serves screens of a hundred to some thousand molecules; few, of
+                 as many but a smaller input and a third of the updates, serves better where unseen
+                 molecules resemble none of some hundred that train; paper has heads of the paper's
+                 size (38.7M parameters); tiny makes six updates of a model that learns nothing,
+                 without wells on 60 built-in molecules, to see within seconds that everything goes
+                 through
     encoder=mpnn a molecule encoder (MPNN++, 1M parameters) that learns beside the feature blocks,
                  minimol (MiniMol's 8M, from its weights: docs/molecules.md), or one of your own
                  (docs/contributing.md); none, the default, has the blocks alone

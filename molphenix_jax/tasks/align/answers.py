@@ -13,13 +13,15 @@ from molphenix_jax.phenomics import mean_pairwise_cosine
 from molphenix_jax.runtime.config import Config
 from molphenix_jax.screens.screen import Screen, unpacked_rows
 from molphenix_jax.screens.splits import Split
-from molphenix_jax.tasks.align.config import split_rule
+from molphenix_jax.tasks.align.config import SIZES, split_rule
 from molphenix_jax.tasks.align.training.similar import SOFT_POSITIVES
 
 UNSEEN = "unseen_molecules"
 # Below these, in molecules, nothing general is learned, and a single split tells little.
 FEW, FEW_FOR_ONE_SPLIT = 100, 3_000
 FEW_ACTIVE = 0.1
+# Of so few, most components of the features tell single molecules apart: docs/results.md.
+FEW_FOR_COMPONENTS = 1_000
 _CHUNK = 4_096
 # Controls that a model has to beat to have learned chemistry.
 _ALONE = ("dose_only", "cell_count", "magnitude", "untrained")
@@ -216,6 +218,12 @@ def next_steps(
             f"On unseen molecules the model is not certainly better than {', '.join(level)}: more "
             "molecules help most; until then take the simpler method where it does as well."
         )
+        few = SIZES["few"]["molecules"][2]
+        if n < FEW_FOR_COMPONENTS and not 0 < config.model.molecules.components <= few:
+            said[-1] += (
+                f" The molecule side has {config.model.molecules.components or 'all'} components "
+                f"of the features of {n:,} molecules: compare size=few, which has {few}."
+            )
     if rejected > 0.05 * (screen.n_wells + rejected):
         said.append(f"{rejected:,} rows could not be used: rejected.csv has each with its reason.")
     return said or [

@@ -65,7 +65,8 @@ SOFT_POSITIVES = {"soft_share": 0.02, "replicate_correlation": 0.5}
 
 # Heads as (width, residual blocks, principal components of the input; 0 takes the input as it is).
 # "paper" has 38.7M parameters at 1,024 features of profiles and 4,263 bits (docs/method.md §4).
-# "small" was chosen on screens of 100 to 2,000 molecules: docs/results.md, "What helped".
+# "small" was chosen by scaffold on screens of 100 to 2,000 molecules, "few" by Butina cluster:
+# docs/results.md, "What helped".
 # "tiny" learns nothing: it shows in seconds that wells, molecules and fields go through.
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -77,6 +78,18 @@ SIZES: dict[str, dict[str, Any]] = {
         "train": {"steps": 6, "batch_size": 32, "learning_rate": 3e-3, "members": 1},
         "simulated": TINY,
         "fields": {"data.n_null": 200, "eval.n_bootstrap": 50},
+    },
+    # Of as many components as molecules the last ones tell single molecules apart and nothing else,
+    # and what updates learn after the first hundred is the same: on unseen clusters both only harm.
+    "few": {
+        "phenomics": (128, 1, 64),
+        "molecules": (128, 1, 32),
+        "dim": 64,
+        "encoder": "1m",
+        "s2l": "small_screen",
+        "train": {"steps": 100, "batch_size": 256, "learning_rate": 3e-3, "members": 5},
+        "simulated": SimulationConfig(),
+        "fields": {"data.psi": 1.0, "model.concentration": "log"},
     },
     "small": {
         "phenomics": (128, 1, 64),

@@ -96,3 +96,8 @@ def test_what_to_do_next_follows_from_the_data(screen):
     row |= {"direction": "profile_to_molecule", "baseline": "ridge", "better": False}
     (sentence,) = next_steps(many, config, {"comparisons": [row]}, rejected=0)
     assert "not certainly better than ridge" in sentence
+    assert "size=few" not in sentence  # ten thousand molecules
+    asked = {"comparisons": [row]}
+    assert "compare size=few" in " ".join(next_steps(screen, config, asked, rejected=0))
+    few = default_config(size="few")
+    assert "size=few" not in " ".join(next_steps(screen, few, asked, rejected=0))

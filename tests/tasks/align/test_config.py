@@ -19,6 +19,28 @@ def test_the_defaults_hold_together(size):
     tasks.validate(default_config(wells="screen.parquet", size=size))
 
 
+def test_few_has_what_serves_some_hundred_molecules():
+    """Chosen on validation molecules (docs/results.md); it differs from small in nothing else."""
+    few, small = (default_config(size=size).to_dict() for size in ("few", "small"))
+    few, small = (dict(_leaves(of)) for of in (few, small))
+    differ = {name: few[name] for name in small if few[name] != small[name]}
+    assert {name: value for name, value in differ.items() if not name.endswith("_every")} == {
+        "data.psi": 1.0,
+        "model.concentration": "log",
+        "model.molecules.components": 32,
+        "train.steps": 100,
+        "train.warmup_steps": 10,
+    }
+
+
+def _leaves(tree, name=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{name}{key}.")
+        else:
+            yield f"{name}{key}", value
+
+
 CONTRADICTIONS = {
     "data.correction": {"data__correction": "magic"},
     "data.group_by": {"data__group_by": "well"},

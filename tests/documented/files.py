@@ -49,6 +49,7 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     smiles = wells["smiles"].dropna().unique()
     pd.DataFrame({"smiles": smiles}).to_csv(folder / "molecules.csv", index=False)
     pd.DataFrame({"smiles": smiles[:12]}).to_csv(folder / "unseen.csv", index=False)
+    (folder / "unseen_butina.csv").symlink_to("unseen.csv")
     _model(folder)
     half = len(smiles) // 2
     for name, some in (("library.csv", smiles[:half]), ("more.csv", smiles[half:])):

@@ -3,6 +3,7 @@
 import pathlib
 import signal
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -62,6 +63,7 @@ def test_one_that_is_killed_while_they_evaluate_is_named_and_the_others_end(inde
     # The first is still at its baselines.
     job = jobs.start(2, command(trained, name, **{"eval.n_bootstrap": 50_000}), cache)
     job.wait_for(trained / "evaluations" / name / "request.json")
+    time.sleep(5)  # beats are two seconds apart: the other has heard of the phase
     job.send(signal.SIGKILL, index)
     statuses = job.wait(jobs.TIMEOUT_S + jobs.SLACK_S)
     assert statuses[1 - index] == LOST_STATUS, job.text(1 - index)

@@ -94,8 +94,8 @@ def command(workdir: pathlib.Path, cache: pathlib.Path, **changes) -> list[str]:
         for name, value in fields.items()
     }
     return [
-        *(sys.executable, "-m", "molphenix_jax.main", "--config=configs/s2l.py"),
-        f"--workdir={workdir}",
+        *(sys.executable, "-m", "molphenix_jax.main"),
+        *("--config=configs/s2l.py:preset=small_screen", f"--workdir={workdir}"),
         *(f"--config.{name}={value}" for name, value in given.items()),
     ]
 

@@ -13,6 +13,7 @@ from molphenix_jax.ablations.judging import faults, judge
 from molphenix_jax.ablations.running import (
     Planned,
     need_same_inputs,
+    note_inputs,
     part_of,
     plan,
     run_here,
@@ -79,6 +80,10 @@ def ablate(request: Request) -> int:
     need_files(request.inputs)
     tier, inputs = tier_of(request), dict(request.inputs)
     ablations = [grid.load(name, request.tier) for name in request.names]
+    files = {name: str(pathlib.Path(file).absolute()) for name, file in inputs.items()}
+    told = {"tier": request.tier, "inputs": files, "set": dict(request.fields)}
+    if ablations:
+        need_same_inputs(request.workdir, told)
     planned = {
         a.name: plan(grid.cells(a, tier), tier, inputs, request.fields, request.workdir)
         for a in ablations
@@ -97,10 +102,7 @@ def ablate(request: Request) -> int:
         return 0
     bad = False
     if ablations:
-        told = {name: str(pathlib.Path(file).absolute()) for name, file in inputs.items()}
-        need_same_inputs(
-            request.workdir, {"tier": request.tier, "inputs": told, "set": dict(request.fields)}
-        )
+        note_inputs(request.workdir, told)
         if request.processes > 1:
             bad = not run_in_processes(request.arguments(), request.shard, request.processes)
         else:

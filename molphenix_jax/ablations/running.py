@@ -18,6 +18,8 @@ from molphenix_jax.runtime.progress import duration, say
 from molphenix_jax.runtime.workdir.folder import read_json
 from molphenix_jax.tasks.stored import find_run
 
+_INPUTS_FILE = "ablations.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
@@ -165,19 +167,23 @@ def part_of(planned: Sequence[Planned], shard: tuple[int, int]) -> list[Planned]
 
 
 def need_same_inputs(workdir: pathlib.Path, told: Mapping[str, object]) -> None:
-    """Notes in the workdir what its runs are made with, and stops where it was something else.
+    """Stops where the runs in the workdir are made with something else.
 
     Raises:
         AblationError: The runs there are of another tier or of other inputs.
     """
-    path = workdir / "ablations.json"
+    path = workdir / _INPUTS_FILE
     if path.exists() and read_json(path) != told:
         raise AblationError(
             f"{workdir} holds runs of another tier or other inputs ({path.name} there tells "
             "which): take another --workdir"
         )
-    if not path.exists():
-        storage.write_json(path, told)
+
+
+def note_inputs(workdir: pathlib.Path, told: Mapping[str, object]) -> None:
+    """Notes in the workdir what its runs are made with."""
+    if not (workdir / _INPUTS_FILE).exists():
+        storage.write_json(workdir / _INPUTS_FILE, told)
 
 
 def _mean(values: Sequence[float]) -> float:

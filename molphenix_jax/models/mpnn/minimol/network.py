@@ -168,7 +168,7 @@ class _Layer(nn.Module):
         bond: Int[Array, " e"],
         t: Topology,
         train: bool,
-    ) -> Float[Array, "n d"]:
+    ) -> Float[Array, "n c"]:
         """New states of the atoms, without residuals; `bond` is each bond's row of `bonds`."""
         width = x.shape[1]
         drop = nn.Dropout(self.config.dropout, deterministic=not train)

@@ -80,6 +80,11 @@ def joined(
         return
     with _at_abort(lambda: _end_unfound(place, timeout_s)):
         _initialise(place, timeout_s)
+    if jax.default_backend() == "cpu" and jax.local_device_count() > 1:
+        # JAX keeps programs of the first process alone. One that is read may begin its collectives
+        # in another order than one that is compiled, and two devices of a process then wait for
+        # each other for ever.
+        jax.config.update("jax_enable_compilation_cache", False)
     client = distributed.global_state.client
     assert client is not None, "initialize has made it"
     job = Job(client, jax.process_index(), jax.process_count(), timeout_s=timeout_s)

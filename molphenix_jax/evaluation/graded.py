@@ -22,7 +22,8 @@ from molphenix_jax.evaluation import bootstrap, ranks
 
 PERCENT = 1.0
 CHANCE = "chance"
-QUERY = ("split", "fold", "molecule", "concentration_um", "condition", "p_value")
+_OF_EACH = ("molecule", "concentration_um", "condition", "p_value")  # of the fields of `Graded`
+QUERY = ("split", "fold", *_OF_EACH)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +86,9 @@ class Graded:
         def below(name: str) -> np.ndarray:
             return np.concatenate([getattr(part, name) for part in parts])
 
-        names = ("molecule", "concentration_um", "condition", "p_value")
         models = [name for name in self.ndcg if all(name in part.ndcg for part in parts)]
         values = {name: np.concatenate([part.ndcg[name] for part in parts]) for name in models}
-        return dataclasses.replace(self, **{name: below(name) for name in names}, ndcg=values)
+        return dataclasses.replace(self, **{name: below(name) for name in _OF_EACH}, ndcg=values)
 
 
 def ndcg(
@@ -213,7 +213,7 @@ def graded_frame(folds: Sequence[Sequence[Graded]]) -> pd.DataFrame:
             {
                 "split": graded.split,
                 "fold": fold,
-                **{name: getattr(graded, name) for name in QUERY[2:]},
+                **{name: getattr(graded, name) for name in _OF_EACH},
                 "graded_by": graded.told,
                 **graded.ndcg,
             }
@@ -226,9 +226,8 @@ def graded_frame(folds: Sequence[Sequence[Graded]]) -> pd.DataFrame:
 
 
 def _part_of(graded: Graded, chosen: Bool[np.ndarray, "q"]) -> Graded:
-    names = ("molecule", "concentration_um", "condition", "p_value")
     return dataclasses.replace(
         graded,
-        **{name: np.asarray(getattr(graded, name))[chosen] for name in names},
+        **{name: np.asarray(getattr(graded, name))[chosen] for name in _OF_EACH},
         ndcg={name: values[chosen] for name, values in graded.ndcg.items()},
     )

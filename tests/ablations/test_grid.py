@@ -14,9 +14,11 @@ from molphenix_jax.runtime.progress import console
 from molphenix_jax.simulated.screen import simulate_wells
 from molphenix_jax.tasks.align.config import simulation_config
 from molphenix_jax.tasks.stored import changes
+from molphenix_jax.trained.encoders.minimol import minimol_folder
+from molphenix_jax.trained.folder import MODEL_FILE
 
 NAMES = grid.names()
-INPUTS = {"wells": "wells.parquet", "images": "plates", "pretrained": "emb.parquet"}
+INPUTS = {"wells": "wells.parquet", "images": "plates"}
 
 
 def built(name: str, tier: str):
@@ -162,6 +164,21 @@ def test_a_field_that_cannot_be_is_a_sentence(given):
     cell = grid.cells(grid.load("losses", "small"), TIERS["small"])[0]
     with pytest.raises(AblationError, match=f"{field}.*: "):
         grid.config_of(cell, TIERS["small"], {}, {field: text})
+
+
+def test_rows_of_minimol_are_skipped_where_it_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOLPHENIX_CACHE", str(tmp_path))
+    size, asked = TIERS["small"], ("minimol", "everything")
+    rows = grid.load("molecule_encoders", "small").rows
+    skipped = {row.name: grid.why_skipped(row, size, {}) for row in rows}
+    for name in asked:
+        assert skipped.pop(name).endswith("molphenix pretrained minimol")
+    assert not any(skipped.values())
+    minimol_folder().mkdir(parents=True)
+    (minimol_folder() / MODEL_FILE).touch()
+    configs = built("molecule_encoders", "small")[1]
+    told = [configs[name].molecules.blocks for name in asked]
+    assert told == ["minimol", "morgan,maccs,rdkit,minimol"]
 
 
 def test_claims_name_rows():

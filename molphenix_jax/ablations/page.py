@@ -1,6 +1,7 @@
 """docs/reproduction.md: every claim of the paper, judged by the tables that are there.
 
-The tables lie beside the page, in `evidence/`; the page is made from them alone.
+The tables lie beside the page, in `evidence/`, and what runs answered `molphenix figures`; the page
+is made from these alone.
 """
 
 import collections
@@ -13,6 +14,7 @@ from typing import Any
 
 from molphenix_jax import storage
 from molphenix_jax.ablations import grid
+from molphenix_jax.ablations.figured import FIGURED, PREFIX, rows_of, why_not
 from molphenix_jax.ablations.grid import AblationError
 from molphenix_jax.runtime.workdir.folder import read_json
 
@@ -21,7 +23,7 @@ EVIDENCE = "evidence"
 _WRAPPED = "<style>td, tbody th { white-space: normal; vertical-align: top; }</style>"
 
 
-COLUMNS = ("where", "claim", "paper", "here, in points of top-1% recall", "data", "verdict", "why")
+COLUMNS = ("where", "claim", "paper", "here", "data", "verdict", "why")
 NOT_RUN = "not run here"
 
 
@@ -34,17 +36,12 @@ class Unbuilt:
         text: The claim.
         paper: Its number, or "lost".
         why: What it needs, and the command that asks it.
-        here: What came out elsewhere, and `data` on which.
-        verdict: As of other claims.
     """
 
     where: str
     text: str
     paper: str
     why: str
-    here: str = ""
-    data: str = ""
-    verdict: str = NOT_RUN
 
 
 UNBUILT = (
@@ -62,42 +59,6 @@ UNBUILT = (
         "a picture",
         "Needs a long training: molphenix ablate headline --tier=decide --workdir=DIR --set "
         "data.simulated.molecules=FILE draws recall against samples seen.",
-    ),
-    Unbuilt(
-        "Fig. 6, D.3",
-        "The arctan of L2 distances sets pairs of inactive profiles apart from those of an active "
-        "with an inactive one, the cosine does not",
-        "a picture",
-        "Too few inactive pairs of 24 h (20) there; molphenix figures RUN, docs/results.md.",
-        data="Dahlin, five folds",
-    ),
-    Unbuilt(
-        "Fig. 7",
-        "UMAP of molecule embeddings orders p-values",
-        "a picture",
-        "The order is mostly that of doses: .16 [.00, .34] between neighbours at most within one "
-        "dose; molphenix figures RUN, docs/results.md.",
-        here="neighbours agree in activity by .34 [.24, .45] over all doses",
-        data="Dahlin, five folds",
-        verdict="weakly",
-    ),
-    Unbuilt(
-        "E.1, Fig. 8",
-        "Activity is predicted from molecule embeddings",
-        "ROC-AUC ≈ .90",
-        "Its inputs alone reach .81 [.75, .87], dose alone .61; molphenix figures RUN, "
-        "docs/results.md.",
-        here="AUROC .79 [.74, .83]",
-        data="Dahlin, five folds",
-        verdict="weakly",
-    ),
-    Unbuilt(
-        "T8, T9",
-        "Neighbours in molecule embeddings predict 35 property tasks better than in the input "
-        "fingerprints, the more so the higher the implied dose",
-        "lost",
-        "Needs tables of properties beside a run: molphenix figures RUN --properties=FILE, "
-        "tried on small files alone.",
     ),
     Unbuilt(
         "T20",
@@ -123,7 +84,9 @@ UNBUILT = (
 )
 _INTRODUCTION = """# Reproduction: what the paper claims, and what came out here
 
-Made by `make evidence`, not by hand: the numbers are in `docs/evidence/`, one file an ablation.
+Made by `make evidence`, not by hand: the numbers are in `docs/evidence/`, one file an ablation, and
+what a run answered `molphenix figures` (`figures_NAME.json`). Where nothing else is said, numbers
+are points of top-1% recall.
 Claims are judged by top-1% recall from profile to molecule in the full gallery, differences being
 paired over the same queries and seeds, with 95% intervals that hold for all differences of a table
 together (max-t bootstrap over molecules and seeds). The tables below have the active gallery, the
@@ -156,37 +119,41 @@ def write(path: pathlib.Path, tables: Sequence[Mapping[str, Any]]) -> None:
         if table["results"]:
             told = json.dumps(storage.signed(_rounded(table)), indent=1)
             storage.write_text(path.parent / EVIDENCE / f"{table['name']}.json", f"{told}\n")
-    found = read_evidence(path.parent / EVIDENCE)
-    storage.write_text(path, text(found))
-    storage.write_text(path.with_suffix(".html"), html_text(found))
+    found, figures = read_evidence(path.parent / EVIDENCE)
+    storage.write_text(path, text(found, figures))
+    storage.write_text(path.with_suffix(".html"), html_text(found, figures))
 
 
-def read_evidence(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """The tables that lie in a folder, by name.
+Evidence = list[dict[str, Any]]
+
+
+def read_evidence(folder: pathlib.Path) -> tuple[Evidence, Evidence]:
+    """The tables that lie in a folder, and what runs were asked by `molphenix figures`; by name.
 
     Raises:
         AblationError: One has other numbers than a run gave.
     """
-    found = []
+    found: tuple[Evidence, Evidence] = ([], [])
     for file in sorted(folder.glob("*.json")):
-        table = json.loads(file.read_text())
+        table, of_figures = json.loads(file.read_text()), file.name.startswith(PREFIX)
         if "digest" not in table or not storage.is_intact(table):
+            command = f"molphenix ablate {file.stem} --tier=small --workdir=DIR --report=FILE.md"
+            again = f"copy `{table.get('command', '')}`'s RUN/figures/figures.json there"
             raise AblationError(
                 f"{file} was changed by hand: its numbers are no longer those of the runs (its "
-                f"digest tells); restore it, or run `molphenix ablate {file.stem} --tier=small "
-                "--workdir=DIR --report=FILE.md`"
+                f"digest tells); restore it, or {again if of_figures else f'run `{command}`'}"
             )
-        found.append(table)
+        found[of_figures].append(table)
     return found
 
 
-def text(tables: Sequence[Mapping[str, Any]]) -> str:
+def text(tables: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, Any]] = ()) -> str:
     """The page: a line for each claim, those without a run too, then every table."""
     from molphenix_jax.reporting.ablations import ablation_markdown
 
     parts = [_INTRODUCTION, "## Claims\n", f"| {' | '.join(COLUMNS)} |"]
     parts.append("|" + "---|" * len(COLUMNS))
-    for row in judged(tables):
+    for row in judged(tables, figures):
         cells = [cell.replace("|", "\\|") for cell in row]
         parts.append(f"| {' | '.join([*cells[:5], f'**{cells[5]}**', cells[6]])} |")
     parts.append("\n## Tables\n")
@@ -194,11 +161,13 @@ def text(tables: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(parts)
 
 
-def html_text(tables: Sequence[Mapping[str, Any]]) -> str:
+def html_text(
+    tables: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """The same claims as one page that needs no other file."""
     from molphenix_jax.reporting.page import html_page, html_table
 
-    rows = [[_plain(cell) for cell in row] for row in judged(tables)]
+    rows = [[_plain(cell) for cell in row] for row in judged(tables, figures)]
     title, *paragraphs = [part for part in _INTRODUCTION.split("\n\n") if part.strip()]
     told = "".join(f"<p>{html.escape(_plain(part))}</p>" for part in paragraphs)
     tally = collections.Counter(row[5] for row in rows)
@@ -209,7 +178,9 @@ def html_text(tables: Sequence[Mapping[str, Any]]) -> str:
     return html_page(title.removeprefix("# "), body)
 
 
-def judged(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def judged(
+    tables: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, Any]] = ()
+) -> list[tuple[str, ...]]:
     """A row of `COLUMNS` for every claim of the paper, also for those without a run."""
     from molphenix_jax.reporting.ablations import claim_cells
 
@@ -225,7 +196,10 @@ def judged(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
             verdict = NOT_RUN if verdict == "not measured" else verdict
             where = grid.load(name, "small").paper
             rows.append((where, text_of, paper, here, data, verdict, why))
-    rows += [(c.where, c.text, c.paper, c.here, c.data, c.verdict, c.why) for c in UNBUILT]
+    for claim in FIGURED:
+        here = rows_of(claim, figures) or [("", "", NOT_RUN, why_not(claim, figures))]
+        rows += [(claim.where, claim.text, claim.paper, *each) for each in here]
+    rows += [(c.where, c.text, c.paper, "", "", NOT_RUN, c.why) for c in UNBUILT]
     return rows
 
 

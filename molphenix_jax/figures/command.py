@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import molphenix_jax
 from molphenix_jax import storage
 from molphenix_jax.figures.activity import Activity, activity
 from molphenix_jax.figures.asked import Fold, folds_of
@@ -55,6 +56,7 @@ def make_figures(request: Request) -> None:
 
     folds, seed = folds_of(request.run), request.seed
     about = _about(folds, request)
+    data = f"{folds[0].model.about['screen']['name']}, {_folds_in_words(len(folds))}"
     answers: dict[str, Answer] = {
         "similarity": similarities(folds, seed=seed),
         "neighbourhood": neighbourhood(folds, seed=seed),
@@ -65,10 +67,22 @@ def make_figures(request: Request) -> None:
     for name, answer in told.items():
         say(f"{name}: {in_words(name, answer)}")
     tables = {name: t for name, a in answers.items() if (t := table_of(a)) is not None}
-    storage.write_json(request.out / "figures.json", {"about": dict(about), **told})
+    # Without the folder of the run: what it says is the same wherever it was made.
+    given = [f"--properties={path.name}" for path in request.properties]
+    made = {
+        "data": data,
+        "command": " ".join(["molphenix figures RUN", *given]),
+        "version": molphenix_jax.__version__,
+        "about": dict(about[1:]),
+    }
+    storage.write_json(request.out / "figures.json", storage.signed({**made, **told}))
     for name, table in tables.items():
         storage.write_csv(request.out / f"{name}.csv", table)
     say(f"the page: {write_figures(request.out, about, told, tables)}")
+
+
+def _folds_in_words(n: int) -> str:
+    return "one split" if n == 1 else f"{n} folds"
 
 
 def _about(folds: Sequence[Fold], request: Request) -> list[tuple[str, str]]:
@@ -100,7 +114,12 @@ def as_json(answer: Answer) -> dict[str, Any] | str:
     """The numbers of an answer as JSON types; a text says why there are none."""
     match answer:
         case Similarities():
-            return {"apart": dict(answer.apart), "notes": list(answer.notes)}
+            differences = list(answer.comparisons)
+            return {
+                "apart": dict(answer.apart),
+                "comparisons": differences,
+                "notes": list(answer.notes),
+            }
         case Ordered():
             return {"rows": list(answer.rows), "drawn_by": answer.drawn_by}
         case Activity():

@@ -42,7 +42,7 @@ def in_words(name: str, answer: Mapping[str, Any] | str) -> str:
         )
     if name == "neighbourhood":
         told = ", ".join(
-            f"{row['what']} {_with_ends(row['correlation'], row['ci'])}" for row in answer["rows"]
+            f"{row['what']} {with_ends(row['correlation'], row['ci'])}" for row in answer["rows"]
         )
         return (
             "rank correlation of a perturbation's -log10 p with that of its neighbours in z_m: "
@@ -50,7 +50,7 @@ def in_words(name: str, answer: Mapping[str, Any] | str) -> str:
         )
     if name == "activity":
         told = ", ".join(
-            f"{row['model']} {_with_ends(row['value'], row['ci'])}"
+            f"{row['model']} {with_ends(row['value'], row['ci'])}"
             for row in answer["rows"]
             if row["metric"] == "auroc"
         )
@@ -112,18 +112,23 @@ def _similarity(folder: pathlib.Path, answer: Mapping, table: pd.DataFrame) -> l
         axes.legend(frameon=False, fontsize=8)
         figures.append(figure)
         alts.append(f"Distribution functions of the {measure}; medians: {', '.join(medians)}")
+    differences = [
+        f"{row['measure']} less {row['baseline']} "
+        f"{with_ends(row['difference'], row['ci'], signed=True)}"
+        for row in answer["comparisons"]
+    ]
     caption = (
         "Share of pairs that are less similar. What is to serve as a soft target should set apart "
         "pairs of inactive profiles from those of an active with an inactive one."
     )
     shown = picture(folder, "similarity.png", figures, caption, alts)
-    return [shown, sentences(answer["notes"]) if answer["notes"] else ""]
+    return [shown, sentences([*differences, *answer["notes"]])]
 
 
 def _neighbourhood(folder: pathlib.Path, answer: Mapping, table: pd.DataFrame) -> list[str]:
     figures, alts, rows = [], [], []
     for row in answer["rows"]:
-        correlation = _with_ends(row["correlation"], row["ci"])
+        correlation = with_ends(row["correlation"], row["ci"])
         rows.append([row["what"], f"{row['n']:,}", correlation])
         dose = row["concentration_um"]
         at = table if dose is None else table[table["concentration_um"] == dose]
@@ -164,13 +169,13 @@ def _activity(folder: pathlib.Path, answer: Mapping, table: pd.DataFrame) -> lis
     axes.legend(frameon=False, fontsize=8)
     rows = [
         [row["model"], _METRICS[row["metric"]], f"{row['n']:,}", f"{row['n_positive']:,}"]
-        + [_with_ends(row["value"], row["ci"])]
+        + [with_ends(row["value"], row["ci"])]
         for row in answer["rows"]
     ]
     columns = ["regression on", "metric", "number", "active", "value [95%]"]
     differences = [
         f"{_METRICS[row['metric']]}: {row['model']} less {row['baseline']} "
-        f"{_with_ends(row['difference'], row['ci'], signed=True)}"
+        f"{with_ends(row['difference'], row['ci'], signed=True)}"
         for row in answer["comparisons"]
     ]
     caption = "Receiver operating curves of the regressions."
@@ -190,7 +195,7 @@ def _properties(folder: pathlib.Path, answer: Mapping, table: pd.DataFrame) -> l
             row["representation"],
             f"{row['mean']:.3f}",
             f"{row['labels_better']} of {row['labels']}",
-            _with_ends(row["difference"], row["ci"], signed=True),
+            with_ends(row["difference"], row["ci"], signed=True),
         ]
         for row in answer["means"]
     ]
@@ -232,7 +237,8 @@ def _panel(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _with_ends(value: float, ci: Sequence[float] | None, *, signed: bool = False) -> str:
+def with_ends(value: float, ci: Sequence[float] | None, *, signed: bool = False) -> str:
+    """A number and its interval, if it has one, to two digits."""
     sign = "+" if signed else ""
     ends = f" [{ci[0]:{sign}.2f}, {ci[1]:{sign}.2f}]" if ci else ""
     return f"{value:{sign}.2f}{ends}"

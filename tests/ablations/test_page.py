@@ -13,8 +13,8 @@ DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 
 def test_the_pages_are_made_from_their_evidence():
     found = page.read_evidence(DOCS / page.EVIDENCE)
-    assert page.text(found) == (DOCS / "reproduction.md").read_text()
-    assert page.html_text(found) == (DOCS / "reproduction.html").read_text()
+    assert page.text(*found) == (DOCS / "reproduction.md").read_text()
+    assert page.html_text(*found) == (DOCS / "reproduction.html").read_text()
 
 
 def test_no_claim_is_dropped_where_nothing_was_run():

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ks_2samp
 from sklearn.neighbors import KNeighborsRegressor
 
-from molphenix_jax import cli, train
+from molphenix_jax import cli, storage, train
 from molphenix_jax.figures import activity, asked, neighbourhood, properties, similarity
 from molphenix_jax.phenomics import NullProfiles
 from molphenix_jax.retrieval.molecules import Featurised
@@ -125,6 +126,25 @@ def test_noise_of_replicates_is_taken_off_distances_and_cosines():
     assert arctan["both inactive"] > 0.8 > 0.0 > arctan["active and inactive"]
     apart = found.apart
     assert apart["arctan L2"] > 0.9 > 0.4 > apart["cosine"]
+    raw = found.comparisons[0]
+    assert raw["difference"] == pytest.approx(apart["arctan L2"] - apart["cosine"])
+    assert raw["ci"][0] > 0.3
+
+
+def test_distances_of_pairs_are_scipy_s_and_their_resamples_are_of_molecules():
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=300), rng.normal(size=200).round(1) + 0.5
+    one[:50] = one[50:100].round(1)  # equal values within and between the two
+    names = np.array([f"m{k}" for k in range(20)])
+    who = names[rng.integers(0, 20, (2, 300))], names[rng.integers(0, 20, (2, 200))]
+    found = similarity._apart({"x": (one, other)}, who, np.random.default_rng(1))["x"]
+    told: Any = ks_2samp(one, other)
+    assert found[0] == pytest.approx(float(told.statistic))
+    # Were all pairs of one molecule, each resample would be the sample.
+    alone = np.full((2, 300), "m"), np.full((2, 200), "m")
+    same = similarity._apart({"x": (one, other)}, alone, np.random.default_rng(1))["x"]
+    np.testing.assert_allclose(same, found[0])
+    assert found[1:].std() > 0.02
 
 
 def test_without_controls_the_noise_is_not_known_and_that_is_said():
@@ -199,7 +219,12 @@ def test_the_command_asks_every_fold_and_leaves_out_what_was_trained_on(tmp_path
     assert cli.main(["figures", str(run), f"--properties={tmp_path / 'labels.csv'}"]) == 0
     said = capsys.readouterr().out
     told = json.loads((run / "figures/figures.json").read_text())
-    assert set(told) == {"about", "similarity", "neighbourhood", "activity", "properties"}
+    assert storage.is_intact(told)
+    assert "digest" in told
+    asked = {"similarity", "neighbourhood", "activity", "properties"}
+    assert asked <= set(told)
+    assert str(tmp_path) not in json.dumps(told)
+    assert told["command"] == "molphenix figures RUN --properties=labels.csv"
     found = told["properties"]
     assert [row["label"] for row in found["rows"]] == ["carbons"]
     assert found["left_out"]["few"].endswith("100 are needed")

@@ -5,27 +5,19 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
 
 from molphenix_jax import storage, tasks
+from molphenix_jax.enrichment.folds import ScoredFolds
 from molphenix_jax.enrichment.hits import Hits, read_hits
-from molphenix_jax.enrichment.methods import (
-    MODEL,
-    QUERIES,
-    log_places,
-    methods_of,
-    scores,
-)
+from molphenix_jax.enrichment.methods import MODEL, methods_of
 from molphenix_jax.errors import InputError
-from molphenix_jax.evaluate import load_params
 from molphenix_jax.evaluation.enrichment import PERCENTS, Screened, macro, matched, ranked
 from molphenix_jax.molecules import FINGERPRINTS
 from molphenix_jax.molecules.drawing import draw
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.progress import say
-from molphenix_jax.runtime.workdir.folder import fold_folder
 from molphenix_jax.storage.digests import digest_file
 from molphenix_jax.tasks.align import AlignTask
 from molphenix_jax.tasks.align.config import split_rule
@@ -66,7 +58,8 @@ class Request:
 def measure_enrichment(request: Request) -> None:
     """Writes `scores.parquet`, and unless blind `enrichment.json`, tables and the page.
 
-    Scores that are there already are taken as they are.
+    Scores that are there already are taken as they are, and folds that are scored stay so: the
+    command that was killed goes on with the next fold.
 
     Raises:
         InputError: The run or the table cannot be used, or no kind has enough hits.
@@ -90,9 +83,13 @@ def measure_enrichment(request: Request) -> None:
     if path.exists():
         say(f"- {path} is there and is scored as it is; without it scores are made anew")
     else:
-        table = _scores(request, task, mesh, _enough(hits, task), features)
+        folds = ScoredFolds(
+            task, mesh, request.run, _enough(hits, task), features, request.trees, request.out
+        )
+        table = folds.table()
         with storage.new_file(path) as private:
             table.to_parquet(private, index=False)
+        folds.remove()
     digest = digest_file(path)
     say(f"{path}: sha256 {digest}")
     if request.blind:
@@ -120,40 +117,6 @@ def _enough(hits: Hits, task: AlignTask) -> Hits:
     if fewer := [name for k, name in enumerate(hits.names) if k not in kinds]:
         say(f"- {len(fewer):,} kinds have fewer than {FEWEST_HITS} hits and are left out")
     return hits.of(np.array(kinds))
-
-
-def _scores(
-    request: Request, task: AlignTask, mesh: jax.sharding.Mesh, hits: Hits, features: BaselineInputs
-) -> pd.DataFrame:
-    found, screen = [], task.screen
-    places: dict[str, list[np.ndarray]] = {query: [] for query in QUERIES}
-    for fold in range(task.n_folds):
-        folder = fold_folder(request.run, fold, task.n_folds)
-        run = task.run(fold, folder)
-        if not len(run.split.test):
-            continue
-        _, params = load_params(run, task.config, mesh, folder, checkpoint=None)
-        table = scores(run, params, hits, features, trees=request.trees)
-        if len(table):
-            found.append(table.assign(fold=fold))
-        for query, of in log_places(run, params, hits).items():
-            places[query] += of
-    if not found:
-        raise InputError(f"--hits: no fold of {request.run} has a hit that it did not hold out")
-    table = pd.concat(found, ignore_index=True)
-    # Of every kind and fold alike, as the folds' validation molecules have them.
-    means = {query: float(np.mean([p.mean() for p in of])) for query, of in places.items() if of}
-    best = min(means, key=lambda query: means[query], default=QUERIES[0])
-    told = ", ".join(f"{query} {mean:.3f}" for query, mean in means.items())
-    say(f"- the query is the {best} of the known hits (mean log place of validation hits: {told})")
-    table = table.rename(columns={best: MODEL}).drop(columns=[q for q in QUERIES if q != best])
-    ids = table["perturbation"].to_numpy()
-    molecules = screen.molecules.iloc[screen.molecule[ids]]
-    table["inchikey"] = molecules["inchikey"].to_numpy(str)
-    table["smiles"] = molecules["smiles"].to_numpy(str)
-    table["concentration_um"] = screen.concentration_um[ids].astype(np.float64)
-    table["condition"] = np.array(screen.conditions.labels)[screen.condition[ids]]
-    return table
 
 
 def _count(

@@ -31,7 +31,11 @@ _NAMES = ("train", "validation", "test")
 _SAMPLE_KEY = "samplekey"
 
 
-class SplitListError(InputError):
+class MoleculeListError(InputError):
+    """A table that names no molecules of a screen; names file, columns and remedy."""
+
+
+class SplitListError(MoleculeListError):
     """A list of molecules that no split can be made of; names file, row and remedy."""
 
 
@@ -43,8 +47,9 @@ def read_sides(path: pathlib.Path, screen: Screen) -> tuple[Int[np.ndarray, " m"
         screen: Whose molecules are asked for.
 
     Raises:
-        SplitListError: The file cannot be read, has no usable column, names a side that there is
-            none of, puts a molecule on two sides, or leaves none to test or to train.
+        MoleculeListError: It has no usable column.
+        SplitListError: The file cannot be read, names a side that there is none of, puts a molecule
+            on two sides, or leaves none to test or to train.
     """
     try:
         table = read_text(path)
@@ -102,7 +107,7 @@ def named_molecules(
         field: What names the table, for messages.
 
     Raises:
-        SplitListError: No column names molecules.
+        MoleculeListError: No column names molecules.
     """
     by_name = {normal(name): name for name in table.columns[::-1]}
     if column := by_name.get("inchikey"):
@@ -128,7 +133,7 @@ def named_molecules(
         if own and plain not in ("split", "set", "subset", "plate", "well", "batch", "row", "file"):
             names = [str(name).strip().casefold() for name in wells[own]]
             return column, _look_up([name.casefold() for name in table[column]], names, of_well)
-    raise SplitListError(
+    raise MoleculeListError(
         f"{field}={path}: no column names molecules, among {short(list(table.columns))}: "
         "inchikey, smiles, SAMPLE_KEY, or a compound's name or number that the wells table has too"
     )

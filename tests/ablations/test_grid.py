@@ -12,7 +12,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.runtime.config import ConfigError, plain
 from molphenix_jax.runtime.progress import console
 from molphenix_jax.simulated.screen import simulate_wells
-from molphenix_jax.tasks.align.config import simulation_config
+from molphenix_jax.tasks.align.config import default_config, simulation_config
 from molphenix_jax.tasks.stored import changes
 from molphenix_jax.trained.encoders.minimol import minimol_folder
 from molphenix_jax.trained.folder import MODEL_FILE
@@ -49,6 +49,16 @@ def test_they_are_found_by_name():
     assert {"losses", "dose_encodings"} <= {*NAMES}
 
 
+def test_the_reference_of_few_is_that_size():
+    _, configs = built("few", "small")
+    small, few = (default_config(wells="wells.parquet", size=size) for size in ("small", "few"))
+    differs = {line.partition(":")[0] for line in changes(small, few)}
+    # How often a run tells of itself follows from its updates, and makes no other model.
+    differs -= {"train.log_every", "train.validate_every", "train.checkpoint_every"}
+    assert differs == {*grid.load("few", "small").fields}
+    assert not differs & {line.partition(":")[0] for line in changes(configs["few"], few)}
+
+
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_row_is_another_training(name, tier):
@@ -68,7 +78,7 @@ def test_every_row_is_another_training(name, tier):
             assert not flat or flat[field] == told
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "few"])  # no table of its
 def test_the_full_tier_is_the_paper_s_and_asks_for_wells(name):
     ablation, size = grid.load(name, "full"), TIERS["full"]
     assert all(

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from molphenix_jax import cli, train
+from molphenix_jax.enrichment import folds
 from molphenix_jax.enrichment.hits import read_hits
+from molphenix_jax.enrichment.methods import scores as scores_of
 from molphenix_jax.errors import InputError
 from tests import tiny
 
@@ -83,7 +85,7 @@ def test_tables_that_cannot_be_used_are_named_with_a_remedy(
 
 
 @pytest.mark.slow
-def test_the_command_ranks_blindly_and_then_counts(screen, cache, tmp_path, capsys):
+def test_the_command_ranks_blindly_and_then_counts(screen, cache, tmp_path, capsys, monkeypatch):
     run, path = tmp_path / "run", tmp_path / "hits.csv"
     train.train_and_evaluate(tiny.config(cache, data__folds=2), run)
     given = table(screen)
@@ -92,9 +94,23 @@ def test_the_command_ranks_blindly_and_then_counts(screen, cache, tmp_path, caps
     given.to_csv(path, index=False)
     command = ["enrichment", str(run), f"--hits={path}", "--at-least=1"]
     capsys.readouterr()
-    assert cli.main([*command, "--blind"]) == 0
+    out, scored = run / "enrichment", []
+
+    def killed(run, *rest, **more):
+        scored.append(run)
+        if len(scored) == 2:
+            raise KeyboardInterrupt
+        return scores_of(run, *rest, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folds, "scores", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cli.main([*command, "--blind"])
+        assert cli.main([*command, "--trees=maccs"]) == 1
+        assert "for another table of hits" in capsys.readouterr().out.replace("\n", " ")
+        assert cli.main([*command, "--blind"]) == 0
+    assert len(scored) == 3  # the first fold once, the second twice
     said = capsys.readouterr().out
-    out = run / "enrichment"
     assert {file.name for file in out.iterdir()} == {"scores.parquet"}
     scores = pd.read_parquet(out / "scores.parquet")
     assert set(scores["kind"]) == {"aromatic"}  # the other has too few

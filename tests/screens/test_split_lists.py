@@ -8,7 +8,7 @@ from molphenix_jax import tasks, train
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.config import ConfigError
 from molphenix_jax.screens.prepare import prepare
-from molphenix_jax.screens.split_lists import SplitListError, read_sides
+from molphenix_jax.screens.split_lists import MoleculeListError, SplitListError, read_sides
 from molphenix_jax.screens.splits import split_table
 from molphenix_jax.tasks.align.refit import refit_config
 from molphenix_jax.wells.inputs.sources import Sources
@@ -111,7 +111,7 @@ def test_by_what_the_wells_table_calls_a_compound(cache, tmp_path):
     ],
 )
 def test_a_list_that_no_split_is_made_of(screen, tmp_path, columns, says):  # noqa: F811
-    with pytest.raises(SplitListError, match=says):
+    with pytest.raises(MoleculeListError, match=says):
         read_sides(listed(tmp_path / "list.csv", **columns), screen)
     with pytest.raises(SplitListError, match=r"split_list: .*gone.csv: cannot be read"):
         read_sides(tmp_path / "gone.csv", screen)
@@ -143,7 +143,7 @@ def test_a_run_by_a_list_continues_evaluates_and_is_refit(cache, tmp_path):
 def test_contradictions(cache):
     for changes, says in (
         ({"data__folds": 5}, r"data.folds=5: a list .data.split_list. is one split"),
-        ({"data__wells": "a=x.csv,b=y.csv"}, "several screens are split across all of them"),
+        ({"data__repeats": 2}, r"data.repeats=2: a list .data.split_list. is one split"),
     ):
         with pytest.raises(ConfigError, match=says):
             tasks.validate(tiny.config(cache, data__split_list="list.csv", **changes))

@@ -74,10 +74,6 @@ def _several(checks: Checks) -> None:
         "eval.unseen_screens: several screens have features each, and none to read another screen "
         "by; leave it out",
     )
-    checks.that(
-        not (several and checks.config.data.split_list),
-        "data.split_list: several screens are split across all of them; give one screen",
-    )
     head = checks.config.model.molecules.head
     checks.that(
         not several or head == "residual",

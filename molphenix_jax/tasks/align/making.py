@@ -105,22 +105,30 @@ def _task(
         unseen[path] = other
         names.append(other.name)
     unseen = dict(zip(distinct_names(paths, names), unseen.values(), strict=True))
-    together = split_together([screen], config)
     sides = None
     if d.split_list:
         sides, sentences = read_sides(pathlib.Path(d.split_list), screen)
         for sentence in sentences:
             say(f"- {sentence}")
-    return AlignTask(config, screen, unseen, together, mesh, BaselineInputs(), sides=sides)
+    together = split_together([screen], config, [sides])
+    return AlignTask(config, screen, unseen, together, mesh, BaselineInputs())
 
 
 def split_together(
-    screens: Sequence[Screen], config: Config
-) -> tuple[tuple[Screen, Int[np.ndarray, " m"]], ...]:
-    """Screens with the groups of their molecules, for `AlignTask.together`."""
+    screens: Sequence[Screen],
+    config: Config,
+    sides: Sequence[Int[np.ndarray, " _"] | None],
+) -> tuple[tuple[Screen, Int[np.ndarray, " m"], Int[np.ndarray, " m"] | None], ...]:
+    """Screens with the groups of their molecules and their listed sides, for `AlignTask.together`.
+
+    Args:
+        screens: All that are split at once.
+        config: Of the run.
+        sides: Of the molecules of each, by `data.split_list`; None without a list.
+    """
     d = config.data
     groups = groups_across(screens, method=d.split, butina_cutoff=d.butina_cutoff)
-    return tuple(zip(screens, groups, strict=True))
+    return tuple(zip(screens, groups, sides, strict=True))
 
 
 def _describe(screen: Screen) -> None:

@@ -86,9 +86,8 @@ class AlignTask:
         config: Of the run; of one of several screens, what it would say of that one alone.
         screen: What is learned.
         unseen: Other screens by name, to be evaluated on.
-        together: The screens whose molecules are split at once, with the groups of their molecules;
-            `screen` is one of them.
-        sides: Where a list says so, the side of each molecule of `screen`.
+        together: The screens whose molecules are split at once, with the groups of their molecules
+            and, where a list says so, their sides; `screen` is one of them.
         mesh: Devices.
         features: What the baselines know of molecules.
     """
@@ -96,10 +95,9 @@ class AlignTask:
     config: Config
     screen: Screen
     unseen: Mapping[str, Screen]
-    together: Sequence[tuple[Screen, Int[np.ndarray, " m"]]]
+    together: Sequence[tuple[Screen, Int[np.ndarray, " m"], Int[np.ndarray, " m"] | None]]
     mesh: jax.sharding.Mesh
     features: BaselineInputs
-    sides: Int[np.ndarray, " m"] | None = dataclasses.field(default=None, kw_only=True)
     _splits: dict[int, Split] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -121,7 +119,7 @@ class AlignTask:
         d = self.config.data
         if d.refit_of:
             return whole_split(self.screen)
-        screens, groups = zip(*self.together, strict=True)
+        screens, groups, sides = zip(*self.together, strict=True)
         repeat, part = divmod(fold, d.folds)
         splits = make_splits(
             screens,
@@ -133,7 +131,7 @@ class AlignTask:
             unseen_images_fraction=d.unseen_images_fraction,
             heldout_concentrations_um=tuple(self.config.eval.heldout_concentrations),
             seed=d.split_seed + repeat,
-            sides=None if self.sides is None else [self.sides],
+            sides=None if sides[0] is None else sides,
         )
         return next(s for of, s in zip(screens, splits, strict=True) if of is self.screen)
 

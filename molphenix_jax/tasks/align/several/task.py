@@ -22,6 +22,7 @@ from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir.checkpointing import saved_steps
 from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE, read_json, write_claim
 from molphenix_jax.screens.screen import Screen, ScreenError
+from molphenix_jax.screens.split_lists import MoleculeListError
 from molphenix_jax.screens.splits import split_table
 from molphenix_jax.screens.versions import versions_of
 from molphenix_jax.tables.columns import WellsError
@@ -175,13 +176,14 @@ def make_several(config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path)
         say(f"screen {name}:")
         try:
             task = make(own, mesh, workdir / SCREENS_FOLDER / name)
-        except (WellsError, ScreenError) as error:
+        except (WellsError, ScreenError, MoleculeListError) as error:
             raise ScreenError(f"screen {name} of data.wells: {error}") from error
         screen = dataclasses.replace(task.screen, name=name)
         made[name] = dataclasses.replace(task, screen=screen)
     screens = {name: task.screen for name, task in made.items()}
     _need_alike(screens, config)
-    together = split_together(list(screens.values()), config)
+    sides = [task.together[0][2] for task in made.values()]
+    together = split_together(list(screens.values()), config, sides)
     tasks = {name: dataclasses.replace(task, together=together) for name, task in made.items()}
     _tell_of_shared(screens)
     return SeveralTask(config, tasks, shares_of(config))

@@ -174,6 +174,25 @@ def test_a_screen_without_a_share_takes_part_in_the_split_alone(cache, wells, tm
     )
 
 
+def test_a_list_says_what_is_unseen_in_every_screen(cache, wells, tmp_path, run):
+    _, folder, _ = run
+    sides = [pd.read_csv(folder / "screens" / name / "splits.csv") for name in wells]
+    # The other way round: what trained in both is unseen.
+    both = sorted(set.intersection(*(set(s["inchikey"][s["split"] == "train"]) for s in sides)))
+    path = tmp_path / "unseen.csv"
+    pd.DataFrame({"inchikey": both}).to_csv(path, index=False)
+    task, _ = tiny.make(config(cache, wells, data__split_list=str(path)), tmp_path / "listed")
+    for of in task.tasks.values():
+        keys = of.screen.molecules["inchikey"].to_numpy(str)
+        made = of.split(0)
+        assert set(keys[of.screen.molecule[made.test]]) == set(both)
+        assert len(made.train)
+        assert not set(keys[of.screen.molecule[made.train]]) & set(both)
+    path.write_text(f"inchikey\n{both[0][:-1]}Q\n")
+    with pytest.raises(ScreenError, match="screen first of data.wells: data.split_list="):
+        tiny.make(config(cache, wells, data__split_list=str(path)), tmp_path / "none")
+
+
 def test_two_screens_without_names_are_asked_about(wells):
     doubt = Sources.of(",".join(wells.values())).doubt
     assert "if these are two screens, give each a name: wells=NAME=FILE+NAME=FILE" in doubt

@@ -10,8 +10,7 @@ clusters", has what came of it.
 from typing import Any
 
 from molphenix_jax.ablations import Ablation, Claim, Row
-from molphenix_jax.errors import InputError
-from molphenix_jax.trained.encoders.minimol import minimol_there
+from molphenix_jax.trained.encoders.minimol import has_minimol
 
 # What the size few has beside the size small, which the tier takes.
 FEW: dict[str, Any] = {
@@ -70,13 +69,11 @@ _VARIED: dict[str, tuple[str, dict[str, Any]]] = {
 def get_ablation(tier: str) -> Ablation:
     """The grid; every tier has the same rows."""
     del tier
-    try:
-        skip = ""
-        minimol_there()
-    except InputError as error:
-        skip = str(error)
+    missing = "" if has_minimol() else "MiniMol is not there: molphenix pretrained minimol"
     rows = [
-        Row(name, label, fields, config="siglip", skip=skip if name.startswith("minimol") else "")
+        Row(
+            name, label, fields, config="siglip", skip=missing if name.startswith("minimol") else ""
+        )
         for name, (label, fields) in _VARIED.items()
     ]
     rows += [

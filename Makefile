@@ -55,6 +55,9 @@ demo: install
 
 # docs/reproduction.md and docs/evidence/ anew: every ablation at its small tier; takes hours.
 evidence: install
+	$(BIN)/python -m molphenix_jax.main --config=configs/siglip.py --workdir=runs/evidence_demo
+	$(BIN)/molphenix figures runs/evidence_demo
+	cp runs/evidence_demo/figures/figures.json docs/evidence/figures_built_in.json
 	$(BIN)/molphenix ablate --all --tier=small --workdir=runs/evidence --report=docs/reproduction.md
 
 clean:

@@ -56,7 +56,9 @@ def make_figures(request: Request) -> None:
 
     folds, seed = folds_of(request.run), request.seed
     about = _about(folds, request)
-    data = f"{folds[0].model.about['screen']['name']}, {_folds_in_words(len(folds))}"
+    screen = str(folds[0].model.about["screen"]["name"])
+    screen = "built-in screen" if screen == "simulated" else screen
+    data = f"{screen}, {_folds_in_words(len(folds))}"
     answers: dict[str, Answer] = {
         "similarity": similarities(folds, seed=seed),
         "neighbourhood": neighbourhood(folds, seed=seed),

@@ -179,6 +179,21 @@ def control_cells(wells: Any, rows: Int[np.ndarray, " k"]) -> Float[np.ndarray, 
     return median.reindex(group[rows]).to_numpy(np.float64)
 
 
+def relative_share(
+    column: str, cells: Float[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " n"], str]:
+    """Numbers of cells without controls beside them as shares, and of what these are.
+
+    Args:
+        column: Name of what counts them; one that says relative is taken by its word.
+        cells: Numbers, some of them finite.
+    """
+    middle = float(np.nanmedian(cells))
+    if _is_relative(column):
+        return cells / (100 if middle > 5 else 1), "relative by its name" + " (in %)" * (middle > 5)
+    return cells / middle if middle > 0 else np.full(len(cells), np.nan), "of the median one"
+
+
 def _is_relative(name: str) -> bool:
     return bool(_RELATIVE.search(words_of(name)))
 
@@ -193,8 +208,7 @@ def _share(
         if np.isfinite(control).any() and np.nanmin(control) > 0:
             return cells / control, "of the median control of the same group"
     if _is_relative(column):
-        percent = float(np.nanmedian(cells)) > 5
-        return cells / (100 if percent else 1), "relative by its name" + " (in %)" * percent
+        return relative_share(column, cells)
     # Most treatments leave the cells alone, so the median one stands in for controls.
     grouped = pd.DataFrame({"group": wells["group"].astype(str).to_numpy(object), "cells": cells})
     median = grouped.groupby("group")["cells"].transform("median").to_numpy(np.float64)

@@ -79,6 +79,9 @@ def default_config(
     # Regular expression of labels that are evaluated beside baselines; this one matches none.
     e.targets = "(?!)"
     e.baselines = ",".join(PROPERTY_BASELINES)
+    # Molecules that leave less than this share of the controls' cells are toxic; where a label
+    # table counts cells, labels of two kinds are asked among the others, too.
+    e.toxic_below = 0.5
     e.n_bootstrap = 200
     return c
 
@@ -105,6 +108,7 @@ def check(checks: Checks) -> None:
     checks.within("model.head_dropout", 0, 1, below=True)
     for name in listed(e.baselines):
         checks.choice("eval.baselines", PROPERTY_BASELINES, name)
+    checks.within("eval.toxic_below", 0, 1)
     checks.within("eval.n_bootstrap", 1, 100_000)
     for _, loss in () if rules else d.losses:
         checks.choice("data.losses", LOSSES, loss)

@@ -23,6 +23,7 @@ from molphenix_jax.molecules import (
     featurise,
     standardise,
 )
+from molphenix_jax.screens.confounders import cell_column, relative_share
 from molphenix_jax.storage import digest_texts, make_file_once
 from molphenix_jax.tasks.property_pretraining.label_columns import (
     CONSTANT,
@@ -71,7 +72,8 @@ class Labels:
 
     Attributes:
         molecules: Columns smiles, inchikey and scaffold of the standard form; smiles as given where
-            a table has labels of atoms; file, row and field that each is from.
+            a table has labels of atoms; file, row and field that each is from. Those of tables have
+            cell_share: the cells that are left as a share of the controls', NaN where unknown.
         groups: Labels by group; none is empty.
         rejected: Columns file, row (from 1), field, value, reason.
         notes: What was left out and what was read as a gap, one sentence each.
@@ -187,6 +189,7 @@ def _read(path, smiles_column, columns, losses, cache):
             f"{path}: none of the {len(table)} molecules in column {name!r} can be used; the "
             f"first: {standard['error'].iloc[0] if len(standard) else 'the table is empty'}"
         )
+    molecules["cell_share"], counted = _cells(path, table, usable)
     labels, notes = {}, ColumnNotes()
     for column in (str(c) for c in table if c != name):
         if not re.search(columns, column):
@@ -214,7 +217,20 @@ def _read(path, smiles_column, columns, losses, cache):
         # As given: labels of atoms come in that order, and hold for that form.
         molecules["smiles"] = table.loc[usable, name].to_numpy()
     sentences = [*read.notes, *notes.sentences(path.name), *_repeats(path.name, molecules, labels)]
-    return molecules, rejected, labels, sentences
+    return molecules, rejected, labels, [*sentences, *counted]
+
+
+def _cells(
+    path: pathlib.Path, table: pd.DataFrame, usable: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+    """Share of the controls' cells that each usable molecule leaves, and a sentence on that."""
+    column = cell_column([str(name) for name in table])
+    if column:
+        numbers = read_numbers(str(path), column, pd.Series(table[column]), ColumnNotes())
+        if not isinstance(numbers, str) and np.isfinite(numbers[usable]).any():
+            share, told = relative_share(column, numbers[usable])
+            return share, [f"{path.name}: {column} counts cells; as a share, it is {told}"]
+    return np.full(int(usable.sum()), np.nan), []
 
 
 def _censor(labels: dict[str, Any], relation: str, bound: np.ndarray, notes: ColumnNotes) -> None:

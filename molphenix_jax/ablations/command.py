@@ -61,6 +61,11 @@ class Request:
         given = ["ablate", *self.names, f"--tier={self.tier}", f"--workdir={self.workdir}"]
         given += [f"--input={name}={file}" for name, file in self.inputs.items()]
         given += [f"--set={name}={value}" for name, value in self.fields.items()]
+        return [*given, *self.runs()]
+
+    def runs(self) -> list[str]:
+        """Of the command line, what says other doses and seeds than the tier."""
+        given = []
         if self.doses is not None:
             given.append(f"--doses={','.join(f'{dose:g}' for dose in self.doses)}")
         if self.seeds is not None:
@@ -199,6 +204,7 @@ def _about(
         data += f", {doses} µM held out, a run each"
     given = [f"--input {name}=FILE" for name in request.inputs]
     given += [f"--set {name}={value}" for name, value in request.fields.items()]
+    given += request.runs()
     command = ["molphenix ablate", ablation.name, f"--tier={request.tier}", *given, "--workdir=DIR"]
     seconds = [page.seconds_of(each.record) for each in planned]
     return {

@@ -192,7 +192,8 @@ def judged(
             if table is None or verdict == "not measured":
                 command = f"`molphenix ablate {name} --tier=small --workdir=DIR`"
                 why = " ".join(filter(None, [f"Needs {command}.", why]))
-            data = "" if table is None else f"{table['data']}, {table['n_seeds']} seeds"
+            seeds = "" if table is None else _seeds_in_words(table["n_seeds"])
+            data = "" if table is None else f"{table['data']}, {seeds}"
             verdict = NOT_RUN if verdict == "not measured" else verdict
             where = grid.load(name, "small").paper
             rows.append((where, text_of, paper, here, data, verdict, why))
@@ -201,6 +202,10 @@ def judged(
         rows += [(claim.where, claim.text, claim.paper, *each) for each in here]
     rows += [(c.where, c.text, c.paper, "", "", NOT_RUN, c.why) for c in UNBUILT]
     return rows
+
+
+def _seeds_in_words(n: int) -> str:
+    return "one seed" if n == 1 else f"{n} seeds"
 
 
 def _plain(text_of: str) -> str:

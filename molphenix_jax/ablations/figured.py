@@ -63,7 +63,7 @@ def why_not(claim: Figured, figures: Sequence[Mapping[str, Any]]) -> str:
 
 def _line(difference: float, ci: Sequence[float] | None) -> dict[str, Any]:
     low, high = ci or (None, None)
-    return {"difference": difference, "low": low, "high": high}
+    return {"difference": difference, "low": low, "high": high, "ci": ci}
 
 
 def _pairs(answer: Mapping[str, Any]) -> Judged:
@@ -122,27 +122,35 @@ def _active(answer: Mapping[str, Any]) -> Judged:
 
 
 def _properties(answer: Mapping[str, Any]) -> Judged:
-    """T8, T9: whether z_m is better than its inputs, and better at higher doses."""
+    """T8, T9: whether z_m is better than the fingerprints, and better at higher doses."""
     from molphenix_jax.reporting.figures import with_ends
 
-    means = {row["representation"]: row for row in answer["means"]}
+    means = {row["representation"]: row["mean"] for row in answer["means"]}
     doses = [name for name in means if name.startswith("z_m")]
-    inputs = ", ".join(f"{n} {r['mean']:.3f}" for n, r in means.items() if n not in doses)
-    best = means[doses[0]]["best_input"]
-    lines = [_line(means[name]["difference"], means[name]["ci"]) for name in doses]
-    told = [
-        f"{name} {means[name]['mean']:.3f} "
-        f"({with_ends(means[name]['difference'], means[name]['ci'], signed=True)} to {best})"
-        for name in doses
-    ]
-    why = f"Mean over {len(answer['rows'])} labels, ten neighbours; inputs: {inputs}."
+    inputs = [name for name in means if name not in doses]
+    base = "bits" if "bits" in inputs else answer["means"][0]["best_input"]
+    pairs = [(name, base) for name in doses] + [(doses[-1], doses[0])] * (len(doses) > 1)
+    lines = [_difference(answer["rows"], *pair) for pair in pairs]
+    told = [with_ends(x["difference"], x["ci"], signed=True) for x in lines]
+    what = "fingerprints" if base == "bits" else base
+    here = "; ".join(
+        f"{name} {means[name]:.3f}, less {what} {ends}"
+        for name, ends in zip(doses, told, strict=False)
+    )
+    why = (
+        f"Mean of AUROC or R² over {len(answer['rows'])} labels, ten neighbours; inputs: "
+        f"{', '.join(f'{name} {means[name]:.3f}' for name in inputs)}."
+    )
     if len(doses) > 1:
-        more = np.array([row[doses[-1]] - row[doses[0]] for row in answer["rows"]], np.float64)
-        drawn = resampled_means(more[:, None], np.arange(len(more)))
-        ci = interval(drawn[:, 0], n_clusters=len(more))
-        lines.append(_line(float(more.mean()), ci))
-        why += f" Highest less lowest dose {with_ends(float(more.mean()), ci, signed=True)}."
-    return "; ".join(told), verdict(lines), why
+        why += f" Highest less lowest dose {told[-1]}."
+    return here, verdict(lines), why
+
+
+def _difference(rows: Sequence[Mapping[str, Any]], first: str, second: str) -> dict[str, Any]:
+    """Mean difference of two representations over the labels, with its interval over these."""
+    each = np.array([row[first] - row[second] for row in rows], np.float64)
+    drawn = resampled_means(each[:, None], np.arange(len(each)))
+    return _line(float(each.mean()), interval(drawn[:, 0], n_clusters=len(each)))
 
 
 FIGURED = (

@@ -80,9 +80,9 @@ def test_while_xla_compiles(number, cache, tmp_path):
         "JAX_LOG_COMPILES": "1",
         "JAX_ENABLE_COMPILATION_CACHE": "0",
     }
-    command = tiny.command(tmp_path / "run", cache, model__phenomics__n_blocks=40)
+    command = tiny.command(tmp_path / "run", cache, model__phenomics__n_blocks=16)
     conversion = r"Finished jaxpr to MLIR module conversion jit\(steps\)"
-    ended = stop(command, environment, number=number, when=conversion, wait_s=1, anew=True)
+    ended = stop(command, environment, number=number, when=conversion, wait_s=0.2, anew=True)
     assert_ended(ended, number)
     assert "Finished XLA compilation of jit(steps)" not in ended.said
 

@@ -127,7 +127,9 @@ def ndcg(
         found[CHANCE][rows] = gain.mean(axis=1) * discount.sum() / ideal
         for name, of in scores.items():
             # Scores that differ by rounding are one step; within a step less than 1 decides.
-            step = np.floor(of(rows) / of.tolerance[rows, None])
+            # Where all rows are one point scores and tolerance are 0.
+            width = np.maximum(of.tolerance[rows, None], np.finfo(float).tiny)
+            step = np.floor(of(rows) / width)
             key = -step - (0.5 * luck[None, :] if embeddings[name][3] else -0.5 * gain)
             best = np.argpartition(key, k - 1, axis=1)[:, :k]
             order = np.argsort(np.take_along_axis(key, best, axis=1), axis=1, kind="stable")

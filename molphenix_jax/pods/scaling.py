@@ -4,8 +4,7 @@ A floor is what no program can beat on that chip: products at the published peak
 published rate, messages at the links' rate. A real step takes longer.
 """
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from molphenix_jax.memory import in_words
 from molphenix_jax.pods.chips import CHIPS, Chip
@@ -13,6 +12,8 @@ from molphenix_jax.pods.program import Program
 
 _ORDER = ("products", "memory", "messages")
 _SHARDED = "--config.train.shard_state=True"
+# Options of a command that do not change what a pod's program is.
+_APART = ("--topology", "--json", "--page", "--after")
 
 
 def floors(program: Program, chip: Chip) -> dict[str, float]:
@@ -38,16 +39,22 @@ def floors(program: Program, chip: Chip) -> dict[str, float]:
 
 
 def page(programs: Sequence[Program]) -> str:
-    """The page in Markdown, with a section for each command.
+    """The page in Markdown, with a section for all pods of the same settings.
 
     Args:
-        programs: In the order of the rows; those of one command stand together.
+        programs: In any order; of one pod compiled twice with the same settings the last counts.
     """
-    sections = [
-        line
-        for command, of_one in itertools.groupby(programs, key=lambda program: program.command)
-        for line in _section(command, list(of_one))
-    ]
+    groups: dict[str, dict[str, Program]] = {}
+    for program in programs:
+        groups.setdefault(_settings(program.command), {})[program.topology] = program
+    order = list(CHIPS)
+    sections, chips = [], set()
+    for settings, of_one in groups.items():
+        rows = sorted(
+            of_one.values(), key=lambda of: (order.index(_chip_name(of)), of.chips, of.topology)
+        )
+        sections += _section(settings, rows)
+        chips |= {*map(_chip_name, rows)}
     lines = [
         "# Scaling: what a training step takes on pods",
         "",
@@ -66,21 +73,38 @@ def page(programs: Sequence[Program]) -> str:
         "",
         "| chip | bfloat16 TFLOP/s | HBM | HBM GB/s | links × GB/s | source |",
         "|---|---:|---:|---:|---:|---|",
-        *(_figures(CHIPS[name]) for name in dict.fromkeys(map(_chip_name, programs))),
+        *(_figures(CHIPS[name]) for name in order if name in chips),
         "",
     ]
     return "\n".join(lines)
 
 
-def _section(command: str, programs: Sequence[Program]) -> list[str]:
+def _settings(command: str) -> str:
+    """A command without its pods and files."""
+
+    def kept() -> Iterator[str]:
+        drops = False
+        for word in command.split():
+            name, _, value = word.partition("=")
+            drops = name in _APART if word.startswith("--") else drops
+            if not drops:
+                yield word
+            # What follows without a name is a value of the option before.
+            drops = drops and not value
+
+    return " ".join(kept())
+
+
+def _section(settings: str, programs: Sequence[Program]) -> list[str]:
     millions = sorted({round(program.parameters / 1e6, 1) for program in programs})
-    sharded = ", spread over the chips" if _SHARDED in command.split() else ""
+    sharded = ", spread over the chips" if _SHARDED in settings.split() else ""
+    pods = "+".join(program.topology for program in programs)
     return [
         f"## {' and '.join(f'{each:,}' for each in millions)} million parameters{sharded}",
         "",
-        "Made by:",
+        "Made by, in one command or one for each pod:",
         "",
-        f"    {command}",
+        f"    {settings} --topology={pods}",
         "",
         "| pod | chips | rows of a batch | parameters | memory of a chip | of what it has "
         "| TFLOP a chip | messages of a chip |",

@@ -69,12 +69,13 @@ def test_mechanisms_grade_by_their_name_and_unnamed_queries_are_not_asked():
     assert np.isnan(found["m"][~known]).all()
 
 
-def test_candidates_of_equal_score_come_least_relevant_first_or_as_drawn():
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_candidates_of_equal_score_come_least_relevant_first_or_as_drawn(metric):
     _, _, e, luck = make(300)
     same = np.ones((300, 2))
     relevance = Relevance("", effects=e)
-    against = ndcg(relevance, {"a": (same, same, "cosine", False)}, luck)
-    drawn = ndcg(relevance, {"a": (same, same, "cosine", True)}, luck)
+    against = ndcg(relevance, {"a": (same, same, metric, False)}, luck)
+    drawn = ndcg(relevance, {"a": (same, same, metric, True)}, luck)
     assert against["a"].max() == 0.0
     assert drawn["a"].mean() == pytest.approx(drawn["chance"].mean(), abs=0.03)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 import re
 import signal
@@ -21,6 +22,8 @@ TIMEOUT_S = 15
 # What a job may take to end beyond that, on a busy machine, and to come to a moment.
 SLACK_S = 120
 PATIENCE_S = 600
+SIGTERM_STATUS = 143
+SAVED_WITHIN_S = 25  # of SIGTERM: Kubernetes and Slurm kill after 30
 FIELDS = {
     "train__devices": 0,
     "train__steps": 30,
@@ -71,6 +74,7 @@ class Job:
     processes: list[subprocess.Popen]
     said: list[list[str]]
     readers: list[threading.Thread]
+    ended: list[float]  # monotonic seconds, once it has
 
     def wait(self, seconds: float = PATIENCE_S) -> list[int]:
         """Statuses of all; fails where one has not ended by then, and kills it."""
@@ -101,6 +105,17 @@ class Job:
         """Sends a signal to some."""
         for i in indices:
             self.processes[i].send_signal(number)
+
+    def tell_to_end(self, *indices: int) -> float:
+        """Sends SIGTERM to some: all end as a scheduler wants; seconds that the last one took."""
+        began = time.monotonic()
+        self.send(signal.SIGTERM, *indices)
+        statuses = self.wait(SAVED_WITHIN_S + SLACK_S)
+        assert statuses == [SIGTERM_STATUS] * len(self.processes), self.texts()
+        took = max(self.ended) - began
+        sys.stdout.write(f"\nall have ended {took:.1f} s after SIGTERM to {indices}\n")
+        assert took <= SAVED_WITHIN_S, self.texts()
+        return took
 
     def wait_for(self, path: pathlib.Path) -> None:
         """Returns as soon as a file or folder is there."""
@@ -148,17 +163,19 @@ def start(
         for i in range(n)
     ]
     said: list[list[str]] = [[] for _ in processes]
+    ended = [math.inf] * n
 
     def follow(i: int) -> None:
         stream = processes[i].stdout
         assert stream is not None
         for line in stream:
             said[i].append(line)
+        ended[i] = time.monotonic()
 
     readers = [threading.Thread(target=follow, args=(i,), daemon=True) for i in range(n)]
     for reader in readers:
         reader.start()
-    return Job(processes, said, readers)
+    return Job(processes, said, readers, ended)
 
 
 def finish(

@@ -23,6 +23,17 @@ sides.CHUNK = 4
 arrays._BYTES_AT_ONCE = 1 << 10
 ranks.rank_of_positive.__kwdefaults__["chunk_size"] = 3
 """
+# The first works alone then, until somebody ends it.
+ENDLESS = (
+    FEW_AT_ONCE
+    + """
+import time
+
+from molphenix_jax.tasks.align.task import AlignTask
+
+AlignTask.conclude = lambda *_: time.sleep(3600)
+"""
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +42,15 @@ def trained(cache, tmp_path_factory) -> pathlib.Path:
     done = tiny.run(workdir, cache, train__devices=0)
     assert done.returncode == 0, done.stdout
     workdir.with_name("few.py").write_text(FEW_AT_ONCE)
+    workdir.with_name("endless.py").write_text(ENDLESS)
     return workdir
 
 
-def command(workdir: pathlib.Path, name: str, **changes) -> list[str]:
-    fields = {"eval.baselines": "knn,ridge", "runtime.timeout_s": jobs.TIMEOUT_S, **changes}
+def command(workdir: pathlib.Path, name: str, *, plugin: str = "few.py") -> list[str]:
+    fields = {"eval.baselines": "knn,ridge", "runtime.timeout_s": jobs.TIMEOUT_S}
     return [
         *(sys.executable, "-m", "molphenix_jax.main", "--mode=evaluate"),
-        *(f"--workdir={workdir}", f"--plugin={workdir.with_name('few.py')}", f"--name={name}"),
+        *(f"--workdir={workdir}", f"--plugin={workdir.with_name(plugin)}", f"--name={name}"),
         *(f"--config.{field}={value}" for field, value in fields.items()),
     ]
 
@@ -60,8 +72,7 @@ def test_the_ranks_of_several_processes_are_those_of_one(n, trained, cache):
 @pytest.mark.parametrize("index", [0, 1])
 def test_one_that_is_killed_while_they_evaluate_is_named_and_the_others_end(index, trained, cache):
     name = f"killed-{index}"
-    # The first is still at its baselines.
-    job = jobs.start(2, command(trained, name, **{"eval.n_bootstrap": 50_000}), cache)
+    job = jobs.start(2, command(trained, name, plugin="endless.py"), cache)
     job.wait_for(trained / "evaluations" / name / "request.json")
     time.sleep(5)  # beats are two seconds apart: the other has heard of the phase
     job.send(signal.SIGKILL, index)

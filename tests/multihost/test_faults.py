@@ -18,7 +18,7 @@ from molphenix_jax.runtime.workdir.checkpointing import saved_steps
 from tests.multihost import jobs
 
 pytestmark = pytest.mark.long
-SIGTERM_STATUS, KILLED = 143, -signal.SIGKILL
+KILLED = -signal.SIGKILL
 STEPS = jobs.LINE_STEPS
 
 
@@ -72,15 +72,12 @@ def kill_within_save(
     return bool(left)
 
 
-def tell_to_end(asked: list[int], run: pathlib.Path, cache) -> None:
+def tell_to_end(asked: list[int], command: list[str], run: pathlib.Path, cache) -> None:
     """Asks some of two processes to end: both save the same update."""
-    job = jobs.start(2, jobs.line(run), cache)
+    job = jobs.start(2, command, cache)
     newest = max(saved_steps(run), default=0)
     job.wait_for(run / "checkpoints" / f"step_{newest + 5}")
-    began = time.monotonic()
-    job.send(signal.SIGTERM, *asked)
-    assert job.wait() == [SIGTERM_STATUS] * 2, job.texts()
-    assert time.monotonic() - began < 25 + jobs.SLACK_S
+    job.tell_to_end(*asked)
     said = re.findall(r"saving the state after update (\d+)", job.text(0))
     assert not said or saved_steps(run)[-1] == int(said[0])
 
@@ -105,15 +102,14 @@ def test_a_run_to_which_everything_happens_ends_with_the_same_bits(straight, cac
     command = jobs.line(run)
     kill_at(2, [0], 5, command, run, cache)
     assert kill_within_save([1], 1, command, run, cache)
-    tell_to_end([1], run, cache)
-    kill_at(2, [0, 1], (saved_steps(run)[-1] // 5 + 1) * 5, command, run, cache)
+    tell_to_end([1], command, run, cache)
     spoiled = damage(run, "a shard missing")
     job = jobs.start(2, command, cache)
     job.wait_until_said("continuing after update")
     assert "falling back to the one before" in job.text(0)
     assert (run / "checkpoints" / f"damaged-{spoiled}").is_dir()
-    job.send(signal.SIGKILL, 1)
-    see_them_end(job, [1])
+    job.send(signal.SIGKILL, 0, 1)
+    see_them_end(job, [0, 1])
     job = jobs.start(2, command, cache)
     job.wait_until_said("continuing after update")
     for process in job.processes:
@@ -132,13 +128,14 @@ def test_a_run_to_which_everything_happens_ends_with_the_same_bits(straight, cac
 @pytest.mark.parametrize("index", [1, pytest.param(0, marks=pytest.mark.soak)])
 def test_a_stopped_process_ends_the_others_with_its_name(index, cache, tmp_path):
     run = tmp_path / "run"
-    job = jobs.start(2, jobs.line(run, train__steps=100_000, train__warmup_steps=1), cache)
+    changes = {"train__steps": 100_000, "train__warmup_steps": 1, "runtime__timeout_s": 8}
+    job = jobs.start(2, jobs.line(run, **changes), cache)
     job.wait_for(run / "checkpoints" / "step_5")
     began = time.monotonic()
     job.send(signal.SIGSTOP, index)
     other = job.processes[1 - index]
     assert other.wait(jobs.TIMEOUT_S + jobs.SLACK_S) == LOST_STATUS, job.text(1 - index)
-    assert time.monotonic() - began > jobs.TIMEOUT_S - 3
+    assert time.monotonic() - began > 8 - 2
     pid = job.processes[index].pid
     assert re.search(
         rf"process {index} of 2 \(PID {pid} on host .* is lost.* in the phase 'train'|"
@@ -147,6 +144,22 @@ def test_a_stopped_process_ends_the_others_with_its_name(index, cache, tmp_path)
     )
     job.send(signal.SIGKILL, index)
     job.wait()
+
+
+@pytest.mark.soak
+def test_all_that_wait_for_ever_end_and_the_same_command_continues(straight, cache, tmp_path):
+    """Twelve time limits after the last update; nobody is lost."""
+    run = tmp_path / "run"
+    stands = {"LINE_STANDS_AT": "12"}
+    command = jobs.line(run, runtime__timeout_s=8)
+    job = jobs.start(2, command, cache, environments={0: stands, 1: stands})
+    job.wait_for(run / "checkpoints" / "step_10")
+    began = time.monotonic()
+    assert job.wait() == [LOST_STATUS] * 2, job.texts()
+    assert 90 < time.monotonic() - began < 96 + jobs.SLACK_S
+    assert "all 2 processes have stood at update 12 for" in job.texts()
+    jobs.finish(2, jobs.line(run), cache)
+    assert jobs.result(run) == jobs.result(straight)
 
 
 @pytest.mark.soak
@@ -203,9 +216,35 @@ def test_kills_among_four_processes(indices, cache, tmp_path):
 @pytest.mark.parametrize("asked", [[0], [1], [0, 1]])
 def test_one_that_is_told_to_end_ends_all_at_the_same_update(asked, straight, cache, tmp_path):
     """All of them, as a scheduler tells them, or a single one."""
-    tell_to_end(asked, tmp_path / "run", cache)
-    jobs.finish(2, jobs.line(tmp_path / "run"), cache)
-    assert jobs.result(tmp_path / "run") == jobs.result(straight)
+    run = tmp_path / "run"
+    tell_to_end(asked, jobs.line(run), run, cache)
+    jobs.finish(2, jobs.line(run), cache)
+    assert jobs.result(run) == jobs.result(straight)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("asked", [[0], [1]])
+def test_an_alignment_that_is_told_to_end_continues_to_the_same_bits(asked, whole, cache, tmp_path):
+    run = tmp_path / "run"
+    command = jobs.alignment(run, cache)
+    tell_to_end(asked, command, run, cache)
+    jobs.finish(2, command, cache)
+    assert jobs.result(run) == jobs.result(whole)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("repetition", range(5))
+def test_orders_to_end_at_random_moments_change_no_bit(repetition, whole, cache, tmp_path):
+    """In whatever phase: of starting, compiling, saving and evaluating, too."""
+    draw, run = random.Random(repetition), tmp_path / "run"
+    command = jobs.alignment(run, cache)
+    for _ in range(3):
+        job = jobs.start(2, command, cache)
+        job.wait_until_said("processes, ")
+        time.sleep(draw.uniform(0, 8))
+        job.tell_to_end(*draw.choice([[0], [1], [0, 1]]))
+    jobs.finish(2, command, cache)
+    assert jobs.result(run) == jobs.result(whole)
 
 
 @pytest.mark.soak

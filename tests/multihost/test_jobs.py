@@ -1,7 +1,6 @@
 """Several real processes train one run together, or end together with a sentence."""
 
 import re
-import signal
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from tests import tiny
 from tests.multihost import jobs
 
 pytestmark = pytest.mark.long
-SIGTERM_STATUS = 143
 
 
 def test_two_processes_train_as_one_with_two_devices(whole, cache, tmp_path):
@@ -48,8 +46,7 @@ def test_one_that_is_told_to_end_outside_training_ends_all(phase, index, cache, 
         job.wait_for(run / "model")
     else:
         job.wait_until_said("simulating the built-in screen")
-    job.send(signal.SIGTERM, index)
-    assert job.wait(25 + jobs.SLACK_S) == [SIGTERM_STATUS] * 2, job.texts()
+    job.tell_to_end(index)
     assert "Traceback" not in job.texts()
     assert not (run / "evaluation.json").exists()
 
@@ -65,11 +62,11 @@ def test_what_one_cannot_use_ends_all_with_its_sentence(cache, tmp_path):
 
 @pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_one_that_does_not_find_the_others_says_so(index, cache, tmp_path):
-    command = jobs.line(tmp_path / "run", runtime__timeout_s=4)
+    command = jobs.line(tmp_path / "run", runtime__timeout_s=2)
     place = [f"--coordinator=localhost:{jobs.free_port()}", "--num_processes=2"]
     done = tiny.finish(tiny.start([*command, *place, f"--process_id={index}"], cache))
     assert done.returncode == LOST_STATUS, done.stdout
-    assert f"error: process {index} of 2 did not find the others within 4 s" in done.stdout
+    assert f"error: process {index} of 2 did not find the others within 2 s" in done.stdout
     assert not (tmp_path / "run").exists()
 
 

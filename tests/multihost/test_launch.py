@@ -17,6 +17,7 @@ from tests.multihost import jobs
 
 LAUNCH = tiny.REPOSITORY / "launch"
 SCRIPTS = sorted(LAUNCH.glob("*.sh"))
+MADE_BY_XPK = tiny.REPOSITORY / "tests" / "golden" / "xpk_jobset.yaml"
 
 
 def tool(name: str) -> str:
@@ -200,8 +201,24 @@ def test_the_jobset_starts_again_what_a_restart_mends():
     assert pod["terminationGracePeriodSeconds"] > 30
 
 
-def test_the_jobset_is_what_xpk_makes(tmp_path):
-    """`xpk workload create --dry-run` needs no cluster."""
+def test_the_jobset_is_what_xpk_makes():
+    theirs = yaml.safe_load(MADE_BY_XPK.read_text())
+    ours = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())
+    (job, pod), (their_job, their_pod) = containers(ours), containers(theirs)
+    for name in ("parallelism", "completions", "backoffLimit"):
+        assert job[name] == their_job[name], name
+    for name in ("terminationGracePeriodSeconds", "restartPolicy", "hostNetwork", "dnsPolicy"):
+        assert str(pod[name]) == str(their_pod[name]), name
+    chosen = {k: v for k, v in their_pod["nodeSelector"].items() if "tpu" in k}
+    assert pod["nodeSelector"] == chosen
+    (container,) = their_pod["containers"]
+    assert "exec python -m molphenix_jax.main" in container["command"][-1]
+    for status in (1, 2, 134, 137, 142, 143):
+        assert restarts(their_job, status) == restarts(job, status), status
+
+
+def test_what_xpk_makes_is_what_it_made(tmp_path):
+    """`xpk workload create --dry-run` needs no cluster; xpk is in no extra of this project."""
     out = tmp_path / "manifest.yaml"
     done = subprocess.run(
         [LAUNCH / "xpk.sh", "--config=s2l:size=tiny", "--workdir=/mnt/shared/first"],
@@ -218,16 +235,8 @@ def test_the_jobset_is_what_xpk_makes(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    theirs = yaml.safe_load(out.read_text())
-    ours = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())
-    (job, pod), (their_job, their_pod) = containers(ours), containers(theirs)
-    for name in ("parallelism", "completions", "backoffLimit"):
-        assert job[name] == their_job[name], name
-    for name in ("terminationGracePeriodSeconds", "restartPolicy", "hostNetwork", "dnsPolicy"):
-        assert str(pod[name]) == str(their_pod[name]), name
-    chosen = {k: v for k, v in their_pod["nodeSelector"].items() if "tpu" in k}
-    assert pod["nodeSelector"] == chosen
-    (container,) = their_pod["containers"]
-    assert "exec python -m molphenix_jax.main" in container["command"][-1]
-    for status in (1, 2, 134, 137, 142, 143):
-        assert restarts(their_job, status) == restarts(job, status), status
+    made = [
+        [line.strip() for line in path.read_text().splitlines() if line.strip() and line[0] != "#"]
+        for path in (out, MADE_BY_XPK)
+    ]
+    assert made[0] == made[1]

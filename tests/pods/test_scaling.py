@@ -69,22 +69,36 @@ def test_the_page_names_what_bounds_each_pod():
     assert rows["v5p:4x4x4"][4] == "products"
     assert "2 GiB | 12.5%" in text
     assert "No TPU has run this yet" in text
-    assert "    molphenix compile --page=SCALING.md" in text
+    assert "    molphenix compile --topology=v5e:2x4+v5e:16x16+v5p:4x4x4\n" in text
     assert text.count("cloud.google.com") == 2  # each chip once
 
 
-def test_each_command_has_a_section_and_programs_of_files_come_first(tmp_path):
+def test_pods_of_the_same_settings_are_one_section_whatever_commands_made_them(tmp_path):
     sent = [Collective("all-gather", 2, int(8e8))]
-    first = program(collectives=sent, command="molphenix compile --config.train.shard_state=True")
+    spread = "molphenix compile --config=a --config.train.shard_state=True"
+    first = program(collectives=sent, command=f"{spread} --topology=v5e:2x4 --json=a.json")
     (tmp_path / "first.json").write_text(json.dumps([first.as_json()]))
     (tmp_path / "one.json").write_text(json.dumps(first.as_json()))
     assert read_programs(tmp_path / "first.json") == read_programs(tmp_path / "one.json") == [first]
-    text = page([first, program("v5p:4x4x4", 64)])
-    begins = [text.index("    " + of.command + "\n") for of in (first, program())]
-    assert begins == sorted(begins)
+    command = "molphenix compile --page P --config=a --after a.json b.json --json=c --wells=3"
+    text = page(
+        [
+            first,
+            program("v5p:4x4x4", 64, command=command),
+            program("v4:2x2x1", 4, command=f"{spread} --topology v4:2x2x1"),
+            program("v5e:16x16", 256, command="molphenix compile --config=a --wells=3"),
+            program("v5p:4x4x4", 64, command=command, flops=7e12),
+        ]
+    )
     assert text.count("## 0.0 million parameters") == 2
     assert text.count("million parameters, spread over the chips\n") == 1
-    assert text.index("v5e:2x4") < begins[1] < text.index("v5p:4x4x4")
+    commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    assert commands == [
+        f"{spread} --topology=v4:2x2x1+v5e:2x4",
+        "molphenix compile --config=a --wells=3 --topology=v5e:16x16+v5p:4x4x4",
+    ]
+    assert text.count("| v5p:4x4x4 |") == 2
+    assert "| 7 |" in text  # the one that was compiled last
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{}", '{"collectives": []}'])

@@ -30,6 +30,9 @@ LOST_STATUS = 142
 _FOLDER = "molphenix"
 _LONGEST_BEAT_S, _LONGEST_PAUSE_S = 2.0, 0.5
 _SUSPECTED_BEATS = 4  # without one a process is lost, where something has failed
+# Time limits that all may stand at one place of the training together: an hour by default. No
+# compilation, validation or save takes so long; processes that wait for each other take for ever.
+_STANDSTILL_LIMITS = 12
 # The first process serves the records, so it stays so long for the others to read its last one.
 FAREWELL_S = 5.0
 
@@ -130,6 +133,10 @@ class Job:
             return f"process {i} of {self.n}"
         return f"process {i} of {self.n} (PID {record['pid']} on host {record['host']})"
 
+    def phase(self, i: int) -> str:
+        """The last phase that another process has told of."""
+        return self._seen[i].record.get("phase", "start")
+
     # Threads.
 
     def _tell_again_and_again(self) -> None:
@@ -165,7 +172,7 @@ class Job:
                 self._miss(now)
 
     def _miss(self, now: float) -> None:
-        """Ends this process where another has ended, is lost, or stands still."""
+        """Ends this process where another has ended, is lost, or stands still, or all do."""
         limit = self.timeout_s
         if self._suspicious:
             limit = min(limit, _SUSPECTED_BEATS * self._beat_s)
@@ -182,7 +189,7 @@ class Job:
                 self.end(
                     LOST_STATUS,
                     f"{self.name(i)} is lost: nothing was heard of it for {silent:.0f} s, in "
-                    f"the phase {seen.record.get('phase', 'start')!r}; the same command continues",
+                    f"the phase {self.phase(i)!r}; the same command continues",
                 )
             here, there = self._record["position"], seen.record.get("position")
             if here is None or there is None or there >= here:
@@ -195,6 +202,21 @@ class Job:
                     f"{self.name(i)} stands still: it has been at update {int(there):,} for "
                     f"{behind:.0f} s, and this one is at {int(here):,}; the same command continues",
                 )
+        self._miss_all(now)
+
+    def _miss_all(self, now: float) -> None:
+        """Ends this process where all stand at one place, each of them alive."""
+        here = self._record["position"]
+        if here is None or any(of.record.get("position") != here for of in self._seen.values()):
+            return
+        stood = now - max(self._moved, *(seen.moved for seen in self._seen.values()))
+        if stood > _STANDSTILL_LIMITS * self.timeout_s:
+            self.end(
+                LOST_STATUS,
+                f"all {self.n} processes have stood at update {int(here):,} for {stood:.0f} s, "
+                f"{_STANDSTILL_LIMITS} times runtime.timeout_s; the same command continues. Where "
+                "compiling, validation or one update takes so long, raise runtime.timeout_s",
+            )
 
     def suspect(self) -> None:
         """Something has failed in this process: returns once all others were heard of since.
@@ -263,10 +285,9 @@ class Job:
             signals.stop_if_asked()
             waited = time.monotonic() - began
             if within_s is not None and waited > within_s:
-                record = self._seen[left[0]].record
                 raise LostError(
                     f"{self.name(left[0])} has not come to the end of {name!r} within "
-                    f"{waited:.0f} s: it is in the phase {record.get('phase', 'start')!r}"
+                    f"{waited:.0f} s: it is in the phase {self.phase(left[0])!r}"
                 )
             time.sleep(pause)
             pause = min(1.3 * pause, _LONGEST_PAUSE_S)

@@ -265,7 +265,9 @@ def _tell_of_first(job: Job) -> None:
         signals.end(status, f"{why}\n" if signals.asked() else job.as_error(why))
     if _answers(distributed.global_state.coordinator_address):
         return  # something else: the abort goes on
-    lost = f"{job.name(0)} is lost: it has ended or cannot be reached"
+    lost = (
+        f"{job.name(0)} is lost, in the phase {job.phase(0)!r}: it has ended or cannot be reached"
+    )
     status = 128 + signal.SIGTERM if signals.asked() else LOST_STATUS
     signals.end(status, job.as_error(f"{lost}; the same command continues"))
 

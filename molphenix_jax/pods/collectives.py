@@ -18,6 +18,10 @@ _CALLED = re.compile(r"(?:calls|to_apply|body|true_computation|false_computation
 # The condition of a loop that counts from 0 to a constant.
 _BELOW = re.compile(r"\bconstant\((\d+)\)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+# libtpu carries a collective through fusions that compute meanwhile, and writes it down in each of
+# them: one all-gather stands in the text a dozen times, with the same channel.
+_CARRIED = re.compile(r"^async_collective_fusion|\"AsyncCollective(?:Start|Done)\"")
+_CHANNEL = re.compile(r"channel_id=(\d+)")
 _ARRAY = re.compile(r"(pred|[a-z]+\d+\w*)\[([\d,]*)\]")
 
 
@@ -49,9 +53,15 @@ def collectives(text: str) -> list[Collective]:
     for name, factor in _visited(bodies, entry, 1):
         times[name] += factor
     counts: dict[str, list[int]] = {}
+    carried = set()
     for name, lines in bodies.items():
+        carries = any(_CARRIED.search(line) for line in (name, *lines))
         for line in lines:
             if times[name] and (match := _COLLECTIVE.search(line)):
+                if carries and (channel := _CHANNEL.search(line)):
+                    if (this := (match[2], channel[1])) in carried:
+                        continue
+                    carried.add(this)
                 count, n_bytes = counts.setdefault(match[2], [0, 0])
                 size = _bytes(match[1], last="-start(" in line)
                 counts[match[2]] = [count + times[name], n_bytes + times[name] * size]

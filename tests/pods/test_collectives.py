@@ -45,6 +45,41 @@ def test_the_program_of_a_pod_is_read():
     ]
 
 
+# A collective that fusions carry along: started, twice beside other work, done.
+CARRIED = """HloModule jit_steps, entry_computation_layout={}
+
+%fused_computation.1 (p: f32[8,4]) -> (f32[8,4], f32[32,4], u32[]) {
+  %all-gather.1 = f32[32,4]{1,0:T(8,128)} all-gather(%p), channel_id=5, dimensions={0}
+  ROOT %s = (f32[8,4]) custom-call(%all-gather.1), custom_call_target="AsyncCollectiveStart"
+}
+
+%async_collective_fusion.2 (p: f32[8,4], q: f32[8,8]) -> (f32[8,4], f32[32,4], f32[8,8]) {
+  %all-gather.2 = f32[32,4]{1,0:T(8,128)S(1)} all-gather(%p), channel_id=5, dimensions={0}
+}
+
+%async_collective_fusion.3 (p: f32[8,4], q: f32[8,8]) -> (f32[8,4], f32[32,4], f32[8,8]) {
+  %all-gather.3 = f32[32,4]{1,0:T(8,128)S(1)} all-gather(%p), channel_id=5, dimensions={0}
+}
+
+%fused_computation.4 (p: f32[8,4]) -> f32[32,4] {
+  %all-gather.4 = f32[32,4]{1,0:T(8,128)} all-gather(%p), channel_id=5, dimensions={0}
+  ROOT %d = f32[32,4] custom-call(%all-gather.4), custom_call_target="AsyncCollectiveDone"
+}
+
+ENTRY %main.1 (a: f32[8,4]) -> f32[32,4] {
+  %start = (f32[8,4], f32[32,4]) fusion(%a), kind=kCustom, calls=%fused_computation.1
+  %two = (f32[8,4], f32[32,4]) fusion(%start), kind=kOutput, calls=%async_collective_fusion.2
+  %three = (f32[8,4], f32[32,4]) fusion(%two), kind=kOutput, calls=%async_collective_fusion.3
+  %four = f32[32,4] fusion(%three), kind=kCustom, calls=%fused_computation.4
+  ROOT %all-gather.5 = f32[16,4]{1,0:T(8,128)} all-gather(%four), channel_id=6, dimensions={0}
+}
+"""
+
+
+def test_a_collective_that_fusions_carry_is_one():
+    assert collectives(CARRIED) == [Collective("all-gather", 2, 32 * 4 * 4 + 16 * 4 * 4)]
+
+
 def compiled(local, out):
     mesh = meshes.make_mesh(8)
     spread = jax.sharding.PartitionSpec(meshes.DATA_AXIS)

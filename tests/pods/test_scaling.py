@@ -1,9 +1,11 @@
 """Floors of a step and the page of them, from programs that are made up."""
 
 import json
+import pathlib
 
 import pytest
 
+from molphenix_jax import cli
 from molphenix_jax.errors import InputError
 from molphenix_jax.pods.chips import CHIPS
 from molphenix_jax.pods.collectives import Collective
@@ -99,6 +101,34 @@ def test_pods_of_the_same_settings_are_one_section_whatever_commands_made_them(t
     ]
     assert text.count("| v5p:4x4x4 |") == 2
     assert "| 7 |" in text  # the one that was compiled last
+
+
+def test_a_page_of_earlier_programs_compiles_nothing(tmp_path):
+    files = []
+    for of in (program(), program("v6e:2x4")):
+        files.append(str(tmp_path / f"{of.topology[:3]}.json"))
+        pathlib.Path(files[-1]).write_text(json.dumps(of.as_json()))
+    out = tmp_path / "SCALING.md"
+    assert cli.main(["compile", f"--page={out}", "--after", *files]) == 0
+    assert out.read_text() == page([program(), program("v6e:2x4")])
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--after", "a.json"], "--after is for a page: name it by --page=FILE"),
+        (["--page=P"], "--config is missing: a file or name"),
+        (["--config=s2l", "--topology="], "--topology=: '' is no chip and shape as v5e:4x4"),
+        (["--config=s2l", "--topology=v5e:2x2+v5e"], "'v5e' is no chip and shape as v5e:4x4"),
+        (["--page=P", "--after", "a.json", "--topology=v5e:2x2"], "--config is missing"),
+        (["--page=P", "--after", "a.json", "--config.seed=1"], "--config is missing"),
+    ],
+)
+def test_what_compiles_nothing_is_a_usage_error(flags, sentence, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["compile", *flags])
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{}", '{"collectives": []}'])

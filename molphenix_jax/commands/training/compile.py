@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from molphenix_jax.commands.arguments import positive
 
+_TOPOLOGY = "v5e:4x4"
 _WHAT = "a training step compiled for TPUs that are not there: does it fit, what is sent"
 
 
@@ -31,11 +33,10 @@ def _parser() -> argparse.ArgumentParser:
         "follow as they do for molphenix train: --config.train.batch_size=65536. Exit status 1 "
         "where it does not fit.",
     )
-    parser.add_argument("--config", required=True, help="a config file or name: s2l:size=paper")
+    parser.add_argument("--config", help="a config file or name: s2l:size=paper")
     parser.add_argument(
         "--topology",
-        default="v5e:4x4",
-        help="chip and shape (default v5e:4x4; or v5p:4x4x4 …); several by +",
+        help=f"chip and shape (default {_TOPOLOGY}; or v5p:4x4x4 …); several by +",
     )
     parser.add_argument(
         "--rows-per-chip",
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="of --json of earlier commands, whose programs come first on the page",
+        help="of --json of earlier commands, for the page; without --config of these alone",
     )
     for name, of in (
         ("wells", "treated wells of the screen"),
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def read(words: Sequence[str]) -> tuple[argparse.Namespace, Any]:
-    """The options and the config of a command line.
+    """The options and the config of a command line; None where earlier programs are shown alone.
 
     Raises:
         ConfigError: There is no such file or field, or the config contradicts itself.
@@ -84,6 +85,16 @@ def read(words: Sequence[str]) -> tuple[argparse.Namespace, Any]:
     for unknown in others:
         if not unknown.startswith("--config."):
             parser.error(f"unknown argument: {unknown}")
+    if options.after and not options.page:
+        parser.error("--after is for a page: name it by --page=FILE")
+    if options.config is None:
+        if not options.after or options.topology is not None or options.json or others:
+            parser.error("--config is missing: a file or name, such as s2l:size=paper")
+        return options, None
+    options.topology = _TOPOLOGY if options.topology is None else options.topology
+    for each in options.topology.split("+"):
+        if not re.fullmatch(r"\w+:\d+(x\d+)+", each):
+            parser.error(f"--topology={options.topology}: {each!r} is no chip and shape as v5e:4x4")
     return options, _config(options.config, others)
 
 
@@ -95,9 +106,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     earlier = [program for path in options.after for program in read_programs(path)]
     command = " ".join(["molphenix", "compile", *arguments.flags])
-    programs = [
-        _compiled(options, config, topology, command) for topology in options.topology.split("+")
-    ]
+    topologies = [] if config is None else options.topology.split("+")
+    programs = [_compiled(options, config, topology, command) for topology in topologies]
     if options.json:
         told = [program.as_json() for program in programs]
         storage.write_json(options.json, told if len(told) > 1 else told[0])

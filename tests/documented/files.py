@@ -180,6 +180,7 @@ def _labels(folder: pathlib.Path) -> None:
     activity = table[["smiles"]].assign(active=np.arange(len(table)) % 2)
     activity.to_parquet(folder / "mol_jump116k_activity.parquet")
     (folder / "mol_properties_multitask.parquet").symlink_to("LABELS.parquet")
+    (folder / "properties_part.parquet").symlink_to("LABELS.parquet")
 
 
 def _images(folder: pathlib.Path, cache: pathlib.Path) -> None:

@@ -35,7 +35,8 @@ def claims() -> list[list[str]]:
     found = [(c.text, c.paper) for c in (*FIGURED, *UNBUILT)]
     for name in grid.names():
         found += [(c.text, c.paper) for c in grid.load(name, "full").claims]
-    return sorted([text, paper] for text, paper in found if any(c.isdigit() for c in paper))
+    numbers_of = (f for f in found if not f[1].startswith("not") and any(map(str.isdigit, f[1])))
+    return sorted([text, paper] for text, paper in numbers_of)
 
 
 @pytest.mark.parametrize("name", sorted(told()))

@@ -3,7 +3,7 @@
     molphenix ablate few --tier=small --workdir=runs/ablations
 
 Meant for a real screen without the molecules that a later question keeps for itself:
-`--input=wells=FILE --set=data.split=butina --set=data.folds=4`. docs/results.md, "Molecules of new
+`--input=wells=FILE --set data.split=butina --set data.folds=3`. docs/results.md, "Molecules of new
 clusters", has what came of it.
 """
 

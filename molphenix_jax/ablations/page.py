@@ -171,9 +171,12 @@ def html_text(
     title, *paragraphs = [part for part in _INTRODUCTION.split("\n\n") if part.strip()]
     told = "".join(f"<p>{html.escape(_plain(part))}</p>" for part in paragraphs)
     tally = collections.Counter(row[5] for row in rows)
-    counted = ", ".join(f"{n} {verdict}" for verdict, n in tally.most_common())
+    counted = ", ".join(f"{verdict} {n}" for verdict, n in tally.most_common())
     heading = html.escape(title.removeprefix("# "))
-    body = [f"<h1>{heading}</h1>", f"<p>{len(rows)} claims: {counted}.</p>"]
+    body = [
+        f"<h1>{heading}</h1>",
+        f"<p>{len(rows)} verdicts, some claims on several screens: {counted}.</p>",
+    ]
     body += [_WRAPPED, html_table(COLUMNS, rows, text_columns=len(COLUMNS)), told]
     return html_page(title.removeprefix("# "), body)
 

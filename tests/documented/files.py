@@ -34,7 +34,7 @@ def write(folder: pathlib.Path, cache: pathlib.Path) -> None:
     wells = tiny.wells(cache)
     _table(wells).to_parquet(folder / "my_wells.parquet")
     public = ("profiles_dahlin_u2os", "profiles_comas_u2os", "mito5_lincs_a549")
-    public += ("comas_cluster_similarity13",)
+    public += ("comas_cluster_similarity13", "comas_mechanisms")
     for name in ("wells", "screen", *public):
         (folder / f"{name}.parquet").symlink_to("my_wells.parquet")
     _table(tiny.wells(cache, seed=1)).to_parquet(folder / "other.parquet")

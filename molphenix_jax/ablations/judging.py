@@ -156,7 +156,7 @@ def _frames(
             frames[_key(name, seed)] = frame.drop(columns=others)
             for other in others:
                 alone = frame.drop(columns=[MODEL, *(c for c in others if c != other)])
-                frames[_key(other, -1)] = alone.rename(columns={other: MODEL})
+                frames[_key(_apart(ablation, other), -1)] = alone.rename(columns={other: MODEL})
     return frames
 
 
@@ -171,6 +171,12 @@ def _asked(ablation: Ablation, run: Planned) -> pd.DataFrame:
 
 def _split(run: Planned) -> str:
     return _UNSEEN if run.cell.dose is None else f"{HELDOUT}{run.cell.dose:g}"
+
+
+def _apart(ablation: Ablation, baseline: str) -> str:
+    """Name of a baseline: a row may be called as it is (physchem), and is another model."""
+    taken = baseline in {row.name for row in ablation.rows}
+    return f"{baseline} (baseline)" if taken else baseline
 
 
 def _key(name: str, seed: int) -> str:
@@ -277,7 +283,7 @@ def _graded(
             frame = frame.set_index(list(QUERY))
             columns[_key(name, seed)] = frame[MODEL]
             for other in frame.columns.difference([MODEL, "graded_by"]):
-                columns[_key(other, -1)] = frame[other]
+                columns[_key(_apart(ablation, other), -1)] = frame[other]
     return pd.concat(columns, axis=1, join="inner").dropna().reset_index()
 
 

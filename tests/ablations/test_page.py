@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from molphenix_jax.ablations import grid, page
+from molphenix_jax.ablations import grid, judging, page
 from molphenix_jax.ablations.judging import verdict
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
@@ -59,3 +59,14 @@ def line(difference, half):
 )
 def test_verdicts(lines, expected):
     assert verdict(lines) == expected
+
+
+def test_a_row_named_as_a_baseline_is_another_model():
+    ablation = grid.load("molecule_encoders", "small")
+    assert judging._apart(ablation, "physchem") == "physchem (baseline)"
+    assert judging._apart(ablation, "knn") == "knn"
+    found = next(
+        t for t in page.read_evidence(DOCS / page.EVIDENCE)[0] if t["name"] == ablation.name
+    )
+    rows = {line["row"]: line["baseline"] for line in found["results"]}
+    assert (rows["physchem"], rows["physchem (baseline)"]) == (False, True)

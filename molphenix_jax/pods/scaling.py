@@ -45,8 +45,12 @@ def page(programs: Sequence[Program]) -> str:
         programs: In any order; of one pod compiled twice with the same settings the last counts.
     """
     groups: dict[str, dict[str, Program]] = {}
+    first: dict[tuple[str, ...], str] = {}
     for program in programs:
-        groups.setdefault(_settings(program.command), {})[program.topology] = program
+        settings = _settings(program.command)
+        # The same options in another order are the same settings.
+        settings = first.setdefault(tuple(sorted(settings.split())), settings)
+        groups.setdefault(settings, {})[program.topology] = program
     order = list(CHIPS)
     sections, chips = [], set()
     for settings, of_one in groups.items():

@@ -88,7 +88,7 @@ def test_pods_of_the_same_settings_are_one_section_whatever_commands_made_them(t
             first,
             program("v5p:4x4x4", 64, command=command),
             program("v4:2x2x1", 4, command=f"{spread} --topology v4:2x2x1"),
-            program("v5e:16x16", 256, command="molphenix compile --config=a --wells=3"),
+            program("v5e:16x16", 256, command="molphenix compile --wells=3 --config=a"),
             program("v5p:4x4x4", 64, command=command, flops=7e12),
         ]
     )

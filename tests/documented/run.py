@@ -238,7 +238,7 @@ class Reader:
                 self._train(["python", *words[1:]], number)
             elif words[1:3] == ["-m", "pip"]:
                 _check_installs([word.strip("'") for word in words if word.startswith("'")])
-            elif words[1:3] != ["-m", "pytest"] and words[0] not in ("test", "touch"):
+            elif words[1:3] != ["-m", "pytest"] and words[0] not in ("cp", "test", "touch"):
                 assert (pathlib.Path(sys.executable).parent / pathlib.Path(words[0]).name).exists()
 
 

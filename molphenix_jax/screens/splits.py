@@ -208,9 +208,9 @@ def folds_of(
         if len(labels) < n_folds:
             of = f"screen {name}: " if name else ""
             raise SplitError(
-                f"{of}{len(labels)} scaffold or cluster groups cannot be split into {n_folds} "
-                "parts; lower data.folds, raise data.test_fraction or data.validation_fraction, "
-                "or set data.split=butina"
+                f"{of}{len(labels)} groups of molecules that stay together cannot be split into "
+                f"{n_folds} parts; lower data.folds, raise data.test_fraction or "
+                "data.validation_fraction, or take another data.split: scaffold, butina"
             )
         placed = fold_of_group[labels] >= 0
         load = np.bincount(fold_of_group[labels[placed]], sizes[placed], minlength=n_folds)

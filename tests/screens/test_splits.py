@@ -209,7 +209,7 @@ def test_a_heldout_dose_that_is_not_there(screen, groups):
 
 
 def test_too_few_groups_say_what_to_do(screen):
-    with pytest.raises(SplitError, match=r"3 .*groups cannot be split into 5.*data\.folds"):
+    with pytest.raises(SplitError, match=r"3 groups .*cannot be split into 5.*data\.folds"):
         split(screen, np.arange(len(screen.molecules)) % 3)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from molphenix_jax.evaluation.contrasts import contrasts
+from molphenix_jax.evaluation.ranks import cutoff
 from molphenix_jax.runtime.progress import say
 
 QUERY = ["fold", "molecule", "concentration_um", "condition"]
@@ -39,13 +40,12 @@ for tables in groups.values():
     for name in ("knn", "ridge", "physchem"):
         if name in tables[0] and name not in ranks:
             ranks[name] = [tables[0][name].loc[index]] * len(first)
-values = {
-    percent: {
-        name: np.stack([r.to_numpy() <= np.ceil(size * percent / 100) for r in of]) * 100.0
-        for name, of in ranks.items()
+values = {}
+for percent in (1, 5):
+    last = np.array([cutoff(n, percent) for n in size])
+    values[percent] = {
+        name: np.stack([r.to_numpy() <= last for r in of]) * 100.0 for name, of in ranks.items()
     }
-    for percent in (1, 5)
-}
 reference, *others = ranks
 molecule = index.get_level_values("molecule").to_numpy(str)
 say(f"{len(index):,} queries of {len(np.unique(molecule)):,} molecules, {len(first)} seeds")

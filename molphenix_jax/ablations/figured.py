@@ -61,6 +61,12 @@ def why_not(claim: Figured, figures: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join([f"Needs {claim.command}", *asked]) + "."
 
 
+def _ends(value: float, ci: Sequence[float] | None, *, signed: bool = False) -> str:
+    from molphenix_jax.reporting.figures import with_ends  # which imports matplotlib
+
+    return with_ends(value, ci, signed=signed)
+
+
 def _line(difference: float, ci: Sequence[float] | None) -> dict[str, Any]:
     low, high = ci or (None, None)
     return {"difference": difference, "low": low, "high": high, "ci": ci}
@@ -68,18 +74,16 @@ def _line(difference: float, ci: Sequence[float] | None) -> dict[str, Any]:
 
 def _pairs(answer: Mapping[str, Any]) -> Judged:
     """Fig. 6: whether arctan L2 sets the pairs apart more than the cosine does."""
-    from molphenix_jax.reporting.figures import with_ends
-
     first, *others = answer["comparisons"]
     apart = answer["apart"]
     here = (
         f"distance of the two distributions {apart['arctan L2']:.2f} by arctan L2, "
         f"{apart['cosine']:.2f} by cosine, "
-        f"{with_ends(first['difference'], first['ci'], signed=True)}"
+        f"{_ends(first['difference'], first['ci'], signed=True)}"
     )
     less = [
         f"With the noise subtracted {apart[row['measure']]:.2f} and {apart[row['baseline']]:.2f}, "
-        f"{with_ends(row['difference'], row['ci'], signed=True)}."
+        f"{_ends(row['difference'], row['ci'], signed=True)}."
         for row in others
     ]
     said = verdict([_line(first["difference"], first["ci"])])
@@ -88,16 +92,14 @@ def _pairs(answer: Mapping[str, Any]) -> Judged:
 
 def _ordered(answer: Mapping[str, Any]) -> Judged:
     """Fig. 7: whether neighbours agree in activity, over all doses and within each."""
-    from molphenix_jax.reporting.figures import with_ends
-
     whole, *doses = answer["rows"]
     here = (
         "rank correlation of -log10 p with that of neighbours "
-        f"{with_ends(whole['correlation'], whole['ci'])} over all doses"
+        f"{_ends(whole['correlation'], whole['ci'])} over all doses"
     )
     if doses:
         within = ", ".join(
-            f"{with_ends(row['correlation'], row['ci'])} at {row['what']}" for row in doses
+            f"{_ends(row['correlation'], row['ci'])} at {row['what']}" for row in doses
         )
         here += f"; within one dose {within}"
     why = "Over all doses neighbours may only share the dose; it holds where it does within each."
@@ -107,10 +109,8 @@ def _ordered(answer: Mapping[str, Any]) -> Judged:
 
 def _active(answer: Mapping[str, Any]) -> Judged:
     """E.1: whether activity is told, and as well as in the paper."""
-    from molphenix_jax.reporting.figures import with_ends
-
     told = {row["model"]: row for row in answer["rows"] if row["metric"] == "auroc"}
-    own, *others = (f"{name} {with_ends(r['value'], r['ci'])}" for name, r in told.items())
+    own, *others = (f"{name} {_ends(r['value'], r['ci'])}" for name, r in told.items())
     row = told["z_m"]
     low, high = row["ci"] or (row["value"], row["value"])
     said = "holds" if high >= _AUROC else "weakly" if low > 0.5 else "fails"
@@ -123,15 +123,13 @@ def _active(answer: Mapping[str, Any]) -> Judged:
 
 def _properties(answer: Mapping[str, Any]) -> Judged:
     """T8, T9: whether z_m is better than the fingerprints, and better at higher doses."""
-    from molphenix_jax.reporting.figures import with_ends
-
     means = {row["representation"]: row["mean"] for row in answer["means"]}
     doses = [name for name in means if name.startswith("z_m")]
     inputs = [name for name in means if name not in doses]
     base = "bits" if "bits" in inputs else answer["means"][0]["best_input"]
     pairs = [(name, base) for name in doses] + [(doses[-1], doses[0])] * (len(doses) > 1)
     lines = [_difference(answer["rows"], *pair) for pair in pairs]
-    told = [with_ends(x["difference"], x["ci"], signed=True) for x in lines]
+    told = [_ends(x["difference"], x["ci"], signed=True) for x in lines]
     what = "fingerprints" if base == "bits" else base
     here = "; ".join(
         f"{name} {means[name]:.3f}, less {what} {ends}"

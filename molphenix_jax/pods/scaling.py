@@ -44,16 +44,15 @@ def page(programs: Sequence[Program]) -> str:
     Args:
         programs: In any order; of one pod compiled twice with the same settings the last counts.
     """
-    groups: dict[str, dict[str, Program]] = {}
-    first: dict[tuple[str, ...], str] = {}
+    groups: dict[tuple[str, ...], dict[str, Program]] = {}
     for program in programs:
-        settings = _settings(program.command)
         # The same options in another order are the same settings.
-        settings = first.setdefault(tuple(sorted(settings.split())), settings)
+        settings = tuple(sorted(_settings(program.command).split()))
         groups.setdefault(settings, {})[program.topology] = program
     order = list(CHIPS)
     sections, chips = [], set()
-    for settings, of_one in groups.items():
+    for of_one in groups.values():
+        settings = _settings(next(iter(of_one.values())).command)
         rows = sorted(
             of_one.values(), key=lambda of: (order.index(_chip_name(of)), of.chips, of.topology)
         )

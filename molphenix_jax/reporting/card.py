@@ -4,7 +4,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from molphenix_jax.reporting.report import results_markdown
+from molphenix_jax.reporting.run.results import results_markdown
 
 _SPLIT = "unseen_molecules"
 _USE = {

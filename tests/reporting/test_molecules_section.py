@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from molphenix_jax.reporting import best_and_worst, molecules_section
-from molphenix_jax.reporting.molecules import SHOWN
+from molphenix_jax.reporting.run.molecules import SHOWN
 
 PICTURE = '<svg aria-hidden="true"></svg>'
 

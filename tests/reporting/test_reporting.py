@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from molphenix_jax.reporting import curves, report, rows, table, write_property_report
+from molphenix_jax.reporting import rows, table, write_property_report
+from molphenix_jax.reporting.run import curves, report, results
 from molphenix_jax.storage import read_csv
 
 pytestmark = pytest.mark.slow
@@ -157,7 +158,7 @@ def test_names_are_never_markup(tmp_path):
 
 def test_csv_holds_every_number():
     evaluation = make_evaluation()
-    found = report.results_table(evaluation).to_dict("records")
+    found = results.results_table(evaluation).to_dict("records")
     assert len(found) == len(evaluation["results"])
     for line, row in zip(found, evaluation["results"], strict=True):
         assert line["model"] == row["model"]
@@ -264,7 +265,7 @@ def test_a_recall_without_an_interval_is_shown_without():
         row.update(top_1pct=0.0, top_1pct_ci=[0.0, 0.0])
     assert rows.with_interval(evaluation["results"][0], "top_1pct") == "0.0 [no interval]"
     assert "[0.0, 0.0]" not in table.to_text(evaluation, full=True, width=200)
-    line = report.results_table(evaluation).iloc[0]
+    line = results.results_table(evaluation).iloc[0]
     assert (line["top_1pct_low"], line["top_1pct_high"]) == ("", "")
     curves.recall_figure(evaluation, "unseen_molecules")
 

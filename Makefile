@@ -38,7 +38,7 @@ test-fast: install
 ARRAYS := evaluation losses models molecules phenomics retrieval screens tables tasks trained wells
 test-arrays: install
 	MOLPHENIX_CHECK_ARRAYS=1 $(PYTEST) $(WORKERS) -m "not slow and not long and not soak" \
-		$(addprefix tests/,$(ARRAYS)) tests/test_annotations.py
+		$(addprefix tests/,$(ARRAYS)) tests/repository/test_annotations.py
 
 # A training step compiled for TPU pods; libtpu (some 700 MB on the disk) is no part of `make install`.
 test-pods: install

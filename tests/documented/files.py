@@ -24,8 +24,8 @@ from tests.published import rxrx3
 from tests.retrieval.ranking import made
 from tests.retrieval.test_inputs import alignment
 from tests.tasks.property_pretraining import tiny_labels
-from tests.wells import test_layouts as layouts
-from tests.wells import test_sites as sites
+from tests.wells.inputs import test_layouts as layouts
+from tests.wells.inputs import test_sites as sites
 
 
 def write(folder: pathlib.Path, cache: pathlib.Path) -> None:

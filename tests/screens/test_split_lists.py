@@ -14,7 +14,7 @@ from molphenix_jax.tasks.align.refit import refit_config
 from molphenix_jax.wells.inputs.sources import Sources
 from tests import tiny
 from tests.screens.test_splits import STEREO, groups, screen, split  # noqa: F401
-from tests.wells import test_layouts as layouts
+from tests.wells.inputs import test_layouts as layouts
 
 
 def listed(path, **columns):

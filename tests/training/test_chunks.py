@@ -12,7 +12,7 @@ import molphenix_jax
 from tests import tiny
 
 PACKAGE = pathlib.Path(molphenix_jax.__file__).parent
-TESTS = pathlib.Path(__file__).parent
+TESTS = pathlib.Path(__file__).parents[1]
 # A size small enough that the tiny run takes several chunks.
 SMALL = {
     "evaluation.baselines.structure._CHUNK": 7,
@@ -42,7 +42,7 @@ ELSEWHERE = {
     "retrieval.ranking.domain._CHUNK": "retrieval/ranking/test_finding.py",
     "tasks.align.answers._CHUNK": "tasks/align/test_answers.py",
     "runtime.processes.arrays._BYTES_AT_ONCE": "multihost/test_evaluation.py",
-    "runtime.step.ROOM_BYTES": "test_dispatch.py",
+    "runtime.step.ROOM_BYTES": "training/test_dispatch.py",
     "tasks.align_images.run._CHUNK": "tasks/align_images/test_align_images.py",
     "retrieval.molecules.GRAPHS_AT_ONCE": "tasks/align/training/test_encoder.py",
     "trained.sides._IMAGE_CHUNK": "tasks/align_images/test_align_images.py",

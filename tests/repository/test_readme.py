@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 _PATH = re.compile(r"`((?:molphenix_jax|tests|configs|docs|\.ci)/[\w/.-]*)`")
 _PLACES = re.compile(r"docs/method\.md((?: ?(?:and|,|§[\d.]*\d|rows? [\d to]+))+)")

@@ -11,8 +11,8 @@ from tests import quick, tiny
 # All other tests run with the instructions of this machine and without those optimisations.
 FLAGS = f"{quick.EIGHT_DEVICES} --xla_cpu_max_isa=SSE4_2"
 CLAIMS = (
-    "tests/test_dispatch.py::test_metrics_are_those_of_one_at_a_time[5]",
-    "tests/test_dispatch.py::test_a_stop_between_two_dispatches_continues_with_the_next_batch",
+    "tests/training/test_dispatch.py::test_metrics_are_those_of_one_at_a_time[5]",
+    "tests/training/test_dispatch.py::test_a_stop_between_two_dispatches_continues_with_the_next_batch",
     "tests/losses/test_identities.py::test_order_of_rows_does_not_matter",
 )
 

@@ -13,7 +13,7 @@ from molphenix_jax import main, tasks
 from molphenix_jax.losses import LOSSES, S2L_PRESETS
 from molphenix_jax.runtime.config import ConfigError, config_file, plain
 
-CONFIGS = sorted((pathlib.Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
+CONFIGS = sorted((pathlib.Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
 
 LOSS_CONFIGS = sorted(LOSSES)
 

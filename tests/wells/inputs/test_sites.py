@@ -15,7 +15,7 @@ from molphenix_jax.tables.columns import WellsError
 from molphenix_jax.wells.inputs import sites
 from molphenix_jax.wells.inputs.sources import Sources
 from tests import tiny
-from tests.wells.test_layouts import SMILES, noted
+from tests.wells.inputs.test_layouts import SMILES, noted
 
 N_WELLS, N_TILES, WIDTH = 20, 3, 12
 PLATES = ("BR0001", "BR0002")

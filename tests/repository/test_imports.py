@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "molphenix_jax"
+PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "molphenix_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 BASE = {"errors", "extras", "memory", "parts", "plugins", "signals", "stages", "storage"}
 ARRAY_ROOMS = {"molecules", "phenomics", "models", "losses", "evaluation"}

@@ -118,7 +118,8 @@ class SeveralRun(Run):
         found = {
             name: run.validate(self.of_screen(params, name)) for name, run in self.runs.items()
         }
-        fields = next(iter(found.values()))
+        # A screen without active pairs has no recall of them.
+        fields = [f for f in next(iter(found.values())) if all(f in of for of in found.values())]
         mean = {field: float(np.mean([of[field] for of in found.values()])) for field in fields}
         each = {f"{name}/{field}": v for name, of in found.items() for field, v in of.items()}
         return {**mean, **each}

@@ -259,7 +259,10 @@ class AlignRun(Run):
         return self.model.bounded(params)
 
     def validate(self, params: Any) -> dict[str, float]:
-        """Recall on the validation molecules, profile → molecule, all pairs or a sample of them."""
+        """Recall on the validation molecules, profile → molecule, all pairs or a sample of them.
+
+        That of active pairs (the strictest `eval.psi`), if there are any, has the same gallery.
+        """
         ids = self.split.validation
         if not len(ids):  # of a refit
             return {}
@@ -275,12 +278,17 @@ class AlignRun(Run):
             self.embed_perturbations(params, self.screen, ids),
             np.arange(n),
         ).pessimistic
-        return {
+        found = {
             "validation_top_1pct": recall_at(rank, n, 1.0),
             "validation_top_5pct": recall_at(rank, n, 5.0),
             "validation_median_rank_pct": float(np.median(rank) / n * 100),
             "validation_mean_log_rank": float(np.log(rank / n).mean()),
         }
+        active = self.screen.p_value[ids] <= min(self.config.eval.psi)
+        if active.any():
+            found["validation_active_top_1pct"] = recall_at(rank[active], n, 1.0)
+            found["validation_active_top_5pct"] = recall_at(rank[active], n, 5.0)
+        return found
 
     # Inputs and embeddings.
 

@@ -83,6 +83,7 @@ def get_ablation(tier: str) -> Ablation:
     return Ablation(
         title="size=few on some hundred molecules",
         paper="a choice of defaults",
+        of_paper=False,
         rows=rows,
         reference="few",
         fields=FEW,

@@ -24,6 +24,7 @@ from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE
 
 TABLE_FILE = "table.json"
+FILE_FIELDS = ("data.simulated.molecules",)  # a path of this machine says nothing elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Request:
         fields: Config field → value as a text, of every run.
         doses: Held-out concentrations in µM; None takes the tier's.
         seeds: Runs of each row; None takes the tier's.
+        rows: Which of the rows of each ablation; empty takes all.
         shard: Which part of how many, (i, n).
         processes: Runs at a time.
         dry_run: Whether to say what there is and run nothing.
@@ -51,6 +53,7 @@ class Request:
     fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
     doses: tuple[float, ...] | None = None
     seeds: int | None = None
+    rows: tuple[str, ...] = ()
     shard: tuple[int, int] = (1, 1)
     processes: int = 1
     dry_run: bool = False
@@ -64,12 +67,14 @@ class Request:
         return [*given, *self.runs()]
 
     def runs(self) -> list[str]:
-        """Of the command line, what says other doses and seeds than the tier."""
+        """Of the command line, what says other doses, seeds and rows than tier and ablation."""
         given = []
         if self.doses is not None:
             given.append(f"--doses={','.join(f'{dose:g}' for dose in self.doses)}")
         if self.seeds is not None:
             given.append(f"--seeds={self.seeds}")
+        if self.rows:
+            given.append(f"--rows={','.join(self.rows)}")
         return given
 
 
@@ -84,7 +89,7 @@ def ablate(request: Request) -> int:
     """
     need_files(request.inputs)
     tier, inputs = tier_of(request), dict(request.inputs)
-    ablations = [grid.load(name, request.tier) for name in request.names]
+    ablations = [grid.only(grid.load(name, request.tier), request.rows) for name in request.names]
     files = {name: str(pathlib.Path(file).absolute()) for name, file in inputs.items()}
     told = {"tier": request.tier, "inputs": files, "set": dict(request.fields)}
     if ablations:
@@ -174,8 +179,8 @@ def write_table(table: Mapping[str, Any], folder: pathlib.Path) -> None:
 
 
 def all_names() -> list[str]:
-    """The ablations that the program brings."""
-    return grid.names()
+    """The ablations of the paper."""
+    return [ablation.name for ablation in grid.of_paper("small")]
 
 
 def listing() -> list[str]:
@@ -197,13 +202,19 @@ def _about(
     elif "wells" in request.inputs:
         data = pathlib.Path(request.inputs["wells"]).name
     else:
-        sizes = {each.config.data.simulated.n_molecules for each in planned}
-        data = f"built-in screen of {' or '.join(f'{n:,}' for n in sorted(sizes))} molecules"
+        screens = [each.config.data.simulated for each in planned]
+        sizes = sorted({screen.n_molecules for screen in screens})
+        data = f"built-in screen of {' or '.join(f'{n:,}' for n in sizes)} molecules"
+        files = sorted({pathlib.Path(of.molecules).name for of in screens if of.molecules})
+        data += f" of {', '.join(files)}" if files else ""
     if ablation.heldout:
         doses = ", ".join(f"{dose:g}" for dose in tier.doses)
         data += f", {doses} µM held out, a run each"
     given = [f"--input {name}=FILE" for name in request.inputs]
-    given += [f"--set {name}={value}" for name, value in request.fields.items()]
+    given += [
+        f"--set {name}={'FILE' if name in FILE_FIELDS else value}"
+        for name, value in request.fields.items()
+    ]
     given += request.runs()
     command = ["molphenix ablate", ablation.name, f"--tier={request.tier}", *given, "--workdir=DIR"]
     seconds = [page.seconds_of(each.record) for each in planned]

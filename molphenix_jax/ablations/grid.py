@@ -15,6 +15,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.runtime.config import Config, config_file, packaged
 
 FOLDER = "ablations"  # in configs/
+LEFT_OUT = "left out by --rows"
 JUDGED, GRADED = "top_1pct", "ndcg"  # what claims are judged by: recall, or graded relevance
 
 
@@ -156,6 +157,8 @@ class Ablation:
         claims: What the paper says of it.
         note: What a reader has to know.
         name: Of its file.
+        of_paper: Whether it is one of the paper's, or a control of one: part of `--all` and of
+            docs/reproduction.md.
     """
 
     title: str
@@ -168,6 +171,7 @@ class Ablation:
     claims: Sequence[Claim] = ()
     note: str = ""
     name: str = ""
+    of_paper: bool = True
 
     def __post_init__(self):
         names = [row.name for row in self.rows]
@@ -206,6 +210,11 @@ def names() -> list[str]:
     return sorted(packaged(FOLDER))
 
 
+def of_paper(tier: str) -> list[Ablation]:
+    """Those of the paper, by name."""
+    return [found for name in names() if (found := load(name, tier)).of_paper]
+
+
 def load(name: str, tier: str) -> Ablation:
     """An ablation by its name, or of a file that ends in .py.
 
@@ -221,6 +230,31 @@ def load(name: str, tier: str) -> Ablation:
         return dataclasses.replace(found(tier), name=path.stem)
     except AblationError as error:
         raise AblationError(f"{path}: {error}") from error
+
+
+def only(ablation: Ablation, rows: Sequence[str]) -> Ablation:
+    """The ablation without its other rows, of which its table says so; all of it for no `rows`.
+
+    Raises:
+        AblationError: It has no such row, or would have no reference.
+    """
+    known = [row.name for row in ablation.rows]
+    for name in rows:
+        if name not in known:
+            raise AblationError(
+                f"ablation {ablation.name}, --rows: there is no {name!r}; there are "
+                f"{', '.join(known)}"
+            )
+    if rows and ablation.reference not in rows:
+        raise AblationError(
+            f"ablation {ablation.name}, --rows: the others are compared with "
+            f"{ablation.reference}; add it"
+        )
+    kept = [
+        row if not rows or row.name in rows else dataclasses.replace(row, skip=LEFT_OUT)
+        for row in ablation.rows
+    ]
+    return dataclasses.replace(ablation, rows=kept)
 
 
 def cells(ablation: Ablation, tier: Tier) -> list[Cell]:

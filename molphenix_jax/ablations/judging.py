@@ -1,7 +1,6 @@
 """From the runs of an ablation to its table: means over seeds, paired differences, verdicts."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from molphenix_jax.ablations import course
 from molphenix_jax.ablations.grid import GRADED, Ablation, Claim, Tier, why_skipped
 from molphenix_jax.ablations.running import Planned
 from molphenix_jax.errors import InputError
@@ -18,8 +18,7 @@ from molphenix_jax.evaluation.graded import CHANCE, QUERY
 from molphenix_jax.evaluation.kept import QUERY_COLUMNS, PairingError, paired_ranks
 from molphenix_jax.evaluation.protocol import FURTHER_GALLERIES, HELDOUT
 from molphenix_jax.runtime.config import plain
-from molphenix_jax.runtime.workdir.folder import GRADED_FILE, RANKS_FILE, fold_folder
-from molphenix_jax.runtime.workdir.metrics import METRICS_FILE, read_metrics
+from molphenix_jax.runtime.workdir.folder import GRADED_FILE, RANKS_FILE
 
 MODEL = "molphenix"  # in tables of ranks
 _UNSEEN, _DIRECTION = "unseen_molecules", "profile_to_molecule"
@@ -67,7 +66,7 @@ def judge(
             "twin_of": "",
         }
         if runs and not unfinished:
-            trained = (_first_fold(runs[0]) / METRICS_FILE).read_bytes()
+            trained = course.metrics_of(runs[0]).read_bytes()
             line["twin_of"] = firsts.setdefault(trained, row.name)
             line["twin_of"] = "" if line["twin_of"] == row.name else line["twin_of"]
         rows.append(line)
@@ -83,7 +82,7 @@ def judge(
         "rows": rows,
         "results": [],
         "claims": [_claim(claim, {}, rows) for claim in ablation.claims],
-        "curves": [_curve(name, by_row[name]) for name in ready],
+        "curves": [course.curve(name, by_row[name]) for name in ready],
     }
     if not ready:
         return table
@@ -136,11 +135,6 @@ def faults(table: Mapping[str, Any]) -> list[str]:
         if not row["skipped"] and row["name"] not in with_results
     ]
     return told
-
-
-def _first_fold(run: Planned) -> pathlib.Path:
-    d = run.config.data
-    return fold_folder(run.folder, 0, d.folds * d.repeats)
 
 
 def _frames(
@@ -340,7 +334,9 @@ def _claim(claim: Claim, found: Mapping[tuple, Mapping], rows: Sequence[Mapping]
             }
         )
     skipped = [
-        f"{r['label']}: {r['skipped']}" for r in rows if r["name"] in missing and r["skipped"]
+        f"{r['label']}: {r['skipped'] or 'not finished'}"
+        for r in rows
+        if r["name"] in missing and (r["skipped"] or r["unfinished"])
     ]
     return {
         "text": claim.text,
@@ -368,28 +364,3 @@ def verdict(lines: Sequence[Mapping]) -> str:
     below = any(line["high"] is not None and line["high"] < 0 for line in lines)
     mean = sum(line["difference"] for line in lines) / len(lines)
     return "fails" if below or mean <= 0 else "weakly"
-
-
-def _curve(name: str, runs: Sequence[Planned]) -> dict[str, Any]:
-    """Top-5% recall of all validation pairs against the samples seen, of each seed.
-
-    Top-1% of a small validation set is fewer pairs than a molecule has doses (see `_claim`).
-    """
-    by_seed: dict[int, list[list[float]]] = {}
-    for run in runs:
-        if run.cell.dose not in (None, runs[0].cell.dose):
-            continue
-        batch = run.config.train.batch_size
-        lines = read_metrics(_first_fold(run) / METRICS_FILE)
-        by_seed[run.cell.seed] = [
-            [line["step"] * batch, line["validation_top_5pct"]]
-            for line in lines
-            if "validation_top_5pct" in line
-        ]
-    points = np.array(list(by_seed.values()))  # [seeds, points, 2]
-    return {
-        "row": name,
-        "samples": points[0, :, 0].tolist(),
-        "recall": points[:, :, 1].mean(axis=0).tolist(),
-        "sd": points[:, :, 1].std(axis=0, ddof=1).tolist() if len(points) > 1 else None,
-    }

@@ -148,28 +148,36 @@ def ablation_figure(table: Mapping) -> Figure:
 
 
 def curve_figure(table: Mapping) -> Figure:
-    """Top-5% recall of all validation pairs against the samples seen, a line for each row."""
+    """Top-5% recall of validation pairs against the samples seen, a line for each row.
+
+    A panel of all pairs, and where each run told them apart one of the active ones.
+    """
     labels = {row["name"]: row["label"] for row in table["rows"]}
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for number, curve in enumerate(table["curves"]):
-        recall = 100 * np.array(curve["recall"])
-        dashes = ("-", "--", "-.", ":")[number // 8 % 4]
-        line = axes.plot(curve["samples"], recall, dashes, label=labels[curve["row"]])[0]
-        if curve["sd"]:
-            sd = 100 * np.array(curve["sd"])
-            axes.fill_between(
-                curve["samples"],
-                recall - sd,
-                recall + sd,
-                alpha=0.12,
-                color=line.get_color(),
-                linewidth=0,
-            )
-    axes.set_xlabel("samples seen")
-    axes.set_ylabel("validation top-5% recall, %")
-    axes.set_ylim(bottom=0)
-    axes.spines[["top", "right"]].set_visible(False)
+    panels = {"all pairs": [(np.array(c["recall"]), c["sd"]) for c in table["curves"]]}
+    if table["curves"] and all(curve.get("active") for curve in table["curves"]):
+        seeds = [np.array(curve["active"]) for curve in table["curves"]]
+        panels["active pairs"] = [
+            (of.mean(axis=0), of.std(axis=0, ddof=1) if len(of) > 1 else None) for of in seeds
+        ]
+    figure = Figure(figsize=(3.2 * len(panels) + 2.4, 3.6), layout="constrained")
+    for axes, (title, curves) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for number, (curve, (recall, sd)) in enumerate(zip(table["curves"], curves, strict=True)):
+            label = labels[curve["row"]] if title == "all pairs" else None
+            dashes = ("-", "--", "-.", ":")[number // 8 % 4]
+            line = axes.plot(curve["samples"], 100 * recall, dashes, label=label)[0]
+            if sd is not None:
+                low, high = 100 * (recall - np.array(sd)), 100 * (recall + np.array(sd))
+                colour = line.get_color()
+                axes.fill_between(
+                    curve["samples"], low, high, alpha=0.12, color=colour, linewidth=0
+                )
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("samples seen")
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("validation top-5% recall, %")
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
 

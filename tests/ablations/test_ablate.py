@@ -137,6 +137,9 @@ def test_the_table_has_the_numbers_of_the_runs(made):
     assert claim["difference"] == pytest.approx(by_name["fast"]["difference"])
     assert "nDCG" in page
     assert [c["samples"] for c in table["curves"]] == [[0, 64, 128]] * 2
+    for curve in table["curves"]:  # of two seeds, active pairs in the gallery of all
+        assert np.shape(curve["active"]) == (2, 3)
+        assert not np.allclose(np.mean(curve["active"], axis=0), curve["recall"])
 
 
 def test_another_tier_or_other_fields_need_another_workdir(made):

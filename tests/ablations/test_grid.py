@@ -78,7 +78,7 @@ def test_every_row_is_another_training(name, tier):
             assert not flat or flat[field] == told
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "few"])  # no table of its
+@pytest.mark.parametrize("name", [ablation.name for ablation in grid.of_paper("small")])
 def test_the_full_tier_is_the_paper_s_and_asks_for_wells(name):
     ablation, size = grid.load(name, "full"), TIERS["full"]
     assert all(
@@ -189,6 +189,23 @@ def test_rows_of_minimol_are_skipped_where_it_is_not(tmp_path, monkeypatch):
     configs = built("molecule_encoders", "small")[1]
     told = [configs[name].molecules.blocks for name in asked]
     assert told == ["minimol", "morgan,maccs,rdkit,minimol"]
+
+
+def test_rows_that_were_left_out_are_skipped():
+    ablation, size = grid.load("losses", "small"), TIERS["small"]
+    kept = grid.only(ablation, ("siglip", "s2l"))
+    told = {row.name: grid.why_skipped(row, size, {}) for row in kept.rows}
+    assert {name for name, why in told.items() if not why} == {"siglip", "s2l"}
+    assert told["clip"] == "left out by --rows"
+    assert grid.only(ablation, ()) == ablation
+    with pytest.raises(AblationError, match="losses, --rows: there is no 'gone'; there are s2l, "):
+        grid.only(ablation, ("s2l", "gone"))
+    with pytest.raises(AblationError, match="compared with s2l; add it"):
+        grid.only(ablation, ("siglip",))
+
+
+def test_what_is_not_of_the_paper_is_not_of_all():
+    assert {*NAMES} - {a.name for a in grid.of_paper("small")} == {"few"}
 
 
 def test_claims_name_rows():

@@ -2,10 +2,12 @@
 
 import pathlib
 import re
+import shutil
 
 import pytest
 
 from molphenix_jax.ablations import grid, judging, page
+from molphenix_jax.ablations.course import stagnation
 from molphenix_jax.ablations.judging import verdict
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
@@ -19,8 +21,8 @@ def test_the_pages_are_made_from_their_evidence():
 
 def test_no_claim_is_dropped_where_nothing_was_run():
     empty, rows = page.text([]), page.judged([])
-    claims = [claim.text for name in grid.names() for claim in grid.load(name, "small").claims]
-    for text in (*claims, *(claim.text for claim in page.UNBUILT)):
+    claims = [claim.text for ablation in grid.of_paper("small") for claim in ablation.claims]
+    for text in (*claims, page.COURSE.text, *(claim.text for claim in page.UNBUILT)):
         assert empty.count(f"| {text} |") == 1
     assert [row[5] for row in rows].count(page.NOT_RUN) >= len(claims)
     for row in rows:  # what is not run says what it needs
@@ -37,6 +39,46 @@ def test_every_table_and_figure_of_the_results_stands_there():
     assert figures == set(range(4, 10))
     assert "E.1" in where
     assert "E.2" in where
+
+
+def test_a_tier_stands_beside_another(tmp_path):
+    shutil.copytree(DOCS / page.EVIDENCE, tmp_path / page.EVIDENCE)
+    tables, figures = page.read_evidence(DOCS / page.EVIDENCE)
+    small = next(table for table in tables if table["name"] == "losses")
+    del small["digest"]
+    mine = {**small, "tier": "decide", "data": "a screen of mine"}
+    best, others = small["claims"]
+    mine["claims"] = [best, {**others, "verdict": "not measured", "contrasts": []}]
+    page.write(tmp_path / "page.md", [mine])
+    assert (tmp_path / page.EVIDENCE / "losses_decide.json").exists()
+    rows = page.judged(*page.read_evidence(tmp_path / page.EVIDENCE))
+    before = page.judged([t for t in tables if t.get("tier") == "small"], figures)
+    # A claim whose rows were left out is told by the screen that has them.
+    more = [row for row in rows if row[4].startswith("a screen of mine") and row[0] != "Fig. 4"]
+    assert [row[1] for row in more] == [best["text"]]
+    assert [row for row in rows if row in before and row[0] != "Fig. 4"] == [
+        row for row in before if row[0] != "Fig. 4"
+    ]
+
+
+def curves(tier, active):
+    course = [10.0, *[20.0] * 4, *[30.0] * 4, *[30.0] * 4, *[33.0] * 4]
+    return {
+        "tier": tier,
+        "rows": [{"name": "a", "label": "A"}],
+        "curves": [{"row": "a", "recall": [0.01 * x for x in course], "active": active}],
+    }
+
+
+@pytest.mark.parametrize(("last", "expected"), [(0.8, "weakly"), (0.4, "fails")])
+def test_active_pairs_go_on_or_stagnate_with_all(last, expected):
+    active = [[0.1, *[0.2] * 4, *[0.4] * 8, *[last] * 4]]
+    here, lines = stagnation(curves("decide", active))
+    assert here == f"A: active 40.0 to {100 * last:.1f}%, all 30.0 to 33.0%"
+    assert lines[0]["difference"] == pytest.approx(last / 0.4 - 1.1)
+    assert verdict(lines) == expected
+    assert stagnation(curves("small", active)) == ("", [])
+    assert stagnation(curves("decide", [])) == ("", [])
 
 
 def line(difference, half):

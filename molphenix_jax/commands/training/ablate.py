@@ -24,7 +24,7 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="ablations by name, or files that end in .py"
     )
-    parser.add_argument("--all", action="store_true", help="all ablations of the program")
+    parser.add_argument("--all", action="store_true", help="all ablations of the paper")
     parser.add_argument(
         "--tier",
         choices=_TIERS,
@@ -54,6 +54,13 @@ def add_parser(commands) -> None:
         "--doses", type=_doses, help="held-out concentrations in µM, by commas; else the tier's"
     )
     parser.add_argument("--seeds", type=positive, help="runs of each row; else the tier's")
+    parser.add_argument(
+        "--rows",
+        type=_several,
+        default=(),
+        metavar="ROW,…",
+        help="these rows alone, the reference among them; else all",
+    )
     parser.add_argument("--processes", type=positive, default=1, help="runs at a time (default 1)")
     parser.add_argument(
         "--shard",
@@ -97,6 +104,7 @@ def _run(arguments: argparse.Namespace) -> int:
             fields=dict(arguments.set),
             doses=arguments.doses,
             seeds=arguments.seeds,
+            rows=arguments.rows,
             shard=arguments.shard,
             processes=arguments.processes,
             dry_run=arguments.dry_run,
@@ -110,6 +118,10 @@ def _named(text: str) -> tuple[str, str]:
     if not (name and equals):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
     return name, value
+
+
+def _several(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
 def _doses(text: str) -> tuple[float, ...]:

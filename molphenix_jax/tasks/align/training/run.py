@@ -284,7 +284,7 @@ class AlignRun(Run):
             "validation_median_rank_pct": float(np.median(rank) / n * 100),
             "validation_mean_log_rank": float(np.log(rank / n).mean()),
         }
-        active = self.screen.p_value[ids] <= min(self.config.eval.psi)
+        active = self.screen.p_value[ids] <= min(self.config.eval.psi, default=0.0)
         if active.any():
             found["validation_active_top_1pct"] = recall_at(rank[active], n, 1.0)
             found["validation_active_top_5pct"] = recall_at(rank[active], n, 5.0)

@@ -39,7 +39,7 @@ def get_ablation(tier: str) -> Ablation:
                 "S2L beats SigLIP",
                 "lost",
                 (("s2l_both", "siglip"),),
-                reading="With soft positives that exist: rows 6 to 11 as the ablation varies them.",
+                reading="With soft positives that exist (docs/method.md §14, 6 to 11).",
             ),
             Claim(
                 "S2L puts perturbations of like effect first, beyond SigLIP",

@@ -2,9 +2,9 @@
 
     python docs/evidence/properties_part.py mol_properties_multitask.parquet properties_part.parquet
 
-Of each label 150 molecules, half of them of the rarer kind as far as there are so many; molecules
-with many labels first, so that the same ones serve several. Where a label of two kinds has values
-between 0 and 1, sources of one molecule disagree: a gap.
+Of each label 500 molecules (what `molphenix figures` asks at most), half of them of the rarer kind
+as far as there are so many; molecules with many labels first, so that the same ones serve several.
+Where a label of two kinds has values between 0 and 1, sources of one molecule disagree: a gap.
 """
 
 import sys
@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-OF_EACH = 150
+OF_EACH = 500
 OF_TWO_KINDS = 0.9  # share of 0 and 1
 
 

@@ -211,8 +211,14 @@ def names() -> list[str]:
 
 
 def of_paper(tier: str) -> list[Ablation]:
-    """Those of the paper, by name."""
-    return [found for name in names() if (found := load(name, tier)).of_paper]
+    """Those of the paper, in the order of its tables; what stands in none of these comes last."""
+    found = [ablation for name in names() if (ablation := load(name, tier)).of_paper]
+    return sorted(found, key=lambda ablation: first_table(ablation.paper))
+
+
+def first_table(paper: str) -> int:
+    """Number of the first table in "T2, T10, Fig. 4"; one after all where it names none."""
+    return min((int(number) for number in re.findall(r"\bT(\d+)", paper)), default=100)
 
 
 def load(name: str, tier: str) -> Ablation:

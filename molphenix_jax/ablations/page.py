@@ -21,7 +21,14 @@ from molphenix_jax.runtime.workdir.folder import read_json
 
 EVIDENCE = "evidence"
 # Sentences in cells.
-_WRAPPED = "<style>td, tbody th { white-space: normal; vertical-align: top; }</style>"
+_WRAPPED = """<style>
+td, tbody th { white-space: normal; vertical-align: top; }
+@media (min-width: 60rem) { td:nth-child(4) { min-width: 22rem; } }
+@media (max-width: 40rem) {
+  tbody th, td { justify-content: flex-start; text-align: left; }
+  tbody th::before, td::before { flex: 0 0 3.5rem; }
+}
+</style>"""
 
 
 COLUMNS = ("where", "claim", "paper", "here", "data", "verdict", "why")
@@ -166,7 +173,8 @@ def text(tables: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, Any
         cells = [cell.replace("|", "\\|") for cell in row]
         parts.append(f"| {' | '.join([*cells[:5], f'**{cells[5]}**', cells[6]])} |")
     parts.append("\n## Tables\n")
-    parts += [ablation_markdown({**table, "claims": []}, level=3) for table in tables]
+    ordered = sorted(tables, key=lambda table: grid.first_table(table["paper"]))
+    parts += [ablation_markdown({**table, "claims": []}, level=3) for table in ordered]
     return "\n".join(parts)
 
 
@@ -174,9 +182,10 @@ def html_text(
     tables: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, Any]] = ()
 ) -> str:
     """The same claims as one page that needs no other file."""
-    from molphenix_jax.reporting.page import html_page, html_table
+    from molphenix_jax.reporting.page import Markup, html_page, html_table
 
     rows = [[_plain(cell) for cell in row] for row in judged(tables, figures)]
+    here = COLUMNS.index("here")
     title, *paragraphs = [part for part in _INTRODUCTION.split("\n\n") if part.strip()]
     told = "".join(f"<p>{html.escape(_plain(part))}</p>" for part in paragraphs)
     tally = collections.Counter(row[5] for row in rows)
@@ -186,7 +195,11 @@ def html_text(
         f"<h1>{heading}</h1>",
         f"<p>{len(rows)} verdicts, some claims on several screens: {counted}.</p>",
     ]
-    body += [_WRAPPED, html_table(COLUMNS, rows, text_columns=len(COLUMNS)), told]
+    for row in rows:  # one difference a line
+        lines = [html.escape(line) for line in filter(None, row[here].split("; "))]
+        row[here] = Markup(f"<span>{'<br>'.join(lines)}</span>" if lines else "")
+    bold = [{"verdict"}] * len(rows)
+    body += [told, _WRAPPED, html_table(COLUMNS, rows, text_columns=len(COLUMNS), best=bold)]
     return html_page(title.removeprefix("# "), body)
 
 

@@ -103,7 +103,8 @@ def claim_cells(table: Mapping) -> list[tuple[str, str, str, str, str]]:
     labels, found = {row["name"]: row["label"] for row in table["rows"]}, []
     for claim in table["claims"]:
         told = "; ".join(
-            f"{labels[c['first']]} − {labels[c['second']]} {_points(c)}" for c in claim["contrasts"]
+            f"{labels[c['first']]} − {labels[c['second']]}: {_points(c)}"
+            for c in claim["contrasts"]
         )
         told = "; ".join(filter(None, [told, *claim["missing"]]))
         which = "all queries" if claim["subset"] == "all" else f"active, p ≤ {claim['psi']}"

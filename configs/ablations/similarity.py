@@ -23,7 +23,7 @@ def get_ablation(tier: str) -> Ablation:
         title="Similarity of profiles in S2L and CWCL",
         paper="D.3, Fig. 6",
         rows=[
-            Row("siglip", "SigLIP: no soft positives", config="siglip"),
+            Row("siglip", "SigLIP, no soft positives", config="siglip"),
             Row("s2l_paper", "S2L, γ 2.75, ζ 1, k .75", arg="preset=fingerprint"),
             Row("s2l_k", "S2L, γ = ζ = 1, k .75", arg=soft),
             Row("s2l_share", "2% soft positives", _SHARE, arg=soft),

@@ -1,4 +1,4 @@
-"""Fewer molecules of a table of properties, every label with some, where all would take hours.
+"""Fewer molecules of a table of properties, of every label as many as are asked for.
 
     python docs/evidence/properties_part.py mol_properties_multitask.parquet properties_part.parquet
 

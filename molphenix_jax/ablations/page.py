@@ -96,9 +96,9 @@ COURSE = Unbuilt(
 )
 _INTRODUCTION = """# Reproduction: what the paper claims, and what came out here
 
-Made by `make evidence`, not by hand: the numbers are in `docs/evidence/`, one file an ablation, and
-what a run answered `molphenix figures` (`figures_NAME.json`). Where nothing else is said, numbers
-are points of top-1% recall.
+Made by `make evidence`, a larger tier by the command at its table, and nothing by hand: the numbers
+are in `docs/evidence/`, one file an ablation and tier, and what a run answered `molphenix figures`
+(`figures_NAME.json`). Where nothing else is said, numbers are points of top-1% recall.
 Claims are judged by top-1% recall from profile to molecule in the full gallery, differences being
 paired over the same queries and seeds, with 95% intervals that hold for all differences of a table
 together (max-t bootstrap over molecules and seeds). The tables below have the active gallery, the

@@ -108,7 +108,8 @@ that says nothing of a loss.
 
 - **holds**: every interval lies above 0;
 - **fails**: an interval lies below 0, or the differences are not above 0 in the mean;
-- **weakly**: neither; what is seen points the way of the claim, and could be chance;
+- **weakly**: neither; what is seen points the way of the claim, and could be chance, or some of its
+  rows were not run;
 - **not run here**: no run; what it needs, and the command.
 
 A verdict speaks of the data that its table names and of no other.

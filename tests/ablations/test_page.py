@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 
-from molphenix_jax.ablations import grid, judging, page
+from molphenix_jax.ablations import Claim, grid, judging, page
 from molphenix_jax.ablations.course import stagnation
 from molphenix_jax.ablations.judging import verdict
+from molphenix_jax.evaluation.contrasts import Contrast
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 
@@ -101,6 +102,19 @@ def line(difference, half):
 )
 def test_verdicts(lines, expected):
     assert verdict(lines) == expected
+
+
+@pytest.mark.parametrize(("others", "expected"), [(("b", "c"), "holds"), (("b",), "weakly")])
+def test_a_claim_holds_where_all_of_it_was_compared(others, expected):
+    claim = Claim("a is best", "lost", (("a", "b"), ("a", "c")))
+    told = {("a", other): Contrast("a", other, 0.2, (0.1, 0.3)) for other in others}
+    rows = [
+        {"name": n, "label": n, "skipped": "" if n in ("a", *others) else "no", "unfinished": 0}
+        for n in "abc"
+    ]
+    found = judging._claim(claim, {("active", 0.01, "full", grid.JUDGED): told}, rows)
+    assert found["verdict"] == expected
+    assert found["missing"] == ([] if expected == "holds" else ["c: no"])
 
 
 def test_a_row_named_as_a_baseline_is_another_model():

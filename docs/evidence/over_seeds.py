@@ -37,7 +37,7 @@ index = first[0].index
 size = first[0]["n_gallery"].to_numpy()
 ranks = {name: [of["molphenix"].loc[index] for of in tables] for name, tables in groups.items()}
 for tables in groups.values():
-    for name in ("knn", "ridge", "physchem"):
+    for name in ("knn", "ridge", "physchem", "embedded"):
         if name in tables[0] and name not in ranks:
             ranks[name] = [tables[0][name].loc[index]] * len(first)
 values = {}

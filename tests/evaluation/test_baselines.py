@@ -78,6 +78,21 @@ def test_planted_signal_is_found(signal, baseline, least):
     assert recall(baselines.BASELINES[baseline](data), observed) > least
 
 
+@pytest.mark.parametrize("width", [8, 600])  # wider than the directions that are kept
+def test_embeddings_of_the_model_have_a_baseline_that_is_told_them(width):
+    data, observed = make_data(signal="physchem")
+    turn = np.random.default_rng(1).normal(size=(5, width))
+    told = {
+        f"{part}_embedding": getattr(data, f"{part}_physchem") @ turn
+        for part in ("train", "validation", "test")
+    }
+    known = dataclasses.replace(data, **told)
+    assert recall(baselines.embedded(known), observed) > 0.8
+    assert recall(baselines.knn(data), observed) < 0.8  # which is not told them
+    with pytest.raises(baselines.LeftOut, match="no block of embeddings"):
+        baselines.embedded(data)
+
+
 def test_no_signal_is_not_found():
     data, observed = make_data()
     shuffled = np.random.default_rng(1).permutation(len(observed))

@@ -22,7 +22,7 @@ from molphenix_jax.evaluation.baselines.data import (
     Prediction,
     Space,
 )
-from molphenix_jax.evaluation.baselines.structure import knn, physchem, ridge
+from molphenix_jax.evaluation.baselines.structure import embedded, knn, physchem, ridge
 from molphenix_jax.parts import PartError, Parts, define, function_of, register
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Space",
     "cell_count",
     "dose_only",
+    "embedded",
     "knn",
     "magnitude",
     "physchem",
@@ -53,7 +54,7 @@ BASELINES: Parts[Callable[[BaselineData], Prediction]] = define(
     function_of("data", gives="a Prediction"),
     reserved=("molphenix", "chance", "oracle", UNTRAINED),
 )
-for _baseline in (knn, ridge, physchem, *CONTROLS):
+for _baseline in (knn, ridge, physchem, embedded, *CONTROLS):
     register("baseline", _baseline.__name__, _baseline)
 # Those that know no chemistry, or are no method at all; tables have them below the others.
 CONTROL_NAMES = (*(control.__name__ for control in CONTROLS), UNTRAINED)

@@ -10,7 +10,8 @@ from jaxtyping import Float, UInt8
 from molphenix_jax.evaluation.protocol import Compared, Ties
 
 _COLUMNS = ("bits", "physchem", "log_dose", "condition", "profile")
-_FINITE = ("log_dose", "condition", "profile")
+_OPTIONAL = ("cell_count", "source", "embedding")
+_FINITE = ("log_dose", "condition", "profile", "embedding")
 
 
 class LeftOut(Exception):
@@ -57,6 +58,10 @@ class BaselineData:
         validation_cell_count: as for training.
         test_source: share of the wells of each candidate in each source (campaign, batch), which no
             model is told; None where there is one source.
+        train_embedding: what the model is told of molecules beside bits and descriptors, MiniMol's
+            fingerprints for one; None where that is nothing.
+        validation_embedding: as for training.
+        test_embedding: as for training.
     """
 
     train_bits: UInt8[np.ndarray, "n b"]
@@ -76,6 +81,9 @@ class BaselineData:
     train_cell_count: Float[np.ndarray, "n"] | None = None
     validation_cell_count: Float[np.ndarray, "v"] | None = None
     test_source: Float[np.ndarray, "m s"] | None = None
+    train_embedding: Float[np.ndarray, "n w"] | None = None
+    validation_embedding: Float[np.ndarray, "v w"] | None = None
+    test_embedding: Float[np.ndarray, "m w"] | None = None
     _made: dict[str, Any] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -85,7 +93,7 @@ class BaselineData:
             n = len(getattr(self, f"{part}_log_dose"))
             if n < least:
                 raise ValueError(f"baselines need at least {least} {part} perturbations, got {n}")
-            for name in (*_COLUMNS, "cell_count", "source"):
+            for name in (*_COLUMNS, *_OPTIONAL):
                 values = getattr(self, f"{part}_{name}", None)
                 if values is None:
                     continue

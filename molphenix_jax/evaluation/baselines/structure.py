@@ -9,6 +9,8 @@ model sees, and nothing of the test profiles: those are not among their argument
 - ``ridge``: linear map from [bits, log dose, bits x log dose] to the profile.
 - ``physchem``: the same from physico-chemical descriptors; what size and lipophilicity alone
   explain.
+- ``embedded``: the same from what the model is told beside bits and descriptors, such as MiniMol's
+  fingerprints; left out where that is nothing.
 
 Where a screen has several conditions (times, cell lines) they are told those, as the model is.
 """
@@ -21,7 +23,7 @@ import scipy.sparse
 from jaxtyping import Float, Int, UInt8
 
 from molphenix_jax.evaluation import ranks
-from molphenix_jax.evaluation.baselines.data import BaselineData, Prediction, Space
+from molphenix_jax.evaluation.baselines.data import BaselineData, LeftOut, Prediction, Space
 
 # Validation perturbations used to choose; more makes the choice slower, hardly better.
 _MAX_VALIDATION = 500
@@ -102,8 +104,7 @@ def _by_fingerprint(data: BaselineData) -> "Linear":
     train, train_row = _unique_rows(data.train_bits)
     train = _unit(train)
     # TruncatedSVD wants fewer components than columns and gains nothing beyond the rows.
-    most = min(_MAX_COMPONENTS, _MAX_COLUMNS // (2 + data.train_condition.shape[1]))
-    n_components = min(most, train.shape[1] - 1, len(train))
+    n_components = min(_MAX_COMPONENTS, _most_features(data), train.shape[1] - 1, len(train))
     centre = train.mean(axis=0, keepdims=True)
     svd = TruncatedSVD(n_components, n_iter=2, random_state=0).fit(train - centre)
 
@@ -125,25 +126,56 @@ def physchem(data: BaselineData) -> Prediction:
     Descriptors without spread in training say nothing and are left out; the others are clipped at
     five standard deviations, as some of them explode for large molecules.
     """
-    train = np.asarray(data.train_physchem, np.float64)
-    finite = np.isfinite(train)
+    parts = _standardised(data.train_physchem, data.validation_physchem, data.test_physchem)
+    return _to_profile(data, Linear(data, *parts))
+
+
+def embedded(data: BaselineData) -> Prediction:
+    """Ridge regression from standardised embeddings of molecules, log dose and their products.
+
+    Wide ones are turned onto their leading directions, as fingerprints are.
+
+    Raises:
+        LeftOut: The model is told no embeddings.
+    """
+    from sklearn.decomposition import TruncatedSVD
+
+    train, validation = data.train_embedding, data.validation_embedding
+    if train is None or validation is None or data.test_embedding is None:
+        raise LeftOut("the model has no block of embeddings, such as minimol")
+    parts = _standardised(train, validation, data.test_embedding)
+    most = min(_MAX_COMPONENTS, _most_features(data), len(parts[0]))
+    if parts[0].shape[1] > most:
+        svd = TruncatedSVD(most, n_iter=2, random_state=0).fit(parts[0])
+        parts = [svd.transform(part) for part in parts]
+    return _to_profile(data, Linear(data, *parts))
+
+
+def _most_features(data: BaselineData) -> int:
+    """As many as keep the design, which has the products too, narrow enough."""
+    return _MAX_COLUMNS // (2 + data.train_condition.shape[1])
+
+
+def _standardised(
+    train: Float[np.ndarray, "n f"], *others: Float[np.ndarray, "_ f"]
+) -> list[Float[np.ndarray, "_ g"]]:
+    """Columns at mean 0 and SD 1 of training, which comes first; those without spread are left out.
+
+    Entries that are not finite become the mean.
+    """
+    known = np.asarray(train, np.float64)
+    finite = np.isfinite(known)
     count = np.maximum(finite.sum(axis=0), 1)
-    mean = np.where(finite, train, 0.0).sum(axis=0) / count
-    sd = np.sqrt(np.where(finite, np.square(train - mean[None]), 0.0).sum(axis=0) / count)
+    mean = np.where(finite, known, 0.0).sum(axis=0) / count
+    sd = np.sqrt(np.where(finite, np.square(known - mean[None]), 0.0).sum(axis=0) / count)
     varies = sd > 1e-9 * np.maximum(np.abs(mean), 1.0)
 
-    def standardised(values):
+    def of(values):
         values = np.asarray(values, np.float64)[:, varies]
         values = np.where(np.isfinite(values), values, mean[None, varies])
         return np.clip((values - mean[None, varies]) / sd[None, varies], -_CLIP_SD, _CLIP_SD)
 
-    design = Linear(
-        data,
-        standardised(train),
-        standardised(data.validation_physchem),
-        standardised(data.test_physchem),
-    )
-    return _to_profile(data, design)
+    return [of(values) for values in (train, *others)]
 
 
 class Linear:

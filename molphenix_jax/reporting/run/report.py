@@ -36,6 +36,7 @@ _WORDS = (
     ("unseen images", "new wells of molecules that the training has seen"),
     ("interval", "95%, over molecules: another draw of molecules may give any value within"),
     ("knn, ridge, physchem", "profiles of the nearest training molecules; linear regressions"),
+    ("embedded", "linear regression from embeddings of molecules that the model is told"),
     ("dose_only, cell_count", "controls: the dose alone; how many cells a structure should leave"),
     (
         "magnitude, source_only",

@@ -219,6 +219,9 @@ def _predictions(
         train_cell_count=features.confounders(run.screen).mean_cells(train),
         validation_cell_count=features.confounders(run.screen).mean_cells(validation),
         test_source=_side_by_side([features.observed(s).source for s in splits], splits),
+        train_embedding=features.embedding(run.screen, train),
+        validation_embedding=features.embedding(run.screen, validation),
+        test_embedding=_together([features.embedding(s.screen, s.ids) for s in splits]),
     )
     found = {}
     for name in names:
@@ -227,6 +230,12 @@ def _predictions(
         except LeftOut as error:
             features.leave_out(name, str(error))
     return found
+
+
+def _together(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Rows of all splits; None where there are none."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else None
 
 
 def _side_by_side(
@@ -287,6 +296,15 @@ class BaselineInputs:
         log_dose = np.log10(screen.concentration_um[ids].astype(np.float64))
         descriptors = self.rows(screen, "physchem", molecule)
         return np.concatenate(fingerprint, axis=1), descriptors, log_dose
+
+    def embedding(self, screen: Screen, ids: Int[np.ndarray, " n"]) -> np.ndarray | None:
+        """Blocks of perturbations that are neither bits nor the descriptors; None without any."""
+        told = [
+            self.rows(screen, name, screen.molecule[ids])
+            for name in sorted(screen.block_names)
+            if name != "physchem" and not isinstance(screen.blocks[name], PackedBlock)
+        ]
+        return np.concatenate(told, axis=1) if told else None
 
     def rows(self, screen: Screen, name: str, rows: Int[np.ndarray, " n"]) -> np.ndarray:
         """A feature block of molecules of a screen, which need not have it.

@@ -3,7 +3,7 @@
 python beyond_the_paper.py RUN RUN …: runs with folds that differ in their seed. Of the unseen
 molecules of each fold, profile to molecule, full gallery: top-1%, top-5% and mean log rank by the
 mean cosine of the members; by that + lambda × log p(active | molecule, dose), p by boosted trees
-of descriptors, dose and condition on the training pairs; by the best member; and the molecule's rank
+of descriptors, dose and condition on the training pairs; by the best member; the molecule's rank
 (best over its doses) under each. Differences have simultaneous 95% intervals over molecules and
 seeds. Then onset doses, of the first run: the lowest dose from which on every higher one is active
 (p ≤ .01), told for each unseen molecule by those trees, by the model (how far from the control

@@ -23,7 +23,9 @@ EVIDENCE = "evidence"
 # Sentences in cells.
 _WRAPPED = """<style>
 td, tbody th { white-space: normal; vertical-align: top; }
-@media (min-width: 60rem) { td:nth-child(4) { min-width: 22rem; } }
+@media (min-width: 60rem) {
+  td:nth-child(2) { min-width: 13rem; } td:nth-child(4) { min-width: 22rem; }
+}
 @media (max-width: 40rem) {
   tbody th, td { justify-content: flex-start; text-align: left; }
   tbody th::before, td::before { flex: 0 0 3.5rem; }

@@ -82,6 +82,19 @@ def test_argument_strings_of_s2l(arg):
     assert {name: flat[name] for name in GOLDEN[arg]} == GOLDEN[arg]
 
 
+@pytest.mark.parametrize(
+    ("molecules", "rivals"),
+    [
+        ("morgan+physchem", "knn,ridge,physchem,dose_only"),
+        ("physchem+minimol", "knn,ridge,physchem,embedded,dose_only"),
+        ("mine=emb.parquet", "knn,ridge,physchem,embedded,dose_only"),
+    ],
+)
+def test_a_model_that_is_told_embeddings_has_a_rival_that_is(molecules, rivals):
+    config = get_config("siglip", f"molecules={molecules}")
+    assert config.eval.baselines.startswith(rivals)
+
+
 @pytest.mark.parametrize("preset", S2L_PRESETS)
 def test_every_preset_of_s2l(preset):
     config = get_config("s2l", f"preset={preset}")

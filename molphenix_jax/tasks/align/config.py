@@ -311,6 +311,8 @@ def _take_preset(config: Config, name: str) -> None:
 def _take_molecules(config: Config, names: Sequence[str]) -> None:
     """Puts the argument `molecules` into the fields: blocks, and embeddings as name=FILE.
 
+    A baseline then stands beside the others that is told what knn, ridge and physchem are not.
+
     Raises:
         ConfigError: There is no such block.
     """
@@ -318,6 +320,16 @@ def _take_molecules(config: Config, names: Sequence[str]) -> None:
         files = [name for name in names if "=" in name]
         blocks = [chosen("molecules", name, FINGERPRINTS) for name in names if "=" not in name]
         config.molecules.update(blocks=",".join(blocks), embeddings=",".join(files))
+        if files or any(_embedding(name) for name in blocks):
+            config.eval.baselines = config.eval.baselines.replace(
+                "physchem", "physchem,embedded", 1
+            )
+
+
+def _embedding(block: str) -> bool:
+    """Whether a block holds numbers that are no bits, no descriptors and no codes of a network."""
+    spec = FINGERPRINTS[block]
+    return not spec.bits and spec.network is None and block != "physchem"
 
 
 def _tower(width: int, n_blocks: int, components: int) -> Config:

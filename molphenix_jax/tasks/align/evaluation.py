@@ -25,7 +25,7 @@ from molphenix_jax.evaluation import (
     predict,
     put_together,
 )
-from molphenix_jax.molecules import featurise
+from molphenix_jax.molecules import featurise, trained_encoders
 from molphenix_jax.runtime import processes
 from molphenix_jax.runtime.config import listed
 from molphenix_jax.runtime.progress import say
@@ -298,11 +298,12 @@ class BaselineInputs:
         return np.concatenate(fingerprint, axis=1), descriptors, log_dose
 
     def embedding(self, screen: Screen, ids: Int[np.ndarray, " n"]) -> np.ndarray | None:
-        """Blocks of perturbations that are neither bits nor the descriptors; None without any."""
+        """Blocks of perturbations but bits, descriptors and codes; None without any."""
         told = [
             self.rows(screen, name, screen.molecule[ids])
             for name in sorted(screen.block_names)
-            if name != "physchem" and not isinstance(screen.blocks[name], PackedBlock)
+            if name not in ("physchem", *trained_encoders())
+            and not isinstance(screen.blocks[name], PackedBlock)
         ]
         return np.concatenate(told, axis=1) if told else None
 

@@ -24,7 +24,9 @@ EVIDENCE = "evidence"
 _WRAPPED = """<style>
 td, tbody th { white-space: normal; vertical-align: top; }
 @media (min-width: 60rem) {
-  td:nth-child(2) { min-width: 13rem; } td:nth-child(4) { min-width: 22rem; }
+  td:nth-child(2) { min-width: 12rem; } td:nth-child(4) { min-width: 19rem; }
+  td:nth-child(5) { min-width: 9rem; } td:nth-child(7) { min-width: 12rem; }
+  td:nth-child(5), td:nth-child(7) { overflow-wrap: anywhere; }
 }
 @media (max-width: 40rem) {
   tbody th, td { justify-content: flex-start; text-align: left; }

@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A file stays with one worker, since its tests share what takes long.
-WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# A file stays with one worker, since its tests share what takes long. Three for the two cores of CI: many
+# tests wait for processes of their own.
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 # Each worker has one core: more threads of BLAS and OpenMP would wait for each other by spinning.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # Where it is set, each process of a test compiles all modules anew: seconds of each.

@@ -97,7 +97,12 @@ def test_what_to_do_next_follows_from_the_data(screen):
     (sentence,) = next_steps(many, config, {"comparisons": [row]}, rejected=0)
     assert "not certainly better than ridge" in sentence
     assert "size=few" not in sentence  # ten thousand molecules
+    assert "molphenix pretrained minimol" in sentence
+    told = default_config()
+    told.molecules.blocks = "physchem,minimol"
+    assert "MiniMol" not in " ".join(next_steps(many, told, {"comparisons": [row]}, rejected=0))
     asked = {"comparisons": [row]}
-    assert "compare size=few" in " ".join(next_steps(screen, config, asked, rejected=0))
+    assert "compare size=few" in (said := " ".join(next_steps(screen, config, asked, rejected=0)))
+    assert "MiniMol" not in said  # six molecules
     few = default_config(size="few")
     assert "size=few" not in " ".join(next_steps(screen, few, asked, rejected=0))

@@ -20,6 +20,7 @@ from molphenix_jax import tasks
 from molphenix_jax.evaluate import load_params
 from molphenix_jax.evaluation.bootstrap import interval, resampled_means
 from molphenix_jax.evaluation.contrasts import contrasts
+from molphenix_jax.evaluation.ranks import cutoff
 from molphenix_jax.runtime import mesh as meshes
 from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir.folder import fold_folder
@@ -96,10 +97,9 @@ for number, folder in enumerate(map(pathlib.Path, sys.argv[1:])):
     active, known = screen.p_value <= PSI, np.isfinite(screen.p_value)
     everyone, parts = np.arange(screen.n_perturbations), []
     for fold in range(task.n_folds):
-        run = task.run(fold, fold_folder(folder, fold, task.n_folds))
-        _, params = load_params(
-            run, config, mesh, fold_folder(folder, fold, task.n_folds), checkpoint=None
-        )
+        place = fold_folder(folder, fold, task.n_folds)
+        run = task.run(fold, place)
+        _, params = load_params(run, config, mesh, place, checkpoint=None)
         block = features.rows(screen, "physchem", screen.molecule).astype(np.float32)
         dose = np.log10(screen.concentration_um)
         design = np.column_stack([block, dose, run.condition_input(screen, everyone)])
@@ -124,7 +124,6 @@ for number, folder in enumerate(map(pathlib.Path, sys.argv[1:])):
                 if value is None
                 else [{"cut": c} for c in np.quantile(value[chosen], np.linspace(0.02, 0.98, 49))]
             )
-
             means = [
                 of.mean() if len(of := onsets(screen, chosen, active, value, **o)[0]) else 0.0
                 for o in options
@@ -141,17 +140,15 @@ names = screen.molecules["inchikey"].str[:14].to_numpy(str)[screen.molecule[ids]
 for what, chosen in (("all", np.ones(len(ids), bool)), ("active", active[ids])):
     for kind, of in (("pair", 1), ("molecule", 2)):
         ways = [*found[0][0][of]]
-        for metric in ("top-1%", "top-5%", "mean log rank"):
+        for metric, percent in (("top-1%", 1), ("top-5%", 5), ("mean log rank", 0)):
             values = {}
             for way in ways:
                 rows = []
                 for parts in found:
                     rank = np.concatenate([part[of][way][0] for part in parts])
                     n = np.concatenate([np.full(len(p[0]), p[of][way][1]) for p in parts])
-                    share = {"top-1%": 0.01, "top-5%": 0.05}.get(metric)
-                    hit = (
-                        np.log(rank / n) if share is None else 100.0 * (rank <= np.ceil(share * n))
-                    )
+                    last = [cutoff(k, percent) for k in n] if percent else None
+                    hit = np.log(rank / n) if last is None else 100.0 * (rank <= np.array(last))
                     rows.append(hit[chosen])
                 values[way] = np.stack(rows)
             told = contrasts(values, names[chosen], [(way, BASE) for way in ways[1:]])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import molphenix_jax
-from molphenix_jax import storage
+from molphenix_jax import storage, tasks
 from molphenix_jax.ablations import grid, page
 from molphenix_jax.ablations.grid import Ablation, AblationError, Tier
 from molphenix_jax.ablations.judging import faults, judge
@@ -24,7 +24,6 @@ from molphenix_jax.runtime.progress import say
 from molphenix_jax.runtime.workdir.folder import EVALUATION_FILE
 
 TABLE_FILE = "table.json"
-FILE_FIELDS = ("data.simulated.molecules",)  # a path of this machine says nothing elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,14 +204,16 @@ def _about(
         screens = [each.config.data.simulated for each in planned]
         sizes = sorted({screen.n_molecules for screen in screens})
         data = f"built-in screen of {' or '.join(f'{n:,}' for n in sizes)} molecules"
-        files = sorted({pathlib.Path(of.molecules).name for of in screens if of.molecules})
-        data += f" of {', '.join(files)}" if files else ""
+        sources = sorted({pathlib.Path(of.molecules).name for of in screens if of.molecules})
+        data += f" of {', '.join(sources)}" if sources else ""
     if ablation.heldout:
         doses = ", ".join(f"{dose:g}" for dose in tier.doses)
         data += f", {doses} µM held out, a run each"
     given = [f"--input {name}=FILE" for name in request.inputs]
+    # A path of this machine says nothing elsewhere.
+    files = {field for each in planned for field in tasks.spec_of(each.config.task).paths}
     given += [
-        f"--set {name}={'FILE' if name in FILE_FIELDS else value}"
+        f"--set {name}={'FILE' if name in files else value}"
         for name, value in request.fields.items()
     ]
     given += request.runs()

@@ -153,6 +153,12 @@ def trained_encoders() -> tuple[str, ...]:
     return tuple(name for name, spec in FINGERPRINTS.items() if spec.network is not None)
 
 
+def is_embedding(block: str) -> bool:
+    """Whether a block, of a file too, is no bits, no descriptors and no codes for a network."""
+    spec = FINGERPRINTS.get(block)
+    return spec is None or not (spec.bits or spec.network is not None or block == "physchem")
+
+
 def encoder_versions(blocks: Sequence[str]) -> dict[str, str]:
     """The versions of those blocks that come from outside."""
     given = {name: FINGERPRINTS[name].version for name in blocks if name in FINGERPRINTS}

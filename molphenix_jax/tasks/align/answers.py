@@ -8,9 +8,9 @@ import pandas as pd
 from jaxtyping import Int
 
 from molphenix_jax.evaluation import CONTROL_NAMES, Ranks
-from molphenix_jax.molecules import nearest_by_tanimoto
+from molphenix_jax.molecules import is_embedding, nearest_by_tanimoto
 from molphenix_jax.phenomics import mean_pairwise_cosine
-from molphenix_jax.runtime.config import Config
+from molphenix_jax.runtime.config import Config, listed
 from molphenix_jax.screens.screen import Screen, unpacked_rows
 from molphenix_jax.screens.splits import Split
 from molphenix_jax.tasks.align.config import SIZES, split_rule
@@ -226,7 +226,7 @@ def next_steps(
             )
         m = config.molecules
         if n >= FEW_FOR_COMPONENTS and not (
-            "minimol" in m.blocks or m.embeddings or m.encoder != "none"
+            m.embeddings or m.encoder != "none" or any(map(is_embedding, listed(m.blocks)))
         ):
             said[-1] += (
                 " It is told fingerprints and descriptors alone. MiniMol's embedding in their "

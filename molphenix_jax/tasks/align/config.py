@@ -11,7 +11,7 @@ from molphenix_jax.errors import InputError
 from molphenix_jax.losses import LOSSES, S2L_PRESETS
 from molphenix_jax.models import TowerConfig
 from molphenix_jax.models.mpnn import mup_lr_rules
-from molphenix_jax.molecules import FINGERPRINTS, trained_encoders
+from molphenix_jax.molecules import FINGERPRINTS, is_embedding, trained_encoders
 from molphenix_jax.runtime.config import Config, ConfigError, chosen, listed, parse_arg
 from molphenix_jax.runtime.optimizer import train_fields
 from molphenix_jax.runtime.processes import runtime_fields
@@ -320,16 +320,10 @@ def _take_molecules(config: Config, names: Sequence[str]) -> None:
         files = [name for name in names if "=" in name]
         blocks = [chosen("molecules", name, FINGERPRINTS) for name in names if "=" not in name]
         config.molecules.update(blocks=",".join(blocks), embeddings=",".join(files))
-        if files or any(_embedding(name) for name in blocks):
+        if files or any(map(is_embedding, blocks)):
             config.eval.baselines = config.eval.baselines.replace(
                 "physchem", "physchem,embedded", 1
             )
-
-
-def _embedding(block: str) -> bool:
-    """Whether a block holds numbers that are no bits, no descriptors and no codes of a network."""
-    spec = FINGERPRINTS[block]
-    return not spec.bits and spec.network is None and block != "physchem"
 
 
 def _tower(width: int, n_blocks: int, components: int) -> Config:

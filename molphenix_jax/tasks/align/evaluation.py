@@ -25,7 +25,7 @@ from molphenix_jax.evaluation import (
     predict,
     put_together,
 )
-from molphenix_jax.molecules import featurise, trained_encoders
+from molphenix_jax.molecules import featurise, is_embedding
 from molphenix_jax.runtime import processes
 from molphenix_jax.runtime.config import listed
 from molphenix_jax.runtime.progress import say
@@ -302,8 +302,7 @@ class BaselineInputs:
         told = [
             self.rows(screen, name, screen.molecule[ids])
             for name in sorted(screen.block_names)
-            if name not in ("physchem", *trained_encoders())
-            and not isinstance(screen.blocks[name], PackedBlock)
+            if is_embedding(name) and not isinstance(screen.blocks[name], PackedBlock)
         ]
         return np.concatenate(told, axis=1) if told else None
 

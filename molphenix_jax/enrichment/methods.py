@@ -5,8 +5,9 @@ structure and dose alone:
 
 - ``molphenix``: similarity of a candidate's molecule embedding to a query, of which there are
   three (`QUERIES`); the validation molecules of all folds choose one.
-- ``knn``, ``ridge``, ``physchem``: the baselines of the evaluation; cosine of the profile that they
-  predict to the same mean profile, in the space that they chose.
+- ``knn``, ``ridge``, ``physchem`` and, where the model is told embeddings of molecules,
+  ``embedded``: the baselines of the evaluation; cosine of the profile that they predict to the same
+  mean profile, in the space that they chose.
 - ``neighbours``: Tanimoto similarity to the nearest known hit, the dose nearest to its where that
   is equal.
 - ``trees``: gradient boosted trees from a feature block and dose to the value of the kind itself.
@@ -32,7 +33,7 @@ MODEL = "molphenix"
 # What stands for the known hits: their mean profile, embedded; the mean of their embeddings; that
 # less the mean embedding of everything known, so that what all share counts for nothing.
 QUERIES = ("mean profile", "mean embedding", "mean embedding less that of all")
-_PROFILES = ("knn", "ridge", "physchem")
+_PROFILES = ("knn", "ridge", "physchem", "embedded")
 RIVALS = (*_PROFILES, "neighbours", "trees", "activity", "dose", "cells")
 # Of trees: small ones, for kinds with a few dozen hits.
 _TREES = {
@@ -77,6 +78,8 @@ def scores(
         profile = screen.profiles(known[is_hit]).mean(axis=0, keepdims=True)
         columns = similar.to(is_hit)
         for method in _PROFILES:
+            if method not in predictions:
+                continue
             of = predictions[method]
             columns[method] = _cosine(of.space.of(of.profile), of.space.of(profile)[0])
         columns["neighbours"] = design.nearest(is_hit)

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +83,28 @@ def test_tables_that_cannot_be_used_are_named_with_a_remedy(
     given.to_csv(path, index=False)
     with pytest.raises(InputError, match=said):
         read_hits(path, screen, at_least=0.5, columns=columns)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_rival_is_told_the_embeddings_that_the_model_is_told(screen, cache, tmp_path, told):
+    molecules = screen.molecules[["smiles"]]
+    numbers = np.random.default_rng(0).normal(size=(len(molecules), 4))
+    numbers[:, 0] = molecules["smiles"].str.contains("c1")
+    path = tmp_path / "mine.parquet"
+    molecules.assign(**{f"e{i}": of for i, of in enumerate(numbers.T)}).to_parquet(path)
+    config = tiny.config(cache, molecules__embeddings=f"mine={path}" if told else "")
+    task, _ = tiny.make(config, tmp_path / "run")
+    run = task.run(0, tmp_path / "run")
+    params = jax.tree.map(lambda leaf: leaf[None], run.init(jax.random.key(0)))
+    given = tmp_path / "hits.csv"
+    table(screen).to_csv(given, index=False)
+    hits = read_hits(given, task.screen, at_least=1.0, columns="aromatic")
+    found = scores_of(run, params, hits, task.features, trees="maccs")
+    assert ("embedded" in found) == told
+    if told:
+        aromatic = hits.hit[found["perturbation"].to_numpy(), 0]
+        score = found["embedded"].to_numpy()
+        assert score[aromatic].mean() > score[~aromatic].mean()
 
 
 @pytest.mark.slow

@@ -81,8 +81,8 @@ TIERS: dict[str, Tier] = {
         },
         seeds=3,
         doses=(1.0, 10.0),
-        seconds=1_200,
-        megabytes=60,
+        seconds=420,
+        megabytes=77,
     ),
     # The paper's: 38.7M parameters, 20,000 batches of 512, 3 seeds, 7 held-out doses
     # (docs/method.md §4, §14 row 22). 4.75 h on one A100 each.

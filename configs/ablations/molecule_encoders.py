@@ -61,7 +61,9 @@ def get_ablation(tier: str) -> Ablation:
                 "A pretrained encoder beats each fingerprint",
                 "lost",
                 tuple(("minimol", name) for name in ("rdkit", "maccs", "morgan")),
-                reading="MolGPS is closed; MiniMol stands for it.",
+                reading="MolGPS is closed; MiniMol stands for it. In the built-in screen activity "
+                "follows Morgan bits by construction (`molphenix_jax.simulated`), which "
+                "favours fingerprints.",
             ),
             Claim(
                 "All together are the best",

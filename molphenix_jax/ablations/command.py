@@ -87,12 +87,19 @@ def ablate(request: Request) -> int:
         AblationError: What is asked for cannot be.
     """
     need_files(request.inputs)
+    if request.report:
+        if request.tier == "smoke":
+            raise AblationError("--report: a model of the tier smoke learns nothing to judge by")
+        page.need_page(request.report)
     tier, inputs = tier_of(request), dict(request.inputs)
     ablations = [grid.only(grid.load(name, request.tier), request.rows) for name in request.names]
     files = {name: str(pathlib.Path(file).absolute()) for name, file in inputs.items()}
     told = {"tier": request.tier, "inputs": files, "set": dict(request.fields)}
     if ablations:
         need_same_inputs(request.workdir, told)
+    grid.need_inputs(ablations, tier, inputs, request.fields)
+    for ablation in ablations:
+        grid.need_unvaried(ablation, tier, inputs, request.fields)
     planned = {
         a.name: plan(grid.cells(a, tier), tier, inputs, request.fields, request.workdir)
         for a in ablations
@@ -101,6 +108,11 @@ def ablate(request: Request) -> int:
         for row in ablation.rows:
             if why := grid.why_skipped(row, tier, inputs):
                 say(f"SKIP {ablation.name}/{row.name}: {why}")
+    if request.report:
+        for ablation in ablations:
+            of_it = planned[ablation.name]
+            about = {"name": ablation.name, **_about(ablation, request, tier, of_it)}
+            page.need_room(request.report, about, {each.cell.row.name for each in of_it})
     mine = part_of([each for of in planned.values() for each in of], request.shard)
     if ablations and not any(planned.values()):
         say("every row is skipped: nothing is measured")

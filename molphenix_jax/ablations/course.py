@@ -75,7 +75,9 @@ def stagnation(table: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
             f"{labels[found['row']]}: active {100 * active_before:.1f} to "
             f"{100 * active_after:.1f}%, all {100 * before:.1f} to {100 * after:.1f}%"
         )
-        lines.append({"difference": active_gain - gain, "low": None, "high": None})
+        # Where active ones fall, too, they do not go on to rise.
+        more = min(active_gain, active_gain - gain)
+        lines.append({"difference": more, "low": None, "high": None})
     return "; ".join(told), lines
 
 

@@ -87,6 +87,7 @@ def _pairs(answer: Mapping[str, Any]) -> Judged:
         for row in others
     ]
     said = verdict([_line(first["difference"], first["ci"])])
+    less.append("Molecules drawn twice bring distributions nearer: the intervals lie low.")
     return here, said, " ".join([*less, *(f"Note: {note}." for note in answer["notes"])])
 
 

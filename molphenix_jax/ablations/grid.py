@@ -7,8 +7,11 @@ import dataclasses
 import importlib.util
 import pathlib
 import re
+import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import ml_collections
 
 from molphenix_jax import tasks
 from molphenix_jax.errors import InputError
@@ -16,6 +19,7 @@ from molphenix_jax.runtime.config import Config, config_file, packaged
 
 FOLDER = "ablations"  # in configs/
 LEFT_OUT = "left out by --rows"
+_SHIPPED = 5_000  # molecules that the program brings are fewer
 JUDGED, GRADED = "top_1pct", "ndcg"  # what claims are judged by: recall, or graded relevance
 
 
@@ -283,6 +287,63 @@ def why_skipped(row: Row, tier: Tier, inputs: Mapping[str, str]) -> str:
     return "missing input: " + ", ".join(f"--input={name}=…" for name in dict.fromkeys(missing))
 
 
+def need_inputs(
+    ablations: Sequence[Ablation],
+    tier: Tier,
+    inputs: Mapping[str, str],
+    fields: Mapping[str, str],
+) -> None:
+    """Stops where an input is given that no row takes, or the tier's molecules are not.
+
+    Raises:
+        AblationError: Names it, and those that there are.
+    """
+    source = {"data.simulated.molecules", "data.simulated.n_molecules"}
+    if tier.fields.get("data.simulated.n_molecules", 0) > _SHIPPED and not (
+        "wells" in inputs or source & {*fields}
+    ):
+        raise AblationError(
+            "this tier has more molecules than the program brings: add --input=wells=FILE, or "
+            "--set data.simulated.molecules=FILE (a column of SMILES)"
+        )
+    known = {"wells", *tier.needs}
+    for row in (row for ablation in ablations for row in ablation.rows):
+        known.update(row.needs)
+        for text in (row.arg, *row.fields.values()):
+            if isinstance(text, str):
+                known.update(name for _, name, _, _ in string.Formatter().parse(text) if name)
+    if unknown := [name for name in inputs if name not in known]:
+        raise AblationError(
+            f"--input={unknown[0]}=…: no row takes it; there are {', '.join(sorted(known))}"
+        )
+
+
+def need_unvaried(
+    ablation: Ablation, tier: Tier, inputs: Mapping[str, str], fields: Mapping[str, str]
+) -> None:
+    """Stops where a field is given for every run that the ablation sets or varies itself.
+
+    Raises:
+        AblationError: Names it.
+    """
+    own = {"seed", *ablation.fields, *(name for row in ablation.rows for name in row.fields)}
+    if ablation.heldout:
+        own.add("eval.heldout_concentrations")
+    rows = [row for row in ablation.rows if not why_skipped(row, tier, inputs)]
+    dose = tier.doses[0] if ablation.heldout else None
+    for name in fields:
+        others = {other: text for other, text in fields.items() if other != name}
+        found = []
+        for row in rows if name not in own and name != "eval.baselines" else ():
+            cell = Cell(ablation, row, 0, dose)
+            found.append(_now(config_of(cell, tier, inputs, others), name))
+        if name in own or any(value != found[0] for value in found):
+            raise AblationError(
+                f"--set={name}={fields[name]}: ablation {ablation.name} sets that field itself; "
+                "leave it out (--rows, --seeds and --doses choose among its runs)"
+            )
+
+
 def config_of(
     cell: Cell, tier: Tier, inputs: Mapping[str, str], fields: Mapping[str, str]
 ) -> Config:
@@ -338,6 +399,9 @@ def _now(config: Config, name: str) -> Any:
 def _as_field(config: Config, name: str, text: str) -> Any:
     """The value of a field that was given as a text, of the type that the field has."""
     place = _now(config, name)
+    if isinstance(place, ml_collections.ConfigDict):
+        inner = ", ".join(f"{name}.{field}" for field in place)
+        raise AblationError(f"--set={name}={text}: a section and no field; it has {inner}")
     kind = type(place)
     try:
         if kind is bool:

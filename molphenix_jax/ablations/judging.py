@@ -1,6 +1,7 @@
 """From the runs of an ablation to its table: means over seeds, paired differences, verdicts."""
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float, Shaped
 
 from molphenix_jax.ablations import course
-from molphenix_jax.ablations.grid import GRADED, Ablation, Claim, Tier, why_skipped
+from molphenix_jax.ablations.grid import GRADED, Ablation, AblationError, Claim, Tier, why_skipped
 from molphenix_jax.ablations.running import Planned
 from molphenix_jax.errors import InputError
 from molphenix_jax.evaluation import METRICS, Ranks, RankTable, pool
@@ -156,11 +157,21 @@ def _frames(
 
 def _asked(ablation: Ablation, run: Planned) -> pd.DataFrame:
     """What the ablation is about: unseen molecules, or the dose that was held out."""
-    frame = pd.read_parquet(run.folder / RANKS_FILE)
+    frame = _read(run.folder / RANKS_FILE)
     further = frame["gallery"].isin(FURTHER_GALLERIES)
     return frame.loc[
         (frame["split"] == _split(run)) & (frame["direction"] == _DIRECTION) & ~further
     ]
+
+
+def _read(file: pathlib.Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:  # Arrow's own are of the latter kind
+        raise AblationError(
+            f"{file} cannot be read ({' '.join(str(error).split())}); remove the folder "
+            f"{file.parent}, and the same command makes that run anew"
+        ) from error
 
 
 def _split(run: Planned) -> str:
@@ -272,7 +283,7 @@ def _graded(
             runs = [p for p in by_row[name] if p.cell.seed == seed]
             if not all((p.folder / GRADED_FILE).exists() for p in runs):
                 return None
-            parts = [(p, pd.read_parquet(p.folder / GRADED_FILE)) for p in runs]
+            parts = [(p, _read(p.folder / GRADED_FILE)) for p in runs]
             frame = pd.concat([of.loc[of["split"] == _split(p)] for p, of in parts])
             frame = frame.set_index(list(QUERY))
             columns[_key(name, seed)] = frame[MODEL]

@@ -9,7 +9,7 @@ import dataclasses
 import html
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from molphenix_jax import storage
@@ -100,20 +100,22 @@ COURSE = Unbuilt(
 )
 _INTRODUCTION = """# Reproduction: what the paper claims, and what came out here
 
-Made by `make evidence`, a larger tier by the command at its table, and nothing by hand: the numbers
-are in `docs/evidence/`, one file an ablation and tier, and what a run answered `molphenix figures`
-(`figures_NAME.json`). Where nothing else is said, numbers are points of top-1% recall.
+Made by `make evidence`, a larger tier or another screen by the command at its table or verdict,
+and nothing by hand: the numbers are in `docs/evidence/`, one file an ablation and tier, and what a
+run answered `molphenix figures` (`figures_NAME.json`). Where nothing else is said, numbers are
+points of top-1% recall.
 Claims are judged by top-1% recall from profile to molecule in the full gallery, differences being
 paired over the same queries and seeds, with 95% intervals that hold for all differences of a table
-together (max-t bootstrap over molecules and seeds). The tables below have the active gallery, the
+together (max-t bootstrap over molecules and seeds; with one seed over molecules alone, and another
+seed may say otherwise). The tables below have the active gallery, the
 paper's reading (docs/method.md §14 row 17), too. On a small screen its best 1% are fewer candidates
 than a molecule has doses: rows that are told no dose, whose doses tie, can hardly hit there, and
 that says nothing of a loss.
 
 - **holds**: every interval lies above 0;
 - **fails**: an interval lies below 0, or the differences are not above 0 in the mean;
-- **weakly**: neither; what is seen points the way of the claim, and could be chance, or some of its
-  rows were not run;
+- **weakly**: neither; the mean of its differences points the way of the claim, and could be chance,
+  or some of its rows were not run;
 - **not run here**: no run; what it needs, and the command.
 
 A verdict speaks of the data that its table names and of no other.
@@ -125,6 +127,46 @@ def seconds_of(record: pathlib.Path) -> float:
     return read_json(record)["seconds"] if record.exists() else 0.0
 
 
+def need_page(path: pathlib.Path) -> None:
+    """Stops, before anything is run, where the page could not be written.
+
+    Raises:
+        AblationError: It is no Markdown file, or what lies beside it cannot be read.
+    """
+    if path.suffix != ".md" or path.is_dir():
+        raise AblationError(f"--report={path}: name a file that ends in .md")
+    read_evidence(path.parent / EVIDENCE)
+
+
+def need_room(path: pathlib.Path, table: Mapping[str, Any], rows: Set[str]) -> None:
+    """Stops where a table would take the place of one that says more, or of other data.
+
+    Args:
+        path: Of the page.
+        table: `name`, `tier`, `data` and `n_seeds` of the new one.
+        rows: Those that it has, or will have.
+
+    Raises:
+        AblationError: Names the file and what it has.
+    """
+    file = path.parent / EVIDENCE / f"{_file_name(table)}.json"
+    if not file.exists():
+        return
+    old = _read(file)
+    gone = {of["row"] for of in old["results"] if not of["baseline"]} - {*rows}
+    if old["data"] != table["data"]:
+        why = f"is of {old['data']}, and this table of {table['data']}"
+    elif table["n_seeds"] < old["n_seeds"]:
+        why = f"has {old['n_seeds']} seeds of each row, and this table {table['n_seeds']}"
+    elif gone:
+        why = f"has rows that this table lacks: {', '.join(sorted(gone))}"
+    else:
+        return
+    raise AblationError(
+        f"--report={path}: {file} {why}; give another --report, or remove that file to replace it"
+    )
+
+
 def write(path: pathlib.Path, tables: Sequence[Mapping[str, Any]]) -> None:
     """Writes the page as Markdown and as HTML, and beside it the tables that are new.
 
@@ -134,6 +176,7 @@ def write(path: pathlib.Path, tables: Sequence[Mapping[str, Any]]) -> None:
     """
     for table in tables:
         if table["results"]:
+            need_room(path, table, {of["row"] for of in table["results"]})
             told = json.dumps(storage.signed(_rounded(table)), indent=1)
             storage.write_text(path.parent / EVIDENCE / f"{_file_name(table)}.json", f"{told}\n")
     found, figures = read_evidence(path.parent / EVIDENCE)
@@ -152,7 +195,7 @@ def read_evidence(folder: pathlib.Path) -> tuple[Evidence, Evidence]:
     """
     found: tuple[Evidence, Evidence] = ([], [])
     for file in sorted(folder.glob("*.json")):
-        table, of_figures = json.loads(file.read_text()), file.name.startswith(PREFIX)
+        table, of_figures = _read(file), file.name.startswith(PREFIX)
         if "digest" not in table or not storage.is_intact(table):
             command = table.get("command", "its command")
             again = (
@@ -166,6 +209,16 @@ def read_evidence(folder: pathlib.Path) -> tuple[Evidence, Evidence]:
             )
         found[of_figures].append(table)
     return found
+
+
+def _read(file: pathlib.Path) -> dict[str, Any]:
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AblationError(f"{file} is damaged ({error}); restore or remove it") from error
+    if not isinstance(table, dict):
+        raise AblationError(f"{file} holds no table; remove it")
+    return table
 
 
 def text(tables: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, Any]] = ()) -> str:

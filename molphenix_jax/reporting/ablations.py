@@ -60,12 +60,15 @@ def ablation_markdown(table: Mapping, *, level: int = 1) -> str:
     labels = {row["name"]: row["label"] for row in table["rows"]}
     head, reference = "#" * level, labels[table["reference"]]
     tier = "" if table["tier"] == "small" else f", tier {table['tier']}"
+    drawn = (
+        "molecules and seeds" if table["n_seeds"] > 1 else "molecules; one seed tells of no other"
+    )
     parts = [
         f"{head} {table['title']} ({table['paper']}){tier}",
         f"{table['data']}; tier {table['tier']}, seeds of each row: {table['n_seeds']}, by "
         f"`{table['command']}`. Recall in %, mean ± sd over seeds; Δ: points above {reference} on "
         "the same queries, with 95% intervals that hold for all rows together (max-t bootstrap "
-        "over molecules and seeds). "
+        f"over {drawn}). "
         f"Equivalent: the whole interval is within ± {100 * table['margin']:g} points.",
     ]
     if table["note"]:

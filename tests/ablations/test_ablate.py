@@ -171,6 +171,19 @@ def test_a_run_that_fails_leaves_the_others(made, cache, tmp_path):
     assert next(row for row in table["rows"] if row["name"] == "fails")["unfinished"] == 2
 
 
+def test_ranks_that_cannot_be_read_are_named_with_a_remedy(made):
+    folder, given, *_ = made
+    ranks = folder / "work" / "rates" / "slow" / "seed_0" / "ranks.parquet"
+    whole = ranks.read_bytes()
+    ranks.write_bytes(whole[:100])
+    status, said = ablate(*given)
+    ranks.write_bytes(whole)
+    assert status == 1
+    said = "".join(said.split())
+    assert f"{ranks}cannotberead" in said
+    assert f"removethefolder{ranks.parent},andthesamecommand" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -178,13 +191,22 @@ def test_a_run_that_fails_leaves_the_others(made, cache, tmp_path):
         (("losses",), "--workdir is missing"),
         (("losses", "--all", "--workdir=x"), "not both"),
         (("losses", "--input=wells=gone.parquet", "--workdir=x"), "there is no gone.parquet"),
+        (("losses", f"--input=wlls={__file__}", "--workdir=x"), "no row takes it; there are wells"),
+        (("losses", "--tier=decide", "--workdir=x"), "--set data.simulated.molecules=FILE"),
+        # A row's own value would take the place of each of these without a word.
+        (("losses", "--set=seed=5", "--workdir=x"), "losses sets that field itself"),
+        (("losses", "--set=loss.name=clip", "--workdir=x"), "losses sets that field itself"),
+        (("activity_cutoff", "--set=data.psi=.3", "--workdir=x"), "sets that field itself"),
+        (("controls", "--set=model=3", "--workdir=x"), "a section and no field; it has model."),
+        (("losses", "--tier=smoke", "--report=x.md", "--workdir=x"), "learns nothing to judge by"),
+        (("losses", "--report=x.html", "--workdir=x"), "name a file that ends in .md"),
     ],
 )
 def test_what_is_asked_wrongly_is_a_sentence(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, said = ablate(*arguments)
     assert status == 1
-    assert message in said
+    assert message in " ".join(said.split())
     assert not [*tmp_path.iterdir()]
 
 

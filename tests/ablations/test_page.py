@@ -8,6 +8,7 @@ import pytest
 
 from molphenix_jax.ablations import Claim, grid, judging, page
 from molphenix_jax.ablations.course import stagnation
+from molphenix_jax.ablations.grid import AblationError
 from molphenix_jax.ablations.judging import verdict
 from molphenix_jax.evaluation.contrasts import Contrast
 
@@ -48,6 +49,7 @@ def test_a_tier_stands_beside_another(tmp_path):
     small = next(table for table in tables if table["name"] == "losses")
     del small["digest"]
     mine = {**small, "tier": "decide", "data": "a screen of mine"}
+    (tmp_path / page.EVIDENCE / "losses_decide.json").unlink()
     best, others = small["claims"]
     mine["claims"] = [best, {**others, "verdict": "not measured", "contrasts": []}]
     page.write(tmp_path / "page.md", [mine])
@@ -60,6 +62,34 @@ def test_a_tier_stands_beside_another(tmp_path):
     assert [row for row in rows if row in before and row[0] != "Fig. 4"] == [
         row for row in before if row[0] != "Fig. 4"
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": "a screen of mine"}, "and this table of a screen of mine"),
+        ({"n_seeds": 1}, "has 3 seeds of each row, and this table 1"),
+        ({"results": []}, "has rows that this table lacks: full, random, single"),
+    ],
+)
+def test_evidence_gives_way_to_nothing_less(tmp_path, change, said):
+    shutil.copytree(DOCS / page.EVIDENCE, tmp_path / page.EVIDENCE)
+    tables, _ = page.read_evidence(DOCS / page.EVIDENCE)
+    table = {**next(table for table in tables if table["name"] == "averaging"), **change}
+    rows = {of["row"] for of in table["results"]}
+    with pytest.raises(AblationError, match=said):
+        page.need_room(tmp_path / "page.md", table, rows)
+    page.need_room(tmp_path / "elsewhere" / "page.md", table, rows)
+
+
+@pytest.mark.parametrize("text", ["", '{"name":', "[1, 2]"])
+def test_damaged_evidence_is_named_before_a_run(tmp_path, text):
+    (tmp_path / page.EVIDENCE).mkdir()
+    (tmp_path / page.EVIDENCE / "losses.json").write_text(text)
+    with pytest.raises(AblationError, match=r"losses\.json (is damaged|holds no table)"):
+        page.need_page(tmp_path / "page.md")
+    with pytest.raises(AblationError, match=r"ends in \.md"):
+        page.need_page(tmp_path / "page.html")
 
 
 def curves(tier, active):

@@ -121,7 +121,7 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def _several(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
+    return tuple(filter(None, (name.strip() for name in text.split(","))))
 
 
 def _doses(text: str) -> tuple[float, ...]:

@@ -50,38 +50,44 @@ def curve(name: str, runs: Sequence[Planned]) -> dict[str, Any]:
     }
 
 
-def stagnation(table: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+def stagnation(tables: Sequence[Mapping[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
     """Fig. 4: whether active pairs gain more than all of them in the second half of training.
 
     Recall of the last quarter of the validations is compared with that of the second, as a share of
     the latter. Seeds are too few for intervals, so that the claim holds weakly at best.
 
     Args:
-        table: Of an ablation.
+        tables: Of ablations on the same data; a training that several of them have counts once.
 
     Returns:
-        What is seen of each row, and the differences of gains as `judging.verdict` takes them; none
-        where training was short, or active pairs were not told apart.
+        What is seen in the mean, and of each training the difference of gains as `judging.verdict`
+        takes it; none where training was short, or active pairs were not told apart.
     """
-    labels = {row["name"]: row["label"] for row in table["rows"]}
-    told, lines = [], []
-    for found in table["curves"] if table["tier"] in LONG else ():
-        if not found.get("active"):
-            continue
-        before, after = _quarters(np.array(found["recall"]))
-        active_before, active_after = _quarters(np.mean(found["active"], axis=0))
+    courses = {
+        tuple(found["recall"]): (*_quarters(np.array(found["recall"])), *_quarters(of_active))
+        for table in tables
+        if table["tier"] in LONG
+        for found in table["curves"]
+        if len(of_active := np.array(found.get("active") or []))
+    }
+    if not courses:
+        return "", []
+    mean = 100 * np.mean(list(courses.values()), axis=0)
+    lines = []
+    for before, after, active_before, active_after in courses.values():
         gain, active_gain = after / before - 1, active_after / active_before - 1
-        told.append(
-            f"{labels[found['row']]}: active {100 * active_before:.1f} to "
-            f"{100 * active_after:.1f}%, all {100 * before:.1f} to {100 * after:.1f}%"
-        )
         # Where active ones fall, too, they do not go on to rise.
         more = min(active_gain, active_gain - gain)
         lines.append({"difference": more, "low": None, "high": None})
-    return "; ".join(told), lines
+    rising = sum(line["difference"] > 0 for line in lines)
+    told = (
+        f"mean of {len(lines)} trainings: active {mean[2]:.1f} to {mean[3]:.1f}%, all "
+        f"{mean[0]:.1f} to {mean[1]:.1f}%; active ones rise, and more than all, in {rising}"
+    )
+    return told, lines
 
 
-def _quarters(recall: Float[np.ndarray, " points"]) -> tuple[float, float]:
+def _quarters(recall: Float[np.ndarray, "*seeds points"]) -> tuple[float, float]:
     """Mean of the second and of the last quarter; validation before training is no point."""
-    _, second, _, last = np.array_split(recall[1:], 4)
+    _, second, _, last = np.array_split(recall[..., 1:], 4, axis=-1)
     return float(second.mean()), float(last.mean())

@@ -290,12 +290,14 @@ def judged(
 
 
 def _course_rows(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Fig. 4 on each table of a long training, or what it needs."""
+    """Fig. 4 on each screen of long trainings, or what it needs."""
     claim, rows = (COURSE.where, COURSE.text, COURSE.paper), []
+    by_data: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
     for table in tables:
-        here, lines = stagnation(table)
+        by_data[f"{table['data']}, {_seeds_in_words(table['n_seeds'])}"].append(table)
+    for data, of_it in by_data.items():
+        here, lines = stagnation(of_it)
         if lines:
-            data = f"{table['data']}, {_seeds_in_words(table['n_seeds'])}"
             rows.append((*claim, here, data, judging.verdict(lines), _WHY_COURSE))
     return rows or [(*claim, "", "", NOT_RUN, COURSE.why)]
 

@@ -104,12 +104,17 @@ def curves(tier, active):
 @pytest.mark.parametrize(("last", "expected"), [(0.8, "weakly"), (0.4, "fails")])
 def test_active_pairs_go_on_or_stagnate_with_all(last, expected):
     active = [[0.1, *[0.2] * 4, *[0.4] * 8, *[last] * 4]]
-    here, lines = stagnation(curves("decide", active))
-    assert here == f"A: active 40.0 to {100 * last:.1f}%, all 30.0 to 33.0%"
+    table = curves("decide", active)
+    here, lines = stagnation([table, curves("small", active), table])
+    assert here == (
+        f"mean of 1 trainings: active 40.0 to {100 * last:.1f}%, all 30.0 to 33.0%; "
+        f"active ones rise, and more than all, in {int(last > 0.4)}"
+    )
+    assert len(lines) == 1
     assert lines[0]["difference"] == pytest.approx(last / 0.4 - 1.1)
     assert verdict(lines) == expected
-    assert stagnation(curves("small", active)) == ("", [])
-    assert stagnation(curves("decide", [])) == ("", [])
+    assert stagnation([curves("small", active)]) == ("", [])
+    assert stagnation([curves("decide", [])]) == ("", [])
 
 
 def line(difference, half):

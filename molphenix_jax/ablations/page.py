@@ -102,12 +102,12 @@ _INTRODUCTION = """# Reproduction: what the paper claims, and what came out here
 
 Made by `make evidence`, a larger tier or another screen by the command at its table or verdict,
 and nothing by hand: the numbers are in `docs/evidence/`, one file an ablation and tier, and what a
-run answered `molphenix figures` (`figures_NAME.json`). Where nothing else is said, numbers are
-points of top-1% recall.
+run answered `molphenix figures` (`figures_NAME.json`; docs/results.md, "What the embeddings know").
+Where nothing else is said, numbers are points of top-1% recall.
 Claims are judged by top-1% recall from profile to molecule in the full gallery, differences being
 paired over the same queries and seeds, with 95% intervals that hold for all differences of a table
 together (max-t bootstrap over molecules and seeds; with one seed over molecules alone, and another
-seed may say otherwise). The tables below have the active gallery, the
+seed may say otherwise). The tables have the active gallery, the
 paper's reading (docs/method.md §14 row 17), too. On a small screen its best 1% are fewer candidates
 than a molecule has doses: rows that are told no dose, whose doses tie, can hardly hit there, and
 that says nothing of a loss.
@@ -118,7 +118,9 @@ that says nothing of a loss.
   or some of its rows were not run;
 - **not run here**: no run; what it needs, and the command.
 
-A verdict speaks of the data that its table names and of no other.
+A verdict speaks of the data that its table names and of no other. At 30,000 molecules no pair
+passes the paper's k = .75: S2L there is SigLIP with heavier negatives (docs/method.md §12.8). Rows
+called "both" have soft positives along replicable directions, with the own null of each pair.
 """
 
 
@@ -245,7 +247,8 @@ def html_text(
     rows = [[_plain(cell) for cell in row] for row in judged(tables, figures)]
     here = COLUMNS.index("here")
     title, *paragraphs = [part for part in _INTRODUCTION.split("\n\n") if part.strip()]
-    told = "".join(f"<p>{html.escape(_plain(part))}</p>" for part in paragraphs)
+    paragraphs.append("The tables are in reproduction.md, beside this page.")
+    told = "".join(map(_paragraph, paragraphs))
     tally = collections.Counter(row[5] for row in rows)
     counted = ", ".join(f"{verdict} {n}" for verdict, n in tally.most_common())
     heading = html.escape(title.removeprefix("# "))
@@ -259,6 +262,14 @@ def html_text(
     bold = [{"verdict"}] * len(rows)
     body += [told, _WRAPPED, html_table(COLUMNS, rows, text_columns=len(COLUMNS), best=bold)]
     return html_page(title.removeprefix("# "), body)
+
+
+def _paragraph(part: str) -> str:
+    """A paragraph of the introduction, or its list, as HTML."""
+    if not part.startswith("- "):
+        return f"<p>{html.escape(_plain(part))}</p>"
+    points = part.removeprefix("- ").split("\n- ")
+    return f"<ul>{''.join(f'<li>{html.escape(_plain(point))}</li>' for point in points)}</ul>"
 
 
 def judged(
@@ -278,6 +289,8 @@ def judged(
                     continue  # its rows were left out here, and there are others that have them
                 if verdict == "not measured":
                     command = f"`molphenix ablate {ablation.name} --tier=small --workdir=DIR`"
+                    files = [f"--input={name}=FILE" for name in _needs(ablation, text_of)]
+                    command += f" with {' and '.join(files)}" if files else ""
                     why = " ".join(filter(None, [f"Needs {command}.", why]))
                     verdict = NOT_RUN
                 rows.append((ablation.paper, text_of, paper, here, data, verdict, why))
@@ -287,6 +300,13 @@ def judged(
     rows += _course_rows(tables)
     rows += [(c.where, c.text, c.paper, "", "", NOT_RUN, c.why) for c in UNBUILT]
     return rows
+
+
+def _needs(ablation: Ablation, claim: str) -> list[str]:
+    """The inputs without which rows of a claim are skipped."""
+    pairs = [pair for of in ablation.claims if of.text == claim for pair in of.contrasts]
+    rows = [row for row in ablation.rows if any(row.name in pair for pair in pairs)]
+    return list(dict.fromkeys(name for row in rows for name in row.needs))
 
 
 def _course_rows(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -318,7 +338,7 @@ def _seeds_in_words(n: int) -> str:
 
 def _plain(text_of: str) -> str:
     """Markdown without its marks."""
-    return text_of.replace("`", "").replace("**", "").replace("\n- ", " ").lstrip("- ")
+    return text_of.replace("`", "").replace("**", "")
 
 
 def _rounded(value: Any) -> Any:

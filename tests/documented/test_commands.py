@@ -49,7 +49,7 @@ EVERY_OPTION = """
     molphenix export --compact --push-to=OWNER/NAME --help
     molphenix pretrained minimol state_dict.pth --out=encoders/minimol
     molphenix convert-openphenom model.safetensors --out=encoders/openphenom
-    molphenix ablate losses --workdir=runs/ablations --tier=smoke --seeds=1 --doses=1 --shard=1/2 \\
+    molphenix ablate losses --workdir=runs/ablations --tier=small --seeds=1 --doses=1 --shard=1/2 \\
         --processes=2 --input=wells=my_wells.parquet --rows=s2l,clip --set data.psi=1 \\
         --report=page.md
     molphenix ablate --all --workdir=runs/ablations
